@@ -1,0 +1,35 @@
+"""Midge: trained neural networks become firmware for microcontrollers.
+
+The verbs are in `midge.api`; they are loaded when first used, so that importing a part stays quick.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = [
+    "Inspection", "Model", "Package", "Program", "Result", "Verification", "__version__", "boards", "compile",
+    "inspect", "load", "open_model",
+]  # fmt: skip
+
+if TYPE_CHECKING:
+    from midge.api import Inspection, Model, Package, Program, Result, Verification, boards, compile, inspect, open_model
+    from midge.load import load
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'midge' has no attribute '{name}'")
+    if name == "load":
+        # The folder of importers is the verb too: its module can be called (midge/load/__init__.py).
+        import midge.load
+
+        return midge.load
+    import midge.api
+
+    return getattr(midge.api, name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

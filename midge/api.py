@@ -1,0 +1,211 @@
+"""Midge from Python: the verbs of the command line on frozen records.
+
+    program = midge.compile("kws.tflite", board="arduino-nano-33-ble-sense")
+    print(program.run().cycles, program.verify(samples=20).mismatches)
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from midge import pipeline, targets
+from midge.deploy import Recorded, write_project
+from midge.errors import UsageError
+from midge.files import staged
+from midge.inspection import inspect_model
+from midge.ir.graph import Graph
+from midge.model import Model
+from midge.compiled import Compiled, Options
+from midge.pipeline import Progress
+from midge.reference import samples as sampling
+from midge.report.json import compile_json, dump
+from midge.report.metrics import measure
+from midge.report.records import Arena, Inspection, Package, PortInfo, RamBytes, Result, Verification
+from midge.targets.records import Board
+from midge.verification import verify_firmware
+
+OPTIMIZE = ("latency", "ram", "flash")
+NUMERICS = ("litert", "tflm")
+COMPILERS = ("zig", "gcc")
+BACKENDS = ("unicorn", "qemu")
+
+ModelSource = str | Path | Graph | Model
+InputSource = str | Path | np.ndarray | Sequence[np.ndarray] | Mapping[str, np.ndarray]
+
+
+def boards() -> tuple[Board, ...]:
+    """All boards that Midge knows, sorted by name."""
+    return tuple(targets.boards())
+
+
+def open_model(model: ModelSource, *, numerics: str = "litert") -> Model:
+    """A model from a file, or from a graph in memory."""
+    if isinstance(model, Model):
+        return model
+    _choice("numerics", numerics, NUMERICS)
+    if isinstance(model, Graph):
+        return pipeline.model_of_graph(model, numerics)
+    return pipeline.load_model(Path(model), numerics)
+
+
+def inspect(
+    model: ModelSource, *, board: str | None = None, core: str | None = None, numerics: str = "litert"
+) -> Inspection:
+    """What a model is made of, and which boards it fits; nothing is compiled. Without a target: all boards."""
+    asked = (find_target(board, core),) if board or core else boards()
+    return inspect_model(open_model(model, numerics=numerics), asked)
+
+
+def compile(
+    model: ModelSource, *, board: str | None = None, core: str | None = None, out: str | Path | None = None,
+    optimize: str = "latency", ram: int | None = None, flash: int | None = None, numerics: str = "litert",
+    cc: str = "zig",
+) -> Program:  # fmt: skip
+    """Compile a model for a board (or a bare core) into firmware.
+
+    `out` gets the sources, `firmware.elf` and `report.json`; without it everything lives in a temporary folder,
+    for as long as the returned Program does. `ram` and `flash` are budgets in bytes.
+    """
+    _choice("optimize", optimize, OPTIMIZE)
+    _choice("cc", cc, COMPILERS)
+    for name, budget in (("ram", ram), ("flash", flash)):
+        if budget is not None and budget <= 0:
+            raise UsageError(f"--{name}", f"{budget}", "a positive number of bytes")
+    target = find_target(board, core)
+    options = Options(optimize, ram, flash, cc)
+    if out is None:
+        return _compile(open_model(model, numerics=numerics), target, options)
+    with staged(Path(out), overwrite=True) as folder:
+        program = _compile(open_model(model, numerics=numerics), target, options)
+        program.write(folder)
+    return program
+
+
+def find_target(board: str | None, core: str | None) -> Board:
+    """The board of that name, or the board that stands for a bare core. Raises UsageError for anything else."""
+    if board and core:
+        raise UsageError("--board and --core", "both given", "one of them")
+    if board:
+        return targets.find_board(board)
+    if core:
+        return targets.core_board(core)
+    raise UsageError("target", "none given", "--board NAME or --core NAME", "`midge boards` lists them")
+
+
+def _compile(model: Model, board: Board, options: Options) -> Program:
+    folder = tempfile.mkdtemp(prefix="midge-")
+    try:
+        program = Program(pipeline.compile_model(model, board, options, Path(folder)))
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    weakref.finalize(program, shutil.rmtree, folder, ignore_errors=True)
+    return program
+
+
+def _choice(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise UsageError(f"--{name}", f"'{value}'", f"one of {', '.join(choices)}")
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class Program:
+    """A compiled model: its sources and its firmware, ready to run, verify and deploy."""
+
+    compiled: Compiled
+
+    @property
+    def model(self) -> Model:
+        return self.compiled.model
+
+    @property
+    def board(self) -> Board:
+        return self.compiled.board
+
+    @property
+    def inputs(self) -> tuple[PortInfo, ...]:
+        return tuple(PortInfo(name, self.model.graph.type(name)) for name in self.model.graph.inputs)
+
+    @property
+    def outputs(self) -> tuple[PortInfo, ...]:
+        return tuple(PortInfo(name, self.model.graph.type(name)) for name in self.model.graph.outputs)
+
+    @property
+    def ram(self) -> RamBytes:
+        """RAM without the stack, which only a run measures."""
+        return RamBytes(self.compiled.image.arena_bytes, self.compiled.image.static_bytes, None)
+
+    @property
+    def arena(self) -> Arena:
+        return Arena(self.compiled.plan.arena_bytes, self.compiled.plan.lower_bound_bytes)
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """The emitted sources, by file name."""
+        return self.compiled.sources.files
+
+    def write(self, folder: str | Path) -> tuple[str, ...]:
+        """Write the sources, the firmware and the report to a folder; returns their names."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in self.files.items():
+            (folder / name).write_text(text, encoding="utf-8", newline="\n")
+        shutil.copyfile(self.compiled.image.elf, folder / "firmware.elf")
+        (folder / "report.json").write_text(dump(compile_json(self.compiled)) + "\n", encoding="utf-8", newline="\n")
+        return (*sorted(self.files), "firmware.elf", "report.json")
+
+    def run(self, input: InputSource | None = None, *, backend: str = "unicorn") -> Result:
+        """One inference from reset on the emulated board; without an input, on the fixed pattern."""
+        _choice("backend", backend, BACKENDS)
+        inputs = self._inputs(input)
+        return measure(self.compiled, pipeline.run_firmware(self.compiled, inputs, backend))
+
+    def verify(
+        self, samples: int = 20, *, data: str | Path | None = None, against: str = "numpy",
+        seed: int = sampling.SEED, progress: Progress | None = None,
+    ) -> Verification:  # fmt: skip
+        """Compare every output value of the firmware with a reference, on random samples or on those of a file."""
+        if data is None and samples <= 0:
+            raise UsageError("--samples", f"{samples}", "a positive number")
+        types = [port.type for port in self.inputs]
+        if data is not None:
+            chosen, origin = sampling.load_samples(Path(data), self._ports), Path(data).name
+        else:
+            chosen = sampling.random_samples(types, samples, seed)
+            origin = f"random, seed {seed}, {sampling.describe(types)}"
+        return verify_firmware(self.compiled, chosen, against, origin, progress)
+
+    def deploy(
+        self, kind: str, out: str | Path, *, samples: int = 3, data: str | Path | None = None, check: bool = True,
+        force: bool = False,
+    ) -> Package:  # fmt: skip
+        """Write a project of that kind around the network, and build and run its self-test on the emulated board.
+
+        The self-test runs recorded inputs: the fixed pattern and random samples, or those of `data`.
+        """
+        types = [port.type for port in self.inputs]
+        if data is not None:
+            recorded = Recorded(sampling.load_samples(Path(data), self._ports)[:samples], Path(data).name)
+        else:
+            first = tuple(sampling.pattern(type_) for type_ in types)
+            recorded = Recorded((first, *sampling.random_samples(types, samples - 1)), "fixed pattern and random values")
+        return write_project(kind, self.compiled, recorded, Path(out), check=check, force=force)
+
+    @property
+    def _ports(self) -> list[tuple[str, Any]]:
+        return [(port.name, port.type) for port in self.inputs]
+
+    def _inputs(self, source: InputSource | None) -> tuple[np.ndarray, ...]:
+        if source is None:
+            return tuple(sampling.pattern(port.type) for port in self.inputs)
+        if isinstance(source, str | Path):
+            return sampling.load_inputs(Path(source), self._ports)
+        return sampling.match_inputs(source, self._ports)

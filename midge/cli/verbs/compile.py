@@ -1,0 +1,34 @@
+"""`midge compile`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from midge import api
+from midge.cli.options import compile_options, model_argument, out_option, report, report_options
+from midge.report.json import compile_json
+from midge.report.text import compile_text
+
+
+@click.command("compile")
+@model_argument
+@compile_options
+@out_option("Folder for the sources, firmware.elf and report.json; without it nothing is kept.")
+@report_options
+def command(
+    model: Path, board: str | None, core: str | None, optimize: str, ram: int | None, flash: int | None,
+    numerics: str, cc: str, out: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Compile MODEL into C (and assembly) and a test firmware.
+
+    The sources take any C99 compiler; firmware.elf answers over semihosting, and with --core it runs unchanged on
+    QEMU's MPS2 machines.
+    """
+    program = api.compile(model, board=board, core=core, out=out, optimize=optimize, ram=ram, flash=flash,
+                          numerics=numerics, cc=cc)  # fmt: skip
+    names = [*sorted(program.files), "firmware.elf", "report.json"]
+    written = f"{out}: {', '.join(names)}" if out else "nothing; keep the files with -o DIR"
+    value = {**compile_json(program.compiled), "directory": str(out) if out else None, "files": names if out else []}
+    report(as_json, value, lambda: compile_text(program.compiled, program.ram, program.arena, written))

@@ -1,0 +1,40 @@
+"""`midge deploy`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from midge import api, deploy
+from midge.cli.options import compile_options, model_argument, out_option, report, report_options
+from midge.report.json import deploy_json
+from midge.report.text import deploy_text
+
+
+@click.command("deploy")
+@model_argument
+@compile_options
+@click.option("--as", "kind", required=True, metavar="|".join(deploy.kinds()), help="The kind of project.")
+@out_option("Folder for the project.", required=True)
+@click.option("--samples", type=click.IntRange(min=1), default=3, show_default=True, metavar="N",
+              help="Recorded inputs in the self-test, at most; fewer where the flash is short.")  # fmt: skip
+@click.option("--data", type=click.Path(path_type=Path), metavar="FILE",
+              help="Record inputs from this file, as for `midge verify`; else the fixed pattern and random values.")  # fmt: skip
+@click.option("--no-check", is_flag=True, help="Do not build the project and run its self-test on the emulated board.")
+@click.option("--force", is_flag=True, help="Write into a folder that has files; those of the same names are replaced.")
+@report_options
+def command(
+    model: Path, board: str | None, core: str | None, optimize: str, ram: int | None, flash: int | None,
+    numerics: str, cc: str, kind: str, out: Path, samples: int, data: Path | None, no_check: bool, force: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Write a project that holds the network of MODEL and a self-test of recorded inputs.
+
+    The project is built and its self-test is run on the emulated board before it is handed over.
+    """
+    deploy.require_kind(kind)
+    program = api.compile(model, board=board, core=core, optimize=optimize, ram=ram, flash=flash, numerics=numerics,
+                          cc=cc)  # fmt: skip
+    package = program.deploy(kind, out, samples=samples, data=data, check=not no_check, force=force)
+    report(as_json, deploy_json(package), lambda: deploy_text(package))

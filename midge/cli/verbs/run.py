@@ -1,0 +1,35 @@
+"""`midge run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from midge import api
+from midge.cli.options import compile_options, model_argument, report, report_options
+from midge.report.json import run_json
+from midge.report.text import run_text
+
+
+@click.command("run")
+@model_argument
+@compile_options
+@click.option("--input", "input_path", type=click.Path(path_type=Path), metavar="FILE",
+              help="Input values, .npy or .npz; without it the fixed pattern int8((i*37+11) mod 256 - 128).")  # fmt: skip
+@click.option("--backend", type=click.Choice(["unicorn", "qemu"]), default="unicorn", show_default=True,
+              help="The emulator; qemu must be installed.")  # fmt: skip
+@report_options
+def command(
+    model: Path, board: str | None, core: str | None, optimize: str, ram: int | None, flash: int | None,
+    numerics: str, cc: str, input_path: Path | None, backend: str, as_json: bool,
+) -> None:  # fmt: skip
+    """Compile MODEL and run one inference on the emulated board.
+
+    Instructions, stack, RAM and flash are measured; cycles come from the core's timing table, and energy from the
+    board's run current.
+    """
+    program = api.compile(model, board=board, core=core, optimize=optimize, ram=ram, flash=flash, numerics=numerics,
+                          cc=cc)  # fmt: skip
+    result = program.run(input_path, backend=backend)
+    report(as_json, run_json(result), lambda: run_text(result))

@@ -1,0 +1,43 @@
+"""`midge verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from midge import api
+from midge.cli.options import compile_options, model_argument, progress, report, report_options
+from midge.report.json import verify_json
+from midge.report.text import verify_text
+
+EXIT_DIFFERENT = 1
+
+
+@click.command("verify")
+@model_argument
+@compile_options
+@click.option("--samples", type=click.IntRange(min=1), default=20, show_default=True, metavar="N",
+              help="Random samples, always the same ones.")  # fmt: skip
+@click.option("--data", type=click.Path(path_type=Path), metavar="FILE",
+              help="Samples from a file instead: .npz (the array x, or the first) or .npy, stacked along axis 0.")  # fmt: skip
+@click.option("--against", default="numpy", show_default=True, metavar="numpy|litert",
+              help="The reference: Midge's NumPy interpreter, or LiteRT's reference kernels (pip install midge[litert]). "
+                   "onnxruntime and torch come with their importers.")  # fmt: skip
+@report_options
+def command(
+    model: Path, board: str | None, core: str | None, optimize: str, ram: int | None, flash: int | None,
+    numerics: str, cc: str, samples: int, data: Path | None, against: str, as_json: bool,
+) -> int:  # fmt: skip
+    """Compare the firmware of MODEL with a reference, value by value.
+
+    The rule: integers must be equal. A float32 value a agrees with its reference b where |a - b| is at most 1e-5 of
+    the largest |b| of the output tensor. Random integers are uniform over the whole range of the input's type,
+    random floats uniform from -1 to 1. Exit code 1 where a value differs.
+    """
+    program = api.compile(model, board=board, core=core, optimize=optimize, ram=ram, flash=flash, numerics=numerics,
+                          cc=cc)  # fmt: skip
+    with progress("verifying", as_json) as advance:
+        verification = program.verify(samples, data=data, against=against, progress=advance)
+    report(as_json, verify_json(verification), lambda: verify_text(verification))
+    return 0 if verification.passed else EXIT_DIFFERENT

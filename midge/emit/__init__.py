@@ -1,0 +1,140 @@
+"""Emission: a Plan becomes a header and C (and assembly) text."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from midge.emit.constants import ConstantPool
+from midge.emit.header import Facts, header_text
+from midge.emit.names import c_identifier
+from midge.emit.schedule import run_body
+from midge.emit.sources import Layer, Port, Sources
+from midge.errors import InternalError
+from midge.ir.types import DType
+from midge.kernels.base import Function, LayerCode
+from midge.kernels.render import render
+from midge.kernels.view import Rows, TaskView
+from midge.plan.records import Buffer, Plan, Task
+
+__all__ = ["Layer", "Port", "Sources", "c_identifier", "emit"]
+
+
+def emit(plan: Plan, *, prefix: str, command: str, model_sha256: str) -> Sources:
+    """The network as C99. `prefix` starts every external name; it must be a C identifier.
+
+    The text depends on the arguments and Midge's version only: the same call gives the same bytes.
+    """
+    if c_identifier(prefix) != prefix:
+        raise InternalError("emit", f"prefix {prefix!r}", "a C identifier")
+    pool = ConstantPool(prefix)
+    symbols = [f"{prefix}_l{index:02d}_{task.node.op.name}" for index, task in enumerate(plan.tasks)]
+    codes = [_layer_code(plan, task, pool, index, prefix) for index, task in enumerate(plan.tasks)]
+    functions = _shared_functions(codes)
+    facts = Facts(prefix, command, model_sha256, plan, pool.total_bytes)
+    layers = tuple(
+        Layer(task.node.name, task.node.op.name, symbol, plan.graph.macs(task.node))
+        for task, symbol in zip(plan.tasks, symbols, strict=True)
+    )
+    text = render(
+        "network.c.j2",
+        facts=facts,
+        prefix=prefix,
+        wide_types=_wide_types(plan),
+        functions=functions,
+        constants=pool.declarations(),
+        layers=[
+            {"symbol": symbol, "task": task, "body": code.body.rstrip("\n"), "uses_step": "step" in code.body}
+            for symbol, task, code in zip(symbols, plan.tasks, codes, strict=True)
+        ],
+        run=run_body(plan, prefix, symbols),
+    )
+    return Sources(
+        prefix=prefix,
+        files={f"{prefix}.c": text, f"{prefix}.h": header_text(facts)},
+        inputs=_ports(plan, plan.graph.inputs, f"{prefix}_input"),
+        outputs=_ports(plan, plan.graph.outputs, f"{prefix}_output"),
+        layers=layers,
+        run_symbol=f"{prefix}_run",
+        init_symbol=None,
+        arena_bytes=plan.arena_bytes,
+        weight_bytes=pool.total_bytes,
+    )
+
+
+def _ports(plan: Plan, names: tuple[str, ...], accessor: str) -> tuple[Port, ...]:
+    return tuple(Port(name, plan.graph.type(name), f"{accessor}_{index}") for index, name in enumerate(names))
+
+
+def _layer_code(plan: Plan, task: Task, pool: ConstantPool, index: int, prefix: str) -> LayerCode:
+    roles: set[str] = set()
+
+    def constant(role: str) -> str:
+        roles.add(role)
+        return pool.reference(index, role)
+
+    arena = f"{prefix}_arena"
+    view = TaskView(
+        node=task.node,
+        graph=plan.graph,
+        inputs=tuple(
+            None if buffer is None or name is None else rows_view(plan, buffer, name, arena, read=True)
+            for buffer, name in zip(task.inputs, task.node.inputs, strict=True)
+        ),
+        outputs=tuple(
+            rows_view(plan, buffer, name, arena, read=False)
+            for buffer, name in zip(task.outputs, task.node.outputs, strict=True)
+        ),
+        scratch="" if task.scratch is None else f"{arena} + {plan.buffers[task.scratch].offset}u",
+        steps=len(task.binding.steps),
+        constant=constant,
+    )
+    code = task.binding.kernel.emit(view)
+    missing = roles - {found.role for found in code.constants}
+    if missing:
+        raise InternalError(task.binding.kernel.name, f"no constants {sorted(missing)}")
+    names = {found.role: pool.add(index, task.node.op.name, found) for found in code.constants}
+    body = code.body
+    for role in sorted(names):
+        body = body.replace(pool.reference(index, role), names[role])
+    return LayerCode(code.functions, code.constants, body)
+
+
+def rows_view(plan: Plan, index: int, name: str, arena: str, *, read: bool) -> Rows:
+    """One operand or result of a task: the rows of its buffer."""
+    buffer: Buffer = plan.buffers[index]
+    type_ = plan.graph.type(name)
+    return Rows(
+        arena=arena,
+        type=type_,
+        dtype=buffer.layout.dtype if type_.dtype.bytes == buffer.layout.dtype.bytes else type_.dtype,
+        offset=buffer.offset,
+        stride_bytes=buffer.stride_bytes,
+        height=buffer.height,
+        padded_rows=buffer.padded_rows,
+        top=buffer.top,
+        left_bytes=buffer.left * buffer.pixel_bytes,
+        pixel_bytes=buffer.pixel_bytes,
+        is_constant_pointer=read,
+    )
+
+
+def _shared_functions(codes: list[LayerCode]) -> list[Function]:
+    """Each function once, callees first."""
+    seen: dict[str, Function] = {}
+    for code in codes:
+        for function in code.functions:
+            known = seen.setdefault(function.name, function)
+            if known.text != function.text:
+                raise InternalError("emit", f"two functions are named {function.name}")
+    return list(seen.values())
+
+
+def _wide_types(plan: Plan) -> list[tuple[str, str]]:
+    """(alias, C type) of the element types wider than a byte that the arena is accessed by."""
+    types = {buffer.layout.dtype for buffer in plan.buffers}
+    types |= {plan.graph.type(name).dtype for task in plan.tasks for name in (*task.node.inputs, *task.node.outputs) if name}
+    types |= {DType.INT32, DType.INT16} if any(task.scratch is not None for task in plan.tasks) else set()
+    wide = sorted((t for t in types if t.bytes > 1), key=lambda t: t.value)
+    return [(f"midge_{t.suffix}", t.c_name) for t in wide]

@@ -1,0 +1,56 @@
+"""The record that emission makes: C and assembly text, and what the later stages must know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from midge.ir.types import TensorType
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """One input or output of the emitted network. `accessor` is the C function that returns its buffer."""
+
+    name: str
+    type: TensorType
+    accessor: str
+
+    @property
+    def bytes(self) -> int:
+        return self.type.bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One emitted layer: the C function `symbol` runs one step of it (never inlined, so counts can be split)."""
+
+    name: str
+    op: str
+    symbol: str
+    macs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The emitted network. `files` maps file names (`<prefix>.c`, `<prefix>.h`, `.S` if used) to their text."""
+
+    prefix: str
+    files: Mapping[str, str]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    layers: tuple[Layer, ...]
+    run_symbol: str
+    init_symbol: str | None
+    arena_bytes: int
+    weight_bytes: int
+    """Bytes of emitted constants (weights, biases, requantisation tables)."""
+
+    @property
+    def header(self) -> str:
+        return f"{self.prefix}.h"
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """The files that a compiler is called on, in a fixed order."""
+        return tuple(sorted(name for name in self.files if name.endswith((".c", ".S"))))

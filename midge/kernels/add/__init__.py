@@ -1,0 +1,1 @@
+"""Kernels of add, one file for each instruction set."""

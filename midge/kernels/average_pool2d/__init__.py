@@ -1,0 +1,1 @@
+"""Kernels of average_pool2d, one file for each instruction set."""

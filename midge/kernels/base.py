@@ -1,0 +1,138 @@
+"""What a kernel states to the planner and to emission: the row contract (DESIGN section 3)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from midge.ir.graph import Graph, Node
+from midge.ir.types import DType, TensorType
+
+if TYPE_CHECKING:
+    from midge.kernels.view import TaskView
+    from midge.ops.base import Op
+    from midge.targets.records import Core
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a row lies in memory: pixel after pixel, the channels of a pixel side by side, elements of `dtype`."""
+
+    dtype: DType
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """How a kernel reads one operand: the layout, and the padding that it wants to find round the tensor.
+
+    `left`, `right` count pixels, `top`, `bottom` rows, all filled with the zero point. `over_bytes` says how far
+    past the end of a row the kernel may read (values that it then multiplies by zero). `flat`: the rows must lie
+    side by side, as one array.
+    """
+
+    layout: Layout
+    left: int = 0
+    right: int = 0
+    top: int = 0
+    bottom: int = 0
+    over_bytes: int = 0
+    flat: bool = False
+
+    @property
+    def is_padded(self) -> bool:
+        return (self.left, self.right, self.top, self.bottom) != (0, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One call of a kernel: for each operand the first and last row it needs, and how many new rows it makes.
+
+    Rows count from 0; rows of padding have negative numbers, or numbers past the last row. None stands for an
+    operand that is constant or left out.
+    """
+
+    needs: tuple[tuple[int, int] | None, ...]
+    makes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A kernel bound to one node: what the planner must know, and nothing about the operator itself."""
+
+    kernel: Kernel
+    reads: tuple[Reads | None, ...]
+    writes: tuple[Layout, ...]
+    steps: tuple[Step, ...]
+    scratch_bytes: int = 0
+    """Working memory that lives from the node's first step to its last."""
+    in_place: tuple[int, ...] = ()
+    """Operands of the result's row shape whose row r is not needed once row r of the result is written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A C function that layers share: two with the same name must have the same text."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Constant:
+    """A constant array in flash. Equal arrays of one element type are emitted once."""
+
+    role: str
+    data: np.ndarray
+    align_bytes: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCode:
+    """What a kernel emits for a node: shared functions (callees first), constants, and the body of the layer function.
+
+    In `body` the number of the step is `step`, and a constant is named by `TaskView.constant(role)`.
+    """
+
+    functions: tuple[Function, ...]
+    constants: tuple[Constant, ...]
+    body: str
+
+
+class Kernel(ABC):
+    """One implementation of an operator on an instruction set. Instances carry no state."""
+
+    name: ClassVar[str]
+    """`<op>_<dtype>_<variant>__<isa>`."""
+    op: ClassVar[type[Op]]
+
+    @abstractmethod
+    def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
+        """None where the kernel computes this node exactly; else the reason why it can't."""
+
+    @abstractmethod
+    def bind(self, node: Node, graph: Graph) -> Binding:
+        """The node's row needs under this kernel."""
+
+    @abstractmethod
+    def emit(self, view: TaskView) -> LayerCode:
+        """The C code of the node at its place in the plan."""
+
+
+def row_steps(types: Sequence[TensorType | None], out: TensorType,
+              windows: Mapping[int, tuple[int, int, int]]) -> tuple[Step, ...]:  # fmt: skip
+    """One step for each output row; operand i needs rows `row * stride - before … + span - 1`.
+
+    `windows[i] = (stride, before, span)`; operands that are not named there have no rows (constants).
+    """
+
+    def need(index: int, row: int) -> tuple[int, int] | None:
+        if index not in windows:
+            return None
+        stride, before, span = windows[index]
+        return row * stride - before, row * stride - before + span - 1
+
+    return tuple(Step(tuple(need(i, row) for i in range(len(types))), 1) for row in range(out.rows))

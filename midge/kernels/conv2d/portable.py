@@ -1,0 +1,142 @@
+"""Convolution in plain C99: int8 and float32, any shape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from midge.ir.graph import Graph, Node
+from midge.ir.types import DType
+from midge.kernels import render
+from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, row_steps
+from midge.kernels.floating import float_bias, float_clamp
+from midge.kernels.quantized import ChannelScaling, channel_scaling
+from midge.kernels.view import TaskView
+from midge.kernels.window import Window
+from midge.ops.conv2d import Conv2D
+from midge.targets.records import Core
+
+
+def conv2d_window(node: Node, graph: Graph) -> Window:
+    """The geometry of a convolution node."""
+    op = node.op
+    assert isinstance(op, Conv2D)
+    x, weights, y = graph.type(node.inputs[0] or ""), graph.type(node.inputs[1] or ""), graph.type(node.outputs[0])
+    return Window(
+        x, y, weights.shape[1], weights.shape[2], op.stride_h, op.stride_w, op.dilation_h, op.dilation_w, op.padding
+    )
+
+
+class Conv2DS8(Kernel):
+    """One output row from KH padded int8 rows; 32-bit accumulators, one product at a time."""
+
+    name: ClassVar[str] = "conv2d_s8_direct__portable"
+    op = Conv2D
+    template: ClassVar[str] = "conv2d/portable_s8.c.j2"
+    run_multiple: ClassVar[int] = 1
+    """Each run of weights is filled with zeros up to a multiple of this."""
+
+    def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
+        del core
+        if graph.type(node.outputs[0]).dtype is not DType.INT8 or graph.type(node.inputs[0] or "").dtype is not DType.INT8:
+            return "not int8"
+        if graph.constant(node.inputs[1]) is None:
+            return "the weights are not constant"
+        return None
+
+    def bind(self, node: Node, graph: Graph) -> Binding:
+        window = conv2d_window(node, graph)
+        over = self.run_multiple - 1
+        steps = row_steps(graph.input_types(node), window.y, {0: window.rows})
+        return Binding(self, (window.reads(over_bytes=over), None, None)[: len(node.inputs)], (Layout(DType.INT8),), steps)
+
+    def emit(self, view: TaskView) -> LayerCode:
+        window = conv2d_window(view.node, view.graph)
+        weights = view.graph.constant(view.node.inputs[1])
+        assert weights is not None
+        scaling = channel_scaling(view.node, view.graph, weights.reshape(weights.shape[0], -1).sum(1, dtype=np.int64))
+        names = self.names(window, weights, scaling)
+        kernel = render.function(self.template, f"{self.name}_{window.key}{scaling.key}", **names)
+        packed = pack_runs(weights, names["runs"], self.run_multiple)
+        return LayerCode(
+            (*self.helpers(scaling), kernel),
+            (Constant("weights", packed, max(1, self.run_multiple)), *scaling.constants),
+            render.render("conv2d/layer.c.j2", view=view, window=window, call=kernel.name, element="int8_t",
+                          constants=["weights", *scaling.roles]),
+        )  # fmt: skip
+
+    def helpers(self, scaling: ChannelScaling) -> tuple[Function, ...]:
+        return (render.scale_helper(scaling.rounding), render.helper("clamp"))
+
+    def names(self, window: Window, weights: np.ndarray, scaling: ChannelScaling) -> dict[str, Any]:
+        """What the template is filled with."""
+        group_inputs = weights.shape[3]
+        groups = window.x.channels // group_inputs
+        joined = groups == 1 and window.dilation_w == 1
+        run = window.kw * group_inputs if joined else group_inputs
+        return {
+            "window": window,
+            "groups": groups,
+            "group_inputs": group_inputs,
+            "group_outputs": window.y.channels // groups,
+            "runs": 1 if joined else window.kw,
+            "run": run,
+            "padded_run": -(-run // self.run_multiple) * self.run_multiple,
+            "scaling": scaling,
+        }
+
+
+def pack_runs(weights: np.ndarray, runs: int, multiple: int) -> np.ndarray:
+    """Weights [O, KH, KW, I] in the order they are read: for each output KH * `runs` runs, each filled up with zeros."""
+    outputs, kh, kw, inputs = weights.shape
+    flat = weights.reshape(outputs, kh, runs, kw * inputs // runs)
+    missing = -flat.shape[3] % multiple
+    return np.pad(flat, ((0, 0), (0, 0), (0, 0), (0, missing)))
+
+
+class Conv2DF32(Kernel):
+    """One output row from KH padded float rows."""
+
+    name: ClassVar[str] = "conv2d_f32_direct__portable"
+    op = Conv2D
+
+    def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
+        del core
+        types = (graph.type(node.inputs[0] or ""), graph.type(node.inputs[1] or ""), graph.type(node.outputs[0]))
+        if any(type_.dtype is not DType.FLOAT32 for type_ in types):
+            return "not float32"
+        if graph.constant(node.inputs[1]) is None:
+            return "the weights are not constant"
+        return None
+
+    def bind(self, node: Node, graph: Graph) -> Binding:
+        window = conv2d_window(node, graph)
+        steps = row_steps(graph.input_types(node), window.y, {0: window.rows})
+        return Binding(self, (window.reads(), None, None)[: len(node.inputs)], (Layout(DType.FLOAT32),), steps)
+
+    def emit(self, view: TaskView) -> LayerCode:
+        window = conv2d_window(view.node, view.graph)
+        weights = view.graph.constant(view.node.inputs[1])
+        assert weights is not None
+        groups = window.x.channels // weights.shape[3]
+        joined = groups == 1 and window.dilation_w == 1
+        runs = 1 if joined else window.kw
+        names: Mapping[str, Any] = {
+            "window": window, "groups": groups, "group_inputs": weights.shape[3],
+            "group_outputs": window.y.channels // groups, "runs": runs, "run": window.kw * weights.shape[3] // runs,
+            "clamp": float_clamp(view.node.op.activation),  # type: ignore[attr-defined]
+        }  # fmt: skip
+        kernel = render.function("conv2d/portable_f32.c.j2", f"{self.name}_{window.key}{names['clamp'].key}", **names)
+        bias = float_bias(view.node, view.graph, window.y.channels)
+        return LayerCode(
+            (*names["clamp"].helpers, kernel),
+            (Constant("weights", pack_runs(weights, runs, 1)), Constant("bias", bias)),
+            render.render("conv2d/layer.c.j2", view=view, window=window, call=kernel.name, element="midge_f32",
+                          constants=["weights", "bias"]),
+        )  # fmt: skip
+
+
+
+KERNELS = (Conv2DS8(), Conv2DF32())

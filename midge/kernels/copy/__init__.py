@@ -1,0 +1,1 @@
+"""Kernels of copy, one file for each instruction set."""

@@ -1,0 +1,1 @@
+"""Kernels of fully_connected, one file for each instruction set."""

@@ -1,0 +1,1 @@
+"""Kernels of max_pool2d, one file for each instruction set."""

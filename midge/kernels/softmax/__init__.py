@@ -1,0 +1,1 @@
+"""Kernels of softmax, one file for each instruction set."""

@@ -1,0 +1,96 @@
+"""A task as its kernel's code sees it: addresses of rows, names of constants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from midge.ir.graph import Graph, Node
+from midge.ir.types import DType, TensorType
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of one operand or result: where row r lies, as C text."""
+
+    arena: str
+    type: TensorType
+    dtype: DType
+    offset: int
+    stride_bytes: int
+    height: int
+    padded_rows: int
+    top: int
+    left_bytes: int
+    pixel_bytes: int
+    is_constant_pointer: bool
+
+    def at(self, scale: int, offset: int, *, before: int = 0) -> str:
+        """Pointer to row `step * scale + offset`, `before` pixels left of its first pixel."""
+        return self.at_row(_linear(scale, offset + self.top), before=before, top=0)
+
+    def at_row(self, row: str, *, before: int = 0, top: int | None = None) -> str:
+        """Pointer to the row of which `row` is the C expression (unsigned)."""
+        top = self.top if top is None else top
+        start = self.offset + self.left_bytes - before * self.pixel_bytes
+        base = f"{self.arena} + {start}u" if start else self.arena
+        row = f"{row} + {top}u" if top else row
+        if self.height == 1:
+            return self._cast(base)
+        if self.height < self.padded_rows:
+            row = f"({row}) % {self.height}u"
+        elif not row.isidentifier() and not row.isdigit():
+            row = f"({row})"
+        return self._cast(f"{base} + {row} * {self.stride_bytes}u")
+
+    def whole(self) -> str:
+        """Pointer to the first row of a buffer whose rows lie side by side."""
+        return self.at_row("0u")
+
+    def _cast(self, address: str) -> str:
+        const = "const " if self.is_constant_pointer else ""
+        return f"({const}{c_element(self.dtype)} *)({address})"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskView:
+    """What `Kernel.emit` gets."""
+
+    node: Node
+    graph: Graph
+    inputs: tuple[Rows | None, ...]
+    outputs: tuple[Rows, ...]
+    scratch: str
+    """C expression (uint8_t *) of the scratch memory; empty where there is none."""
+    steps: int
+    constant: Callable[[str], str]
+    """The C name of this layer's constant with a role."""
+
+    @property
+    def x(self) -> Rows:
+        """The first operand."""
+        rows = self.inputs[0]
+        assert rows is not None
+        return rows
+
+    @property
+    def y(self) -> Rows:
+        """The first result."""
+        return self.outputs[0]
+
+
+def c_element(dtype: DType) -> str:
+    """The C type that elements in the arena are accessed by: wider ones may alias the arena's bytes."""
+    if dtype in (DType.INT8, DType.UINT8, DType.BOOL):
+        return dtype.c_name
+    return f"midge_{dtype.suffix}"
+
+
+def _linear(scale: int, offset: int) -> str:
+    """`step * scale + offset` in C, as short as can be."""
+    if scale == 0:
+        return f"{offset}u"
+    text = "step" if scale == 1 else f"step * {scale}u"
+    if offset < 0:
+        return f"{text} - {-offset}u"
+    return f"{text} + {offset}u" if offset else text

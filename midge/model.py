@@ -1,0 +1,21 @@
+"""A model: the graph, and where it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from midge.ir.graph import Graph
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Model:
+    """A loaded model. `sha256` is the hash of the file, or of the graph's text and constants where there is no file."""
+
+    name: str
+    """File name, or the graph's name."""
+    path: Path | None
+    sha256: str
+    numerics: str
+    """Whose rounding the integers follow: `litert` or `tflm`."""
+    graph: Graph

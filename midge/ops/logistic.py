@@ -1,0 +1,56 @@
+"""Logistic: 1/(1+exp(-x)) (docs/numerics.md, "Logistic and tanh")."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from midge.ir.types import TensorType
+from midge.ops.base import Case, Op, Types
+from midge.ops.unary import check_unary, int8_table, tabulated, unary_cases
+from midge.ops.windows import only
+
+
+@dataclass(frozen=True, slots=True)
+class Logistic(Op):
+    """Operand x, int8 (a table of 256 bytes; the result has scale 1 / 256 and zero point -128) or float32."""
+
+    name: ClassVar[str] = "logistic"
+
+    def check(self, inputs: Types, outputs: Sequence[TensorType]) -> None:
+        output = only(outputs)
+        x = check_unary(self, inputs, output)
+        if x.dtype.is_float:
+            return
+        assert output.quantization is not None
+        self.expect((output.quantization.scale, output.zero_point) == (1 / 256, -128),
+                    f"an output with scale {output.quantization.scale} and zero point {output.zero_point}",
+                    "1 / 256 and -128")  # fmt: skip
+
+    def table(self, x: TensorType, output: TensorType) -> np.ndarray:
+        """The 256 results of the int8 form, for the inputs -128 … 127."""
+        return int8_table(self, x, output)
+
+    def evaluate(self, arrays: Sequence[np.ndarray | None], inputs: Types, outputs: Sequence[TensorType]
+                 ) -> tuple[np.ndarray, ...]:  # fmt: skip
+        (x,) = arrays
+        assert x is not None and inputs[0] is not None
+        if inputs[0].dtype.is_float:
+            return (_logistic(x),)
+        return (tabulated(_logistic, x, inputs[0], only(outputs)),)
+
+
+def _exp(x: np.ndarray) -> np.ndarray:
+    """The correctly rounded float32 exponential."""
+    with np.errstate(over="ignore"):
+        return np.exp(x.astype(np.float64)).astype(np.float32)
+
+
+def _logistic(x: np.ndarray) -> np.ndarray:
+    return np.float32(1.0) / (np.float32(1.0) + _exp(-x))
+
+
+CASES: tuple[Case, ...] = unary_cases(Logistic, 1 / 256, -128)

@@ -1,0 +1,170 @@
+"""The whole program on one page: each function is one stage of the line, in order.
+
+    file --load--> Model --plan--> Plan --emit--> Sources --build--> Image --emulate--> Trace
+"""
+
+from __future__ import annotations
+
+import hashlib
+import keyword
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from midge.build import build
+from midge.compiled import Compiled, Options
+from midge.emit import emit
+from midge.emit.sources import Sources
+from midge.emulate import emulate, emulate_many
+from midge.emulate.trace import Trace
+from midge.errors import DoesNotFitError, ModelError, UnsupportedError
+from midge.ir.graph import Graph
+from midge.ir.text import print_graph
+from midge.load import load
+from midge.model import Model
+from midge.passes import run_passes
+from midge.plan import Plan, plan
+from midge.targets.records import Board
+
+Progress = Callable[[int, int], None]
+
+
+def load_model(path: Path, numerics: str) -> Model:
+    """Read a model file into a verified graph."""
+    if not path.exists():
+        raise ModelError(str(path), "no such file", "a model file (.tflite)")
+    if path.is_dir():
+        raise ModelError(str(path), "is a folder", "a model file (.tflite)")
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ModelError(str(path), f"cannot be read ({(error.strerror or str(error)).lower()})") from error
+    return Model(path.name, path, digest, numerics, load(path, numerics=numerics))
+
+
+def model_of_graph(graph: Graph, numerics: str) -> Model:
+    """A model from a graph in memory; its hash covers the text form and all constants."""
+    digest = hashlib.sha256(print_graph(graph).encode())
+    for value in graph.constants():
+        assert value.data is not None
+        digest.update(value.data.tobytes())
+    return Model(graph.name, None, digest.hexdigest(), numerics, graph)
+
+
+def make_plan(model: Model, board: Board, options: Options) -> Plan:
+    """Rewrite the graph for the board, choose kernels, order the rows, and place them in RAM."""
+    return plan(run_passes(model.graph, board, options.plan), board, options.plan)
+
+
+def make_sources(plan: Plan, model: Model, options: Options) -> Sources:
+    """Write the C and assembly of a plan."""
+    return emit(plan, prefix=c_prefix(model.name), command=command_line(model, plan.board, options),
+                model_sha256=model.sha256)  # fmt: skip
+
+
+def compile_model(model: Model, board: Board, options: Options, directory: Path) -> Compiled:
+    """From a model to a firmware image in `directory`. Raises DoesNotFitError before linking where it can."""
+    plan = make_plan(model, board, options)
+    sources = make_sources(plan, model, options)
+    check_flash(sources.weight_bytes, "constants alone", plan, options)
+    image = build(sources, board, directory, cc=options.cc, optimize=options.optimize)
+    check_flash(image.flash.total, "code and constants", plan, options)
+    check_ram(image.arena_bytes + image.static_bytes, "activations and static data", plan, options)
+    return Compiled(model, board, options, plan, sources, image)
+
+
+def run_firmware(compiled: Compiled, inputs: Sequence[np.ndarray], backend: str) -> Trace:
+    """One inference from reset, on the emulated board."""
+    require_emulated(compiled.board, backend)
+    trace = emulate(compiled.image, compiled.sources, compiled.board, inputs, backend=backend)
+    ram_bytes = compiled.image.arena_bytes + compiled.image.static_bytes + trace.stack_bytes
+    check_ram(ram_bytes, "activations, static data and stack", compiled.plan, compiled.options)
+    return trace
+
+
+def run_samples(compiled: Compiled, samples: Sequence[Sequence[np.ndarray]], progress: Progress | None
+                ) -> Sequence[Trace]:  # fmt: skip
+    """One inference for each sample, on the emulated board."""
+    require_emulated(compiled.board, "unicorn")
+    return emulate_many(compiled.image, compiled.sources, compiled.board, samples, progress=progress)
+
+
+def require_emulated(board: Board, backend: str) -> None:
+    """Guard: a board that no emulator runs can be compiled for, and no more."""
+    if board.emulated in ("compile-only", "planned"):
+        raise UnsupportedError(
+            f"board {board.name}", f"cannot be emulated yet ({board.emulated}), so there is nothing to run on",
+            cure="Compile for it with `midge compile`, or run on a core with --core cortex-m4",
+        )  # fmt: skip
+    if board.emulated == "qemu" and backend == "unicorn":
+        raise UnsupportedError(f"board {board.name}", "Unicorn has no such core", cure="Use --backend qemu")
+
+
+def check_flash(needed: int, what: str, plan: Plan, options: Options) -> None:
+    """Raise DoesNotFitError where the network's flash is over the budget or the board's flash."""
+    limit, owner = _limit(options.flash_bytes, plan.board.flash.bytes, plan.board, "--flash")
+    if needed <= limit:
+        return
+    sizes = {value.name: value.type.bytes for value in plan.graph.constants()}
+    largest = sorted(sizes.items(), key=lambda item: -item[1])[:3]
+    listed = ", ".join(f"{name} {size:,} B" for name, size in largest)
+    raise DoesNotFitError(
+        plan.graph.name, f"{what} take {needed:,} bytes of flash, {needed - limit:,} more than {owner}",
+        f"at most {limit:,}", f"Largest constants: {listed}",
+    )  # fmt: skip
+
+
+def check_ram(needed: int, what: str, plan: Plan, options: Options) -> None:
+    """Raise DoesNotFitError where the network's RAM is over the budget or the board's RAM."""
+    limit, owner = _limit(options.ram_bytes, plan.board.ram.bytes, plan.board, "--ram")
+    if needed <= limit:
+        return
+    listed = ", ".join(f"{buffer.name} {buffer.bytes:,} B" for buffer in plan.largest_buffers(3))
+    raise DoesNotFitError(
+        plan.graph.name, f"{what} take {needed:,} bytes of RAM, {needed - limit:,} more than {owner}",
+        f"at most {limit:,}", f"Largest buffers at the peak: {listed}",
+    )  # fmt: skip
+
+
+def _limit(budget: int | None, memory: int, board: Board, option: str) -> tuple[int, str]:
+    if budget is not None and budget < memory:
+        return budget, f"{option} allows"
+    return memory, f"{board.name} has"
+
+
+# Names that a pair of files or its functions cannot have: C keywords, and headers that the sources include.
+_RESERVED = frozenset(
+    "auto break case char const continue default do double else enum extern float for goto if inline int long "
+    "register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while "
+    "stdint stddef stdbool string stdio stdlib math main arm_acle arm_math harness startup".split()
+)
+
+
+def c_prefix(model_name: str) -> str:
+    """The C name of a model: its file's stem in lower case, with `_` for what C does not allow."""
+    stem = re.sub(r"[^a-z0-9]+", "_", Path(model_name).stem.lower()).strip("_") or "model"
+    if stem[0].isdigit():
+        stem = f"net_{stem}"
+    return f"{stem}_net" if stem in _RESERVED or keyword.iskeyword(stem) else stem
+
+
+def command_line(model: Model, board: Board, options: Options) -> str:
+    """The command that makes these sources again, without paths, so that sources do not depend on where they are."""
+    target = f"--core {board.core.name}" if is_core_board(board) else f"--board {board.name}"
+    words = ["midge compile", model.name, target]
+    if options.optimize != "latency":
+        words.append(f"--optimize {options.optimize}")
+    if options.ram_bytes is not None:
+        words.append(f"--ram {options.ram_bytes}")
+    if options.flash_bytes is not None:
+        words.append(f"--flash {options.flash_bytes}")
+    if model.numerics != "litert":
+        words.append(f"--numerics {model.numerics}")
+    return " ".join(words)
+
+
+def is_core_board(board: Board) -> bool:
+    """True for the board that stands for a bare core (`--core`)."""
+    return board.name == board.core.name

@@ -1,0 +1,162 @@
+"""Planning: Graph and board in, Plan out (kernels, schedule of rows, places in RAM)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from midge.ir.graph import Graph
+from midge.ops.reshape import Reshape
+from midge.plan.arena import ALIGN_BYTES, Request, aligned, pack
+from midge.plan.choose import choose_kernels
+from midge.plan.copies import insert_copies, root_value
+from midge.plan.order import Schedule, live_peak, schedule
+from midge.plan.records import Action, Buffer, Kind, Plan, PlanOptions, Task
+from midge.plan.storage import Network, build_network
+from midge.targets.records import Board
+
+__all__ = ["ALIGN_BYTES", "Action", "Buffer", "Kind", "Plan", "PlanOptions", "Task", "plan"]
+
+_MOST_SCHEDULES = 300
+
+
+def plan(graph: Graph, board: Board, options: PlanOptions) -> Plan:
+    """Choose kernels, the order of rows, rings or whole tensors, and offsets, for the least RAM.
+
+    Raises UnsupportedError where a node has no kernel. Whether the plan fits the board is not asked here.
+    """
+    chosen = choose_kernels(graph, board.core)
+    bindings = {name: kernel.bind(_node(graph, name), graph) for name, kernel in chosen.items()}
+    with_copies = insert_copies(graph, bindings)
+    if with_copies is not graph:
+        graph = with_copies
+        chosen = choose_kernels(graph, board.core)
+        bindings = {name: kernel.bind(_node(graph, name), graph) for name, kernel in chosen.items()}
+    network = build_network(graph, bindings)
+    return _place(graph, board, options, network, _best_schedule(network))
+
+
+def _node(graph: Graph, name: str):
+    return next(node for node in graph.nodes if node.name == name and not isinstance(node.op, Reshape))
+
+
+def _best_schedule(network: Network) -> Schedule:
+    """The schedule with the smallest memory peak: which tensors to hold whole, found by local search.
+
+    Starts from all rings, all whole, and "rings up to here, whole from here on", then changes one tensor
+    at a time. Ties go to the schedule with fewer actions.
+    """
+    candidates = [
+        index for index, tensor in enumerate(network.tensors) if tensor.rows > 1 and tensor.producer is not None
+    ]
+    starts = [frozenset(candidates[cut:]) for cut in range(len(candidates) + 1)]
+    best_whole, best = min(((whole, schedule(network, whole)) for whole in starts), key=lambda pair: _cost(network, pair[1]))
+    tried = len(starts)
+    improved = True
+    while improved and tried < _MOST_SCHEDULES:
+        improved = False
+        for index in candidates:
+            whole = best_whole ^ {index}
+            found = schedule(network, whole)
+            tried += 1
+            if _cost(network, found) < _cost(network, best):
+                best_whole, best, improved = whole, found, True
+    return best
+
+
+def _cost(network: Network, plan: Schedule) -> tuple[int, int]:
+    requests = _requests(network, plan)
+    sizes = [aligned(request.bytes) for request in requests]
+    return live_peak(sizes, [(request.first, request.last) for request in requests]), len(plan.actions)
+
+
+def _requests(network: Network, plan: Schedule) -> list[Request]:
+    """Memory of all storages, then of all tasks' scratch."""
+    requests = [
+        Request(life.height * ((s.left + s.right) * s.pixel_bytes + s.row_bytes) + s.slack_bytes, life.first, life.last)
+        for s, life in zip(network.storages, plan.lives, strict=True)
+    ]
+    requests += [
+        Request(binding.scratch_bytes, *span)
+        for binding, span in zip(network.bindings, plan.scratch, strict=True)
+        if binding.scratch_bytes
+    ]
+    return requests
+
+
+def _place(graph: Graph, board: Board, options: PlanOptions, network: Network, order: Schedule) -> Plan:
+    requests = _requests(network, order)
+    packing = pack(requests)
+    buffers = _buffers(graph, network, order, packing.offsets)
+    scratch_at = len(network.storages)
+    tasks = []
+    for node, binding, operands, results in zip(
+        network.nodes, network.bindings, network.operands, network.results, strict=True
+    ):
+        scratch = None
+        if binding.scratch_bytes:
+            request = requests[scratch_at]
+            buffers.append(_scratch(node.name, request, packing.offsets[scratch_at]))
+            scratch = scratch_at
+            scratch_at += 1
+        storages = tuple(None if tensor is None else network.storage_of[tensor] for tensor in operands)
+        tasks.append(Task(node, binding, storages, tuple(network.storage_of[t] for t in results), scratch))
+    return Plan(
+        graph=graph,
+        board=board,
+        options=options,
+        tasks=tuple(tasks),
+        buffers=tuple(buffers),
+        schedule=order.actions,
+        arena_bytes=packing.bytes,
+        lower_bound_bytes=packing.lower_bound_bytes,
+        proven_minimal=packing.proven_minimal,
+        input_buffers=tuple(_buffer_of(graph, network, name) for name in graph.inputs),
+        output_buffers=tuple(_buffer_of(graph, network, name) for name in graph.outputs),
+    )
+
+
+def _buffer_of(graph: Graph, network: Network, name: str) -> int:
+    root = root_value(graph, name)
+    return next(
+        network.storage_of[index] for index, tensor in enumerate(network.tensors) if tensor.name == root
+    )  # fmt: skip
+
+
+def _buffers(graph: Graph, network: Network, order: Schedule, offsets: Iterable[int]) -> list[Buffer]:
+    outputs = {root_value(graph, name) for name in graph.outputs}
+    buffers = []
+    for storage, life, offset in zip(network.storages, order.lives, offsets, strict=False):
+        names = [network.tensors[tensor].name for tensor in storage.tensors]
+        role = "input" if names[0] in graph.inputs else "output" if outputs & set(names) else "edge"
+        buffers.append(
+            Buffer(
+                name=names[-1] if role != "input" else names[0],
+                layout=storage.layout,
+                rows=network.tensors[storage.tensors[0]].rows,
+                row_bytes=storage.row_bytes,
+                pixel_bytes=storage.pixel_bytes,
+                left=storage.left,
+                right=storage.right,
+                top=storage.top,
+                bottom=storage.bottom,
+                fill=storage.fill,
+                height=life.height,
+                slack_bytes=storage.slack_bytes,
+                offset=offset,
+                first=life.first,
+                last=life.last,
+                role=role,
+            )
+        )
+    return buffers
+
+
+def _scratch(name: str, request: Request, offset: int) -> Buffer:
+    from midge.ir.types import DType
+    from midge.kernels.base import Layout
+
+    size = request.bytes
+    return Buffer(
+        f"{name}_scratch", Layout(DType.UINT8), 1, size, size, 0, 0, 0, 0, 0, 1, 0, offset, request.first, request.last,
+        "scratch",
+    )  # fmt: skip

@@ -1,0 +1,80 @@
+"""Copies that make every value's storage possible: who needs its tensor unpadded, who wants padding round it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from midge.ir.graph import Graph, GraphBuilder, Node
+from midge.kernels.base import Binding
+from midge.ops.copy import Copy
+from midge.ops.reshape import Reshape
+
+
+def insert_copies(graph: Graph, bindings: Mapping[str, Binding]) -> Graph:
+    """Give padded readers of a flat value a copy of their own, and outputs that are no node's result a node.
+
+    A value is flat where its rows must lie side by side: a graph input or output, one that a kernel reads as one
+    array, or one that a reshape sees with other rows. Keeps exact bits.
+    """
+    flat = flat_values(graph, bindings)
+    builder = GraphBuilder.of(graph)
+    nodes: list[Node] = []
+    copies: dict[str, str] = {}
+    for node in graph.nodes:
+        nodes.extend(_copy_padded_operands(builder, node, bindings.get(node.name), flat, copies))
+    for position, name in enumerate(graph.outputs):
+        if root_value(graph, name) in graph.inputs or graph.values[name].is_constant:
+            builder.outputs[position] = _copy(builder, nodes, name)
+    if len(nodes) == len(graph.nodes):
+        return graph
+    builder.nodes = nodes
+    return builder.build()
+
+
+def flat_values(graph: Graph, bindings: Mapping[str, Binding]) -> frozenset[str]:
+    """Roots of the values whose rows must lie side by side, whole, without padding."""
+    flat = {root_value(graph, name) for name in (*graph.inputs, *graph.outputs)}
+    for node in graph.nodes:
+        reads = bindings[node.name].reads if node.name in bindings else ()
+        flat |= {root_value(graph, n) for n, read in zip(node.inputs, reads, strict=False) if n and read and read.flat}
+    for node in graph.nodes:
+        if isinstance(node.op, Reshape):
+            root = root_value(graph, node.outputs[0])
+            source, view = graph.type(root), graph.type(node.outputs[0])
+            if (source.rows, source.row_elements) != (view.rows, view.row_elements):
+                flat.add(root)
+    return frozenset(flat)
+
+
+def root_value(graph: Graph | GraphBuilder, name: str) -> str:
+    """The value that a chain of reshapes starts from."""
+    views = {node.outputs[0]: node for node in graph.nodes if isinstance(node.op, Reshape)}
+    while name in views:
+        source = views[name].inputs[0]
+        assert source is not None
+        name = source
+    return name
+
+
+def _copy_padded_operands(builder: GraphBuilder, node: Node, binding: Binding | None, flat: frozenset[str],
+                          copies: dict[str, str]) -> list[Node]:  # fmt: skip
+    """The node, after the copies that its padded operands need."""
+    if binding is None:
+        return [node]
+    made: list[Node] = []
+    operands = list(node.inputs)
+    for index, (name, reads) in enumerate(zip(node.inputs, binding.reads, strict=True)):
+        if name is None or reads is None or not reads.is_padded:
+            continue
+        if root_value(builder, name) not in flat:
+            continue
+        if name not in copies:
+            copies[name] = _copy(builder, made, name)
+        operands[index] = copies[name]
+    return [*made, Node(node.name, node.op, tuple(operands), node.outputs)]
+
+
+def _copy(builder: GraphBuilder, nodes: list[Node], name: str) -> str:
+    copy = builder.value(builder.unique(f"{name}_copy"), builder.values[name].type)
+    nodes.append(Node(copy, Copy(), (name,), (copy,)))
+    return copy

@@ -1,0 +1,217 @@
+"""The schedule: every row is made just before the row that needs it, and each ring is as high as that makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from midge.plan.records import Action, Kind
+from midge.plan.storage import Network
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """What a schedule asks of one storage: rows kept, and the first and last action that need it."""
+
+    height: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Actions in order; `lives` by storage; `scratch` by task: first and last action."""
+
+    actions: tuple[Action, ...]
+    lives: tuple[Life, ...]
+    scratch: tuple[tuple[int, int], ...]
+
+
+def schedule(network: Network, whole: frozenset[int]) -> Schedule:
+    """Pull the outputs' rows through the network; tensors in `whole` are completed before their first row is read.
+
+    The heights are minimal for this order of actions: a ring with one row less would lose a row that a later
+    step reads (`check` shows it).
+    """
+    return _Simulation(network, whole).run()
+
+
+class _Simulation:
+    """The mutable state of one run through the network."""
+
+    def __init__(self, network: Network, whole: frozenset[int]) -> None:
+        self.network = network
+        self.whole = whole
+        self.actions: list[Action] = []
+        self.next_step = [0] * len(network.bindings)
+        self.made = [0 if tensor.producer is not None else tensor.rows for tensor in network.tensors]
+        self.padded = [0] * len(network.tensors)
+        count = len(network.storages)
+        self.height = [1] * count
+        self.first = [-1] * count
+        self.last = [0] * count
+        self.scratch: list[tuple[int, int]] = [(-1, -1)] * len(network.bindings)
+        self.oldest = [_oldest_rows(network, storage) for storage in range(count)]
+
+    def run(self) -> Schedule:
+        for tensor, record in enumerate(self.network.tensors):
+            if record.producer is None:
+                self.first[self.network.storage_of[tensor]] = 0
+        for tensor, record in enumerate(self.network.tensors):
+            if record.is_output:
+                self._demand(tensor, record.rows - 1)
+        for task, binding in enumerate(self.network.bindings):  # steps that only side results are left of
+            while self.next_step[task] < len(binding.steps):
+                self._step(task)
+        end = max(len(self.actions) - 1, 0)
+        lives = []
+        for index, storage in enumerate(self.network.storages):
+            outputs = any(self.network.tensors[tensor].is_output for tensor in storage.tensors)
+            rows = self.network.tensors[storage.tensors[0]].rows
+            height = rows if storage.is_flat else self.height[index]
+            lives.append(Life(height, max(self.first[index], 0), end if outputs else self.last[index]))
+        return Schedule(tuple(self.actions), tuple(lives), tuple(self.scratch))
+
+    def _demand(self, tensor: int, row: int) -> None:
+        """Make rows up to `row`, which may lie in the padding below the tensor."""
+        record = self.network.tensors[tensor]
+        last_row = record.rows - 1
+        wanted = last_row if tensor in self.whole else min(row, last_row)
+        while self.made[tensor] <= wanted:
+            assert record.producer is not None
+            self._step(record.producer)
+        while self.padded[tensor] <= row - record.rows:
+            storage = self.network.storage_of[tensor]
+            padded_row = self.network.storages[storage].top + record.rows + self.padded[tensor]
+            self._act(Action(Kind.PAD, storage, padded_row))
+            self.padded[tensor] += 1
+            self._grow(storage, padded_row)
+
+    def _step(self, task: int) -> None:
+        network = self.network
+        binding = network.bindings[task]
+        index = self.next_step[task]
+        for operand, need in zip(network.operands[task], self._needs(task, index), strict=True):
+            if operand is not None and need is not None:
+                self._demand(operand, need[1])
+        for tensor in network.results[task]:
+            self._begin(network.storage_of[tensor])
+        self.next_step[task] = index + 1
+        self._act(Action(Kind.RUN, task, index))
+        now = len(self.actions) - 1
+        for operand in network.operands[task]:
+            if operand is not None:
+                self.last[network.storage_of[operand]] = now
+        self.scratch[task] = (self.scratch[task][0] if index else now, now)
+        for tensor in network.results[task]:
+            storage = network.storage_of[tensor]
+            self.last[storage] = now
+            self.made[tensor] += binding.steps[index].makes
+            if binding.steps[index].makes:
+                self._grow(storage, network.storages[storage].top + self.made[tensor] - 1)
+
+    def _needs(self, task: int, index: int) -> list[tuple[int, int] | None]:
+        """Rows that a step needs of each operand, in the tensors' own rows."""
+        needs: list[tuple[int, int] | None] = []
+        for operand in self.network.operands[task]:
+            if operand is None:
+                needs.append(None)
+                continue
+            reader = next(reader for reader in self.network.tensors[operand].readers if reader.task == task)
+            needs.append(reader.needs[index])
+        return needs
+
+    def _begin(self, storage: int) -> None:
+        """Before the first row of a storage: its padding."""
+        if self.first[storage] >= 0:
+            return
+        self.first[storage] = len(self.actions)
+        record = self.network.storages[storage]
+        if record.left or record.right or record.top or record.bottom:
+            self._act(Action(Kind.CLEAR, storage, 0))
+
+    def _act(self, action: Action) -> None:
+        self.actions.append(action)
+
+    def _grow(self, storage: int, newest: int) -> None:
+        """A new row must leave alone every row that a step still to come will read."""
+        oldest = min((rows[self.next_step[task]] for task, rows in self.oldest[storage]), default=newest)
+        self.height[storage] = max(self.height[storage], newest - oldest + 1)
+
+
+def _oldest_rows(network: Network, storage: int) -> list[tuple[int, list[int]]]:
+    """For each reader of a storage: by step, the oldest padded row that this step or a later one reads."""
+    top = network.storages[storage].top
+    beyond = 1 << 30
+    rows = []
+    for tensor in network.storages[storage].tensors:
+        for reader in network.tensors[tensor].readers:
+            oldest = [beyond] * (len(reader.needs) + 1)
+            for step in range(len(reader.needs) - 1, -1, -1):
+                oldest[step] = min(oldest[step + 1], reader.needs[step][0] + top)
+            rows.append((reader.task, oldest))
+    return rows
+
+
+def live_peak(sizes: Sequence[int], spans: Sequence[tuple[int, int]]) -> int:
+    """Most bytes alive at one action, of buffers with these sizes and spans of actions (both ends included)."""
+    change: dict[int, int] = {}
+    for size, (first, last) in zip(sizes, spans, strict=True):
+        change[first] = change.get(first, 0) + size
+        change[last + 1] = change.get(last + 1, 0) - size
+    peak = alive = 0
+    for action in sorted(change):
+        alive += change[action]
+        peak = max(peak, alive)
+    return peak
+
+
+def check(network: Network, plan: Schedule, heights: Sequence[int]) -> str | None:
+    """None where rings of these heights hold every row that the schedule reads; else what is lost, and when.
+
+    Runs the actions over rings that remember which row each slot holds: independent of how heights were found.
+    """
+    slots: list[dict[int, tuple[int, int]]] = [{} for _ in network.storages]
+    made = [0] * len(network.tensors)
+    for tensor, record in enumerate(network.tensors):
+        if record.producer is None:
+            storage = network.storage_of[tensor]
+            made[tensor] = record.rows
+            for row in range(record.rows):
+                slots[storage][(row + network.storages[storage].top) % heights[storage]] = (tensor, row)
+    for now, action in enumerate(plan.actions):
+        if action.kind is Kind.CLEAR:
+            for slot in range(heights[action.target]):
+                slots[action.target][slot] = (-1, slot)
+        elif action.kind is Kind.PAD:
+            slots[action.target][action.index % heights[action.target]] = (-1, action.index)
+        else:
+            lost = _replay_step(network, slots, made, heights, action)
+            if lost:
+                return f"action {now}: {lost}"
+    return None
+
+
+def _replay_step(network: Network, slots: list[dict[int, tuple[int, int]]], made: list[int], heights: Sequence[int],
+                 action: Action) -> str | None:  # fmt: skip
+    task = action.target
+    for operand in network.operands[task]:
+        if operand is None:
+            continue
+        record = network.tensors[operand]
+        storage = network.storage_of[operand]
+        top = network.storages[storage].top
+        reader = next(reader for reader in record.readers if reader.task == task)
+        low, high = reader.needs[action.index]
+        for row in range(low, high + 1):
+            inside = 0 <= row < record.rows
+            expected = (operand, row) if inside else (-1, row + top)
+            if slots[storage].get((row + top) % heights[storage]) != expected:
+                return f"{network.nodes[task].name} step {action.index} lost row {row} of {record.name}"
+    for tensor in network.results[task]:
+        storage = network.storage_of[tensor]
+        for _ in range(network.bindings[task].steps[action.index].makes):
+            row = made[tensor]
+            slots[storage][(row + network.storages[storage].top) % heights[storage]] = (tensor, row)
+            made[tensor] += 1
+    return None

@@ -1,0 +1,130 @@
+"""The Plan: which kernel makes which rows when, and where every row lies in RAM."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from midge.ir.graph import Graph, Node
+from midge.kernels.base import Binding, Layout
+from midge.targets.records import Board
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOptions:
+    """What to plan for. Budgets in bytes; None means the board's own memory."""
+
+    optimize: str = "latency"
+    ram_bytes: int | None = None
+    flash_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """The rows of one value (or several that share them): a ring of `height` rows, or all of them.
+
+    Rows are numbered from the first row of padding: row r of the tensor is row `r + top`, and lies in slot
+    `(r + top) % height`. A row is `left` pixels of padding, the tensor's row, `right` pixels of padding.
+    """
+
+    name: str
+    layout: Layout
+    rows: int
+    row_bytes: int
+    pixel_bytes: int
+    left: int
+    right: int
+    top: int
+    bottom: int
+    fill: int
+    """The byte that padding is made of."""
+    height: int
+    slack_bytes: int
+    """Bytes after the last row that kernels may read."""
+    offset: int
+    first: int
+    """Index of the first action that writes the buffer."""
+    last: int
+    """Index of the last action that needs it."""
+    role: str
+    """`input`, `output`, `edge` or `scratch`."""
+
+    @property
+    def stride_bytes(self) -> int:
+        return (self.left + self.right) * self.pixel_bytes + self.row_bytes
+
+    @property
+    def bytes(self) -> int:
+        return self.height * self.stride_bytes + self.slack_bytes
+
+    @property
+    def padded_rows(self) -> int:
+        return self.top + self.rows + self.bottom
+
+    @property
+    def is_padded(self) -> bool:
+        return (self.left, self.right, self.top, self.bottom) != (0, 0, 0, 0)
+
+    @property
+    def is_ring(self) -> bool:
+        return self.height < self.padded_rows
+
+
+class Kind(enum.Enum):
+    """What an action does."""
+
+    RUN = "run"
+    CLEAR = "clear"
+    PAD = "pad"
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One entry of the schedule.
+
+    RUN: step `index` of task `target`. CLEAR: fill buffer `target` with padding. PAD: fill its padded row `index`.
+    """
+
+    kind: Kind
+    target: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A node at its place in the plan. Operands and results are indices into `Plan.buffers`."""
+
+    node: Node
+    binding: Binding
+    inputs: tuple[int | None, ...]
+    outputs: tuple[int, ...]
+    scratch: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A graph with its kernels, schedule and memory. Tasks are in execution order of their first steps."""
+
+    graph: Graph
+    board: Board
+    options: PlanOptions
+    tasks: tuple[Task, ...]
+    buffers: tuple[Buffer, ...]
+    schedule: tuple[Action, ...]
+    arena_bytes: int
+    lower_bound_bytes: int
+    """No packing of this schedule can be smaller: the most bytes alive at one action."""
+    proven_minimal: bool
+    """The packing meets the lower bound, or all packings were searched."""
+    input_buffers: tuple[int, ...]
+    output_buffers: tuple[int, ...]
+
+    def largest_buffers(self, count: int = 5) -> tuple[Buffer, ...]:
+        """The buffers alive at the action that needs the most memory, largest first."""
+        peak = max(range(max(len(self.schedule), 1)), key=self.live_bytes)
+        alive = [buffer for buffer in self.buffers if buffer.first <= peak <= buffer.last]
+        return tuple(sorted(alive, key=lambda buffer: -buffer.bytes)[:count])
+
+    def live_bytes(self, action: int) -> int:
+        """Bytes of all buffers alive at an action."""
+        return sum(buffer.bytes for buffer in self.buffers if buffer.first <= action <= buffer.last)

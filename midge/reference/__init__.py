@@ -1,0 +1,53 @@
+"""References: what the firmware's values are compared with.
+
+A reference is one file in `kinds/` with a function `open_reference(model)`; `names` lists them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from midge.errors import UsageError
+from midge.model import Model
+
+PLANNED = {"onnxruntime": "the ONNX importer", "torch": "the PyTorch importer"}
+
+
+class Reference(Protocol):
+    """One implementation of the network, that is not the firmware."""
+
+    @property
+    def version(self) -> str:
+        """Name and version, for reports."""
+        ...
+
+    def run(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+        """The outputs of one inference."""
+        ...
+
+    def values(self, inputs: Sequence[np.ndarray]) -> Mapping[str, np.ndarray]:
+        """Every tensor of one inference that the reference can show, by name."""
+        ...
+
+
+def names() -> tuple[str, ...]:
+    """The references that exist, in alphabetical order."""
+    folder = Path(__file__).parent / "kinds"
+    return tuple(sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__"))
+
+
+def open_reference(name: str, model: Model) -> Reference:
+    """The reference of that name, ready to run the model. Raises ToolError where its package is missing."""
+    if name in PLANNED:
+        raise UsageError(
+            f"--against {name}", f"comes with {PLANNED[name]}, which Midge does not have yet",
+            cure=f"Use one of: {', '.join(names())}",
+        )  # fmt: skip
+    if name not in names():
+        raise UsageError(f"--against {name}", "unknown reference", f"one of: {', '.join(names())}")
+    return importlib.import_module(f"midge.reference.kinds.{name}").open_reference(model)

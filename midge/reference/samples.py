@@ -1,0 +1,170 @@
+"""Inputs: the fixed pattern, seeded random samples, and arrays from files; all checked against the input types."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from midge.errors import UsageError
+from midge.ir.types import DType, TensorType
+
+SEED = 20240229
+RANDOM_INTEGERS = "uniform over the whole range of the type"
+RANDOM_FLOATS = "uniform from -1 to 1"
+
+Ports = Sequence[tuple[str, TensorType]]
+Inputs = tuple[np.ndarray, ...]
+
+
+def pattern(type_: TensorType) -> np.ndarray:
+    """The fixed pattern `int8((i * 37 + 11) mod 256 - 128)` for element i; floats: that / 128."""
+    codes = (np.arange(type_.elements, dtype=np.int64) * 37 + 11) % 256 - 128
+    if type_.dtype.is_float:
+        return (codes / 128).astype(np.float32).reshape(type_.shape)
+    if type_.dtype is DType.UINT8:
+        codes = codes + 128
+    return codes.astype(type_.dtype.numpy).reshape(type_.shape)
+
+
+def random_samples(types: Sequence[TensorType], count: int, seed: int = SEED) -> tuple[Inputs, ...]:
+    """Samples from a seeded generator, in the same order on every machine."""
+    generator = np.random.default_rng(seed)
+    return tuple(tuple(_random(type_, generator) for type_ in types) for _ in range(count))
+
+
+def describe(types: Sequence[TensorType]) -> str:
+    """How `random_samples` draws for inputs of these types."""
+    ways = {RANDOM_FLOATS if type_.dtype.is_float else RANDOM_INTEGERS for type_ in types}
+    return " and ".join(sorted(ways))
+
+
+def _random(type_: TensorType, generator: np.random.Generator) -> np.ndarray:
+    if type_.dtype.is_float:
+        return generator.uniform(-1, 1, type_.shape).astype(type_.dtype.numpy)
+    low, high = (0, 1) if type_.dtype is DType.BOOL else type_.dtype.limits
+    return generator.integers(low, high, type_.shape, dtype=np.int64, endpoint=True).astype(type_.dtype.numpy)
+
+
+def check_input(array: np.ndarray, name: str, type_: TensorType, where: str) -> np.ndarray:
+    """The array itself where its shape and type are the input's. Nothing is cast: a cast would change numbers."""
+    if array.dtype != type_.dtype.numpy:
+        raise UsageError(
+            where, f"input '{name}' is {array.dtype}", f"{type_.dtype.value}{_quantization(type_)}", _cast_cure(array, type_)
+        )
+    if array.shape != type_.shape:
+        cure = f"Reshape it to {_shape(type_.shape)}" if array.size == type_.elements else ""
+        raise UsageError(where, f"input '{name}' has shape {_shape(array.shape)}", _shape(type_.shape), cure)
+    return np.ascontiguousarray(array)
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return "[" + ", ".join(str(size) for size in shape) + "]"
+
+
+def _quantization(type_: TensorType) -> str:
+    if type_.quantization is None or type_.quantization.axis is not None:
+        return ""
+    return f" (real = {type_.quantization.scale:.9g} * (q - {type_.zero_point}))"
+
+
+def _cast_cure(array: np.ndarray, type_: TensorType) -> str:
+    if type_.dtype.is_float:
+        return "Convert it with x.astype('float32')"
+    if array.dtype.kind == "f" and type_.quantization is not None:
+        low, high = type_.dtype.limits
+        return (
+            f"Quantise it: np.clip(np.round(x / {type_.quantization.scale:.9g}) + {type_.zero_point}, {low}, {high})"
+            f".astype('{type_.dtype.value}')"
+        )
+    return ""
+
+
+def match_inputs(source: np.ndarray | Sequence[np.ndarray] | Mapping[str, np.ndarray], ports: Ports) -> Inputs:
+    """One sample from arrays in memory: one, a sequence in order, or by input name."""
+    if isinstance(source, np.ndarray):
+        source = (source,)
+    if isinstance(source, Mapping):
+        chosen = _choose(source, ports, "input")
+    elif len(source) == len(ports):
+        chosen = tuple(source)
+    else:
+        raise UsageError("input", f"{len(source)} arrays", f"one for each input: {_names(ports)}")
+    return tuple(check_input(np.asarray(array), name, type_, "input")
+                 for array, (name, type_) in zip(chosen, ports, strict=True))  # fmt: skip
+
+
+def load_inputs(path: Path, ports: Ports) -> Inputs:
+    """One sample from a `.npy` file (networks with one input) or `.npz` file (arrays named as inputs, or in order)."""
+    arrays = read_arrays(path)
+    if isinstance(arrays, np.ndarray):
+        if len(ports) != 1:
+            raise UsageError(str(path), "holds one array", f"an .npz file with {len(ports)} arrays: {_names(ports)}")
+        return (check_input(arrays, ports[0][0], ports[0][1], str(path)),)
+    chosen = _choose(arrays, ports, str(path))
+    return tuple(check_input(array, name, type_, str(path)) for array, (name, type_) in zip(chosen, ports, strict=True))
+
+
+def load_samples(path: Path, ports: Ports) -> tuple[Inputs, ...]:
+    """Samples from the arrays of a file, stacked along a first dimension.
+
+    Networks with one input: the array `x`, or the first one. With several: arrays named as the inputs.
+    """
+    arrays = read_arrays(path)
+    if isinstance(arrays, np.ndarray):
+        arrays = {"x": arrays}
+    if len(ports) == 1 and arrays:
+        chosen: Sequence[np.ndarray] = (arrays.get("x", next(iter(arrays.values()))),)
+    else:
+        chosen = _choose(arrays, ports, str(path))
+    stacks = [_stack(array, name, type_, path) for array, (name, type_) in zip(chosen, ports, strict=True)]
+    counts = {len(stack) for stack in stacks}
+    if len(counts) > 1:
+        raise UsageError(str(path), f"arrays of {sorted(counts)} samples", "as many samples for every input")
+    if counts == {0}:
+        raise UsageError(str(path), "no samples", "at least one")
+    return tuple(zip(*stacks, strict=True))
+
+
+def _stack(array: np.ndarray, name: str, type_: TensorType, path: Path) -> list[np.ndarray]:
+    """Split [N, …] into samples; … is the input's shape with or without its batch of one."""
+    shapes = (type_.shape, type_.shape[1:] if type_.shape[:1] == (1,) else type_.shape)
+    if array.ndim and array.shape[1:] in shapes:
+        samples = [row.reshape(type_.shape) for row in array]
+    elif array.shape == type_.shape:
+        samples = [array]
+    else:
+        expected = f"[N, {', '.join(str(size) for size in shapes[1])}]"
+        raise UsageError(str(path), f"data for input '{name}' has shape {_shape(array.shape)}", expected)
+    return [check_input(sample, name, type_, str(path)) for sample in samples]
+
+
+def read_arrays(path: Path) -> np.ndarray | Mapping[str, np.ndarray]:
+    """The array of a `.npy` file, or all arrays of a `.npz` file. Pickled objects are refused."""
+    if not path.exists():
+        raise UsageError(str(path), "no such file", "a NumPy file, .npy or .npz")
+    if path.is_dir():
+        raise UsageError(str(path), "is a folder", "a NumPy file, .npy or .npz")
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded:
+            return {name: loaded[name] for name in loaded.files}
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise UsageError(str(path), "cannot be read as a NumPy file", "an array saved by np.save or np.savez") from error
+
+
+def _choose(arrays: Mapping[str, np.ndarray], ports: Ports, where: str) -> tuple[np.ndarray, ...]:
+    if all(name in arrays for name, _ in ports):
+        return tuple(arrays[name] for name, _ in ports)
+    if len(arrays) != len(ports):
+        found = f"{len(arrays)} arrays ({', '.join(arrays) or 'none'})"
+        raise UsageError(where, found, f"one for each input: {_names(ports)}")
+    return tuple(arrays.values())
+
+
+def _names(ports: Ports) -> str:
+    return ", ".join(name for name, _ in ports)

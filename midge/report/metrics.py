@@ -1,0 +1,39 @@
+"""From a trace to a result: joins what was measured with what the board's file states."""
+
+from __future__ import annotations
+
+from midge.emulate.trace import Trace
+from midge.compiled import Compiled
+from midge.report.records import Arena, PortInfo, RamBytes, Result
+from midge.targets.records import Board
+
+
+def measure(compiled: Compiled, trace: Trace) -> Result:
+    """The result of one inference."""
+    graph, board, image = compiled.model.graph, compiled.board, compiled.image
+    return Result(
+        model=compiled.model.name,
+        board=board,
+        macs=graph.total_macs,
+        instructions=trace.instructions,
+        cycles=trace.cycles,
+        cycles_note=cycles_note(board),
+        energy_note=energy_note(board),
+        ram=RamBytes(image.arena_bytes, image.static_bytes, trace.stack_bytes),
+        flash=image.flash,
+        arena=Arena(compiled.plan.arena_bytes, compiled.plan.lower_bound_bytes),
+        outputs=trace.outputs,
+        output_ports=tuple(PortInfo(name, graph.type(name)) for name in graph.outputs),
+        layers=trace.layers,
+        numerics=compiled.model.numerics,
+        compiler=image.compiler,
+        backend=trace.backend,
+    )
+
+
+def energy_note(board: Board) -> str:
+    """Where the energy figure comes from, or why there is none."""
+    if board.power is None:
+        return f"no energy figure: {board.name} states no run current"
+    power = board.power
+    return f"estimate: {power.run_milliamps:g} mA at {power.supply_volts:g} V while running ({power.source})"

@@ -1,0 +1,212 @@
+"""The records that the API returns: what was measured, with units in the names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from midge.build.image import FlashBytes
+from midge.emulate.trace import LayerCount
+from midge.ir.types import TensorType
+from midge.targets.records import Board
+
+
+@dataclass(frozen=True, slots=True)
+class RamBytes:
+    """RAM of the network: row rings and tensors, its other static data, and the stack where it was measured."""
+
+    activations: int
+    static: int
+    stack: int | None
+
+    @property
+    def total(self) -> int:
+        """All that is known; without a measured stack it is a lower bound."""
+        return self.activations + self.static + (self.stack or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Arena:
+    """The packing of the activations. No packing of this schedule is smaller than `lower_bound_bytes`."""
+
+    bytes: int
+    lower_bound_bytes: int
+
+    @property
+    def proven_minimal(self) -> bool:
+        return self.bytes == self.lower_bound_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PortInfo:
+    """An input or output of the network."""
+
+    name: str
+    type: TensorType
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Result:
+    """One inference on the emulated board, from reset."""
+
+    model: str
+    board: Board
+    macs: int
+    instructions: int
+    cycles: int
+    cycles_note: str
+    """How the cycles were estimated, and what is known of the error."""
+    energy_note: str
+    """Source of the current, or why there is no energy figure."""
+    ram: RamBytes
+    flash: FlashBytes
+    arena: Arena
+    outputs: tuple[np.ndarray, ...]
+    output_ports: tuple[PortInfo, ...]
+    layers: tuple[LayerCount, ...]
+    numerics: str
+    compiler: str
+    backend: str
+
+    @property
+    def latency_ms(self) -> float:
+        return self.cycles / self.board.clock_hz * 1e3
+
+    @property
+    def energy_uj(self) -> float | None:
+        """Energy of the inference at the board's run current; None where the board states no current."""
+        power = self.board.power
+        if power is None:
+            return None
+        seconds = self.cycles / self.board.clock_hz
+        return seconds * power.run_milliamps * power.supply_volts * 1e3
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """The first value that differs."""
+
+    sample: int
+    output: str
+    index: tuple[int, ...]
+    firmware: float
+    reference: float
+    layer: str
+    """The layer that makes this output, or the first one found to differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """Firmware against a reference, value by value."""
+
+    model: str
+    board: Board
+    reference: str
+    reference_version: str
+    numerics: str
+    data: str
+    """Where the inputs came from."""
+    samples: int
+    values: int
+    mismatches: int
+    max_abs_diff: float
+    max_rel_diff: float
+    tolerance: str
+    first: Mismatch | None
+    compiler: str
+    backend: str
+
+    @property
+    def passed(self) -> bool:
+        return self.mismatches == 0
+
+
+@dataclass(frozen=True, slots=True)
+class LayerInfo:
+    """One operator of the model as loaded."""
+
+    name: str
+    op: str
+    inputs: tuple[TensorType, ...]
+    """Types of the operands that are no constants."""
+    outputs: tuple[TensorType, ...]
+    macs: int
+    weight_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Whether a model fits a board, from the plan alone: nothing is compiled."""
+
+    board: Board
+    ram_bytes: int
+    """Arena of the plan; the network's stack and other static data come on top, so this is a lower bound."""
+    weight_bytes: int
+    """Constants of the emitted network; exact."""
+    code_bytes_estimate: int
+    optimize: str
+    """The objective of the plan that these figures are from."""
+
+    @property
+    def flash_bytes_estimate(self) -> int:
+        return self.weight_bytes + self.code_bytes_estimate
+
+    @property
+    def ram_short_bytes(self) -> int:
+        return max(0, self.ram_bytes - self.board.ram.bytes)
+
+    @property
+    def flash_short_bytes(self) -> int:
+        return max(0, self.flash_bytes_estimate - self.board.flash.bytes)
+
+    @property
+    def fits(self) -> bool:
+        return not self.ram_short_bytes and not self.flash_short_bytes
+
+    @property
+    def ratio(self) -> float:
+        """Needed over available, of the scarcer memory: above 1 it does not fit."""
+        ram = self.ram_bytes / max(1, self.board.ram.bytes)
+        return max(ram, self.flash_bytes_estimate / max(1, self.board.flash.bytes))
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What a model is made of and where it fits."""
+
+    model: str
+    sha256: str
+    numerics: str
+    inputs: tuple[PortInfo, ...]
+    outputs: tuple[PortInfo, ...]
+    layers: tuple[LayerInfo, ...]
+    fits: tuple[Fit, ...]
+    """One for each board asked for, those it fits first, then by how close they come."""
+
+    @property
+    def macs(self) -> int:
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def weight_bytes(self) -> int:
+        return sum(layer.weight_bytes for layer in self.layers)
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A project written by `deploy`."""
+
+    kind: str
+    directory: Path
+    files: tuple[str, ...]
+    samples: int
+    """Recorded inputs that the project's self-test runs."""
+    checks: tuple[str, ...]
+    """What Midge did with the project before handing it over; empty where the check was skipped."""
+    model: str
+    board: Board
+    flash: FlashBytes
+    ram: RamBytes
+    numerics: str

@@ -1,0 +1,192 @@
+"""Records as text for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from rich.console import Console, Group, RenderableType
+from rich.text import Text
+
+from midge.compiled import Compiled
+from midge.ir.types import TensorType
+from midge.report.console import clock, duration, grid, size, table
+from midge.report.records import Arena, Inspection, Package, PortInfo, RamBytes, Result, Verification
+from midge.targets.records import Board, Core
+
+OUTPUT_VALUES_SHOWN = 16
+
+
+def show(console: Console, *parts: RenderableType) -> None:
+    """Print parts with a blank line between them."""
+    for number, part in enumerate(parts):
+        if number:
+            console.print()
+        console.print(part)
+
+
+def heading(model: str, board: Board) -> Text:
+    return Text.assemble((model, "bold"), " on ", (board.title, "bold"), f" ({board.mcu}, {core_at(board)})")
+
+
+def core_at(board: Board) -> str:
+    return f"{board.core.title} at {clock(board.clock_hz)}"
+
+
+def type_text(type_: TensorType) -> str:
+    """`int8 [1, 49, 10, 1]`."""
+    return f"{type_.dtype.value} [{', '.join(str(length) for length in type_.shape)}]"
+
+
+def quantization_text(type_: TensorType) -> str:
+    """How the integers stand for real numbers."""
+    quantization = type_.quantization
+    if quantization is None:
+        return "not quantised"
+    if quantization.axis is not None:
+        return f"{len(quantization.scales)} scales along axis {quantization.axis}"
+    return f"real = {quantization.scale:.9g} × (q − {quantization.zero_point})".replace("(q − -", "(q + ")
+
+
+def port_text(port: PortInfo) -> str:
+    return f"{port.name}: {type_text(port.type)}, {quantization_text(port.type)}"
+
+
+def ram_text(ram: RamBytes, arena: Arena) -> str:
+    packing = "proven minimal" if arena.proven_minimal else f"lower bound {size(arena.lower_bound_bytes)}"
+    stack = "stack not measured, run it" if ram.stack is None else f"stack {size(ram.stack)}"
+    least = "at least " if ram.stack is None else ""
+    return f"{least}{size(ram.total)} = activations {size(ram.activations)} ({packing}) + static {size(ram.static)} + {stack}"
+
+
+def run_text(result: Result) -> tuple[RenderableType, ...]:
+    """What `midge run` shows."""
+    layers = table("layer", "op", "MACs", "instructions", "cycles", "share",
+                   numeric=("MACs", "instructions", "cycles", "share"))  # fmt: skip
+    for layer in result.layers:
+        share = layer.cycles / result.cycles if result.cycles else 0.0
+        layers.add_row(layer.name, layer.op, f"{layer.macs:,}", f"{layer.instructions:,}", f"{layer.cycles:,}", f"{share:.1%}")
+    layers.add_section()
+    layers.add_row("total", "", f"{result.macs:,}", f"{result.instructions:,}", f"{result.cycles:,}", "")
+    per_mac = f", {result.cycles / result.macs:.2f} cycles per MAC" if result.macs else ""
+    energy = f"{result.energy_uj:,.1f} µJ; {result.energy_note}" if result.energy_uj is not None else result.energy_note
+    flash = result.flash
+    facts = grid([
+        ("time", f"{duration(result.latency_ms)} at {clock(result.board.clock_hz)}{per_mac}"),
+        ("cycles", result.cycles_note),
+        ("energy", energy),
+        ("RAM", ram_text(result.ram, result.arena)),
+        ("flash", f"{size(flash.total)} = weights {size(flash.weights)} + code {size(flash.code)}"),
+        ("built by", f"{result.compiler}, run on {result.backend}"),
+        *(("output", _output_text(port, array)) for port, array in zip(result.output_ports, result.outputs, strict=True)),
+    ])  # fmt: skip
+    return heading(result.model, result.board), layers, facts
+
+
+def _output_text(port: PortInfo, array: np.ndarray) -> str:
+    flat = array.ravel()
+    shown = " ".join(f"{value:.6g}" if port.type.dtype.is_float else str(value) for value in flat[:OUTPUT_VALUES_SHOWN])
+    more = f" … ({flat.size} values)" if flat.size > OUTPUT_VALUES_SHOWN else ""
+    return f"{port.name} {type_text(port.type)}: {shown}{more}"
+
+
+def compile_text(compiled: Compiled, ram: RamBytes, arena: Arena, written: str) -> tuple[RenderableType, ...]:
+    """What `midge compile` shows."""
+    flash = compiled.image.flash
+    graph = compiled.model.graph
+    rows = [("input", port_text(PortInfo(name, graph.type(name)))) for name in graph.inputs]
+    rows += [("output", port_text(PortInfo(name, graph.type(name)))) for name in graph.outputs]
+    rows += [
+        ("MACs", f"{graph.total_macs:,}"),
+        ("RAM", ram_text(ram, arena)),
+        ("flash", f"{size(flash.total)} = weights {size(flash.weights)} + code {size(flash.code)}"),
+        ("built by", compiled.image.compiler),
+        ("written", written),
+    ]
+    return heading(compiled.model.name, compiled.board), grid(rows)
+
+
+def verify_text(verification: Verification) -> tuple[RenderableType, ...]:
+    """What `midge verify` shows."""
+    passed = verification.passed
+    verdict = Text("equal" if passed else "DIFFERENT", style="bold green" if passed else "bold red")
+    count = f"{verification.mismatches:,} of {verification.values:,} values differ" if not passed else (
+        f"all {verification.values:,} values of {verification.samples:,} samples"
+    )  # fmt: skip
+    rows = [
+        ("reference", f"{verification.reference} ({verification.reference_version})"),
+        ("rule", verification.tolerance),
+        ("inputs", verification.data),
+        ("largest", f"difference {verification.max_abs_diff:g}, relative {verification.max_rel_diff:.3g}"),
+    ]
+    if first := verification.first:
+        place = ", ".join(str(i) for i in first.index)
+        rows.append(("first", f"sample {first.sample}, {first.output}[{place}]: firmware {first.firmware}, "
+                              f"reference {first.reference}; layer {first.layer}"))  # fmt: skip
+    return heading(verification.model, verification.board), Text.assemble(verdict, f": {count}"), grid(rows)
+
+
+def boards_text(boards: Sequence[Board]) -> tuple[RenderableType, ...]:
+    """What `midge boards` shows."""
+    listed = table("board", "MCU", "core", "clock", "flash", "RAM", "emulated", numeric=("clock", "flash", "RAM"))
+    for board in boards:
+        listed.add_row(board.name, board.mcu, board.core.name, clock(board.clock_hz), size(board.flash.bytes),
+                       size(board.ram.bytes), board.emulated)  # fmt: skip
+    return (listed,)
+
+
+def cores_text(cores: Sequence[Core]) -> RenderableType:
+    return Text("Bare cores, for --core: " + ", ".join(core.name for core in cores))
+
+
+def board_text(board: Board) -> tuple[RenderableType, ...]:
+    """What `midge boards NAME` shows."""
+    rows = [
+        ("name", board.name), ("vendor", board.vendor), ("MCU", board.mcu), ("core", core_at(board)),
+        ("ISA", board.core.architecture), ("kernels", ", ".join(board.core.isas)),
+        *((region.kind, f"{region.name}, {size(region.bytes)} at {region.base:#010x}") for region in board.regions),
+        ("emulated", board.emulated),
+    ]  # fmt: skip
+    if power := board.power:
+        rows.append(("power", f"{power.run_milliamps:g} mA running, {power.sleep_microamps:g} µA asleep, at "
+                              f"{power.supply_volts:g} V ({power.source})"))  # fmt: skip
+    for name, texts in (("sensors", board.sensors), ("packages", board.packages)):
+        rows.append((name, ", ".join(texts) or "none"))
+    rows += [("note", note) for note in board.notes]
+    rows += [("source", source) for source in board.sources]
+    return Text(board.title, style="bold"), grid(rows)
+
+
+def deploy_text(package: Package) -> tuple[RenderableType, ...]:
+    """What `midge deploy` shows."""
+    rows = [("written", f"{package.directory} ({package.kind}, {len(package.files)} files)")]
+    rows += [("file", name) for name in package.files]
+    rows += [("checked", check) for check in package.checks] or [("checked", "nothing (--no-check)")]
+    return heading(package.model, package.board), grid(rows)
+
+
+def inspect_text(inspection: Inspection) -> tuple[RenderableType, ...]:
+    """What `midge inspect` shows."""
+    layers = table("layer", "op", "input", "output", "MACs", "weights", numeric=("MACs", "weights"))
+    for layer in inspection.layers:
+        layers.add_row(layer.name, layer.op, _shapes(layer.inputs), _shapes(layer.outputs), f"{layer.macs:,}",
+                       f"{layer.weight_bytes:,}")  # fmt: skip
+    layers.add_section()
+    layers.add_row("total", "", "", "", f"{inspection.macs:,}", f"{inspection.weight_bytes:,}")
+    rows = [("input", port_text(port)) for port in inspection.inputs]
+    rows += [("output", port_text(port)) for port in inspection.outputs]
+    return Text(inspection.model, style="bold"), grid(rows), layers, *_fits_text(inspection)
+
+
+def _shapes(types: Sequence[TensorType]) -> str:
+    return " ".join("×".join(str(length) for length in type_.shape) for type_ in types)
+
+
+def _fits_text(inspection: Inspection) -> tuple[RenderableType, ...]:
+    boards = table("board", "fits", "RAM at least", "of", "flash about", "of", "lacks",
+                   numeric=("RAM at least", "of", "flash about"))  # fmt: skip
+    for fit in inspection.fits:
+        lacks = [f"{size(short)} {name}" for name, short in (("RAM", fit.ram_short_bytes), ("flash", fit.flash_short_bytes)) if short]
+        boards.add_row(fit.board.name, "yes" if fit.fits else "no", size(fit.ram_bytes), size(fit.board.ram.bytes),
+                       size(fit.flash_bytes_estimate), size(fit.board.flash.bytes), ", ".join(lacks))  # fmt: skip
+    return boards, Text("\n".join(inspection.advice))

@@ -1,0 +1,73 @@
+"""Firmware against a reference, value by value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from midge import pipeline
+from midge.compiled import Compiled
+from midge.ir.graph import Graph
+from midge.pipeline import Progress
+from midge.reference import Reference, open_reference
+from midge.reference.compare import RULE, Comparison, FirstDifference, differences
+from midge.reference.kinds.numpy import Interpreter
+from midge.report.records import Mismatch, Verification
+
+
+def verify_firmware(
+    compiled: Compiled, samples: Sequence[Sequence[np.ndarray]], against: str, data: str, progress: Progress | None
+) -> Verification:
+    """Run every sample on the emulated board and in the reference, and compare all output values."""
+    pipeline.require_emulated(compiled.board, "unicorn")
+    reference = open_reference(against, compiled.model)
+    traces = pipeline.run_samples(compiled, samples, progress)
+    total = Comparison()
+    for number, (trace, inputs) in enumerate(zip(traces, samples, strict=True)):
+        total = total.add(number, trace.outputs, reference.run(inputs))
+    return Verification(
+        model=compiled.model.name,
+        board=compiled.board,
+        reference=against,
+        reference_version=reference.version,
+        numerics=compiled.model.numerics,
+        data=data,
+        samples=len(samples),
+        values=total.values,
+        mismatches=total.mismatches,
+        max_abs_diff=total.max_abs_diff,
+        max_rel_diff=total.max_rel_diff,
+        tolerance=RULE,
+        first=None if total.first is None else _mismatch(compiled.model.graph, total.first, samples, reference),
+        compiler=compiled.image.compiler,
+        backend=traces[0].backend,
+    )
+
+
+def _mismatch(
+    graph: Graph, first: FirstDifference, samples: Sequence[Sequence[np.ndarray]], reference: Reference
+) -> Mismatch:
+    return Mismatch(
+        sample=first.sample,
+        output=graph.outputs[first.output],
+        index=first.index,
+        firmware=first.firmware,
+        reference=first.reference,
+        layer=_first_layer(graph, graph.outputs[first.output], samples[first.sample], reference),
+    )
+
+
+def _first_layer(graph: Graph, output: str, inputs: Sequence[np.ndarray], reference: Reference) -> str:
+    """Where the reference shows its inner tensors: the first layer at which Midge's interpreter leaves it.
+
+    Where it shows none, or the interpreter agrees with all of them, the layer that makes the output.
+    """
+    theirs = reference.values(inputs)
+    ours = Interpreter(graph).values(inputs)
+    for node in graph.nodes:
+        for name in node.outputs:
+            if name in theirs and name in ours and differences(ours[name], theirs[name])[0].any():
+                return node.name
+    producer = graph.producer(output)
+    return producer.name if producer is not None else output
