@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 
 from midge import pipeline, targets
+from midge.compiled import Compiled, Options
 from midge.deploy import Recorded, write_project
+from midge.emulate.pattern import fixed_pattern
 from midge.errors import UsageError
 from midge.files import staged
 from midge.inspection import inspect_model
 from midge.ir.graph import Graph
 from midge.model import Model
-from midge.compiled import Compiled, Options
 from midge.pipeline import Progress
 from midge.reference import samples as sampling
 from midge.report.json import compile_json, dump
@@ -195,8 +196,9 @@ class Program:
         if data is not None:
             recorded = Recorded(sampling.load_samples(Path(data), self._ports)[:samples], Path(data).name)
         else:
-            first = tuple(sampling.pattern(type_) for type_ in types)
-            recorded = Recorded((first, *sampling.random_samples(types, samples - 1)), "fixed pattern and random values")
+            first = tuple(fixed_pattern(type_) for type_ in types)
+            chosen = (first, *sampling.random_samples(types, samples - 1))
+            recorded = Recorded(chosen, "fixed pattern and random values")
         return write_project(kind, self.compiled, recorded, Path(out), check=check, force=force)
 
     @property
@@ -205,7 +207,7 @@ class Program:
 
     def _inputs(self, source: InputSource | None) -> tuple[np.ndarray, ...]:
         if source is None:
-            return tuple(sampling.pattern(port.type) for port in self.inputs)
+            return tuple(fixed_pattern(port.type) for port in self.inputs)
         if isinstance(source, str | Path):
             return sampling.load_inputs(Path(source), self._ports)
         return sampling.match_inputs(source, self._ports)

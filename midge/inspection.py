@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from midge import pipeline
 from midge.compiled import Options
 from midge.emit.sources import Sources
-from midge.errors import DoesNotFitError
 from midge.ir.graph import Graph, Node
 from midge.model import Model
-from midge.plan import Plan
 from midge.report.records import Fit, Inspection, LayerInfo, PortInfo
-from midge.targets import core_board
-from midge.targets.records import Board
+from midge.targets.records import Board, Region
+
+ROOM_BYTES = 1 << 30
+CODE_BYTES_PER_CHARACTER = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,26 @@ def _layer(graph: Graph, node: Node) -> LayerInfo:
 
 
 def _needs(model: Model, board: Board) -> tuple[_Need, ...]:
-    """The needs on a core with room for all, once for each objective: the fast plan, then the small ones."""
-    roomy = core_board(board.core.name)
-    return tuple(_need(model, roomy, optimize) for optimize in ("latency", "ram", "flash"))
+    """The needs of each objective on the board's core with room for all: the fast plan first, then the small ones."""
+    regions = (Region("flash", "flash", 0, ROOM_BYTES), Region("ram", "ram", ROOM_BYTES, ROOM_BYTES))
+    roomy = replace(board, regions=regions)
+    needs = []
+    for optimize in ("latency", "ram", "flash"):
+        options = Options(optimize)
+        plan = pipeline.make_plan(model, roomy, options)
+        sources = pipeline.make_sources(plan, model, options)
+        needs.append(_Need(plan.arena_bytes, sources.weight_bytes, estimate_code_bytes(sources), optimize))
+    return tuple(needs)
+
+
+def _fit(board: Board, needs: Sequence[_Need]) -> Fit:
+    """The first objective whose plan fits, else the one that comes closest."""
+    fits = [Fit(board, need.ram_bytes, need.weight_bytes, need.code_bytes, need.optimize) for need in needs]
+    return next((fit for fit in fits if fit.fits), min(fits, key=lambda fit: fit.ratio))
+
+
+def estimate_code_bytes(sources: Sources) -> int:
+    """Machine code of the network, from the length of its C code without constants and comments. An estimate."""
+    text = "".join(sources.files[unit] for unit in sources.units)
+    code = re.sub(r"/\*.*?\*/|= \{[-+0-9a-fxpu,.\s]*\};", "", text, flags=re.DOTALL)
+    return int(len(re.sub(r"\s+", " ", code)) * CODE_BYTES_PER_CHARACTER)

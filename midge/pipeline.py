@@ -6,15 +6,13 @@
 from __future__ import annotations
 
 import hashlib
-import keyword
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from midge.build import build
-from midge.compiled import Compiled, Options
+from midge.compiled import Compiled, Options, c_prefix, command_line
 from midge.emit import emit
 from midge.emit.sources import Sources
 from midge.emulate import emulate, emulate_many
@@ -24,7 +22,7 @@ from midge.ir.graph import Graph
 from midge.ir.text import print_graph
 from midge.load import load
 from midge.model import Model
-from midge.passes import run_passes
+from midge.passes.pipelines import run_passes
 from midge.plan import Plan, plan
 from midge.targets.records import Board
 
@@ -55,7 +53,7 @@ def model_of_graph(graph: Graph, numerics: str) -> Model:
 
 def make_plan(model: Model, board: Board, options: Options) -> Plan:
     """Rewrite the graph for the board, choose kernels, order the rows, and place them in RAM."""
-    return plan(run_passes(model.graph, board, options.plan), board, options.plan)
+    return plan(run_passes(model.graph, board), board, options.plan)
 
 
 def make_sources(plan: Plan, model: Model, options: Options) -> Sources:
@@ -132,39 +130,3 @@ def _limit(budget: int | None, memory: int, board: Board, option: str) -> tuple[
     if budget is not None and budget < memory:
         return budget, f"{option} allows"
     return memory, f"{board.name} has"
-
-
-# Names that a pair of files or its functions cannot have: C keywords, and headers that the sources include.
-_RESERVED = frozenset(
-    "auto break case char const continue default do double else enum extern float for goto if inline int long "
-    "register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while "
-    "stdint stddef stdbool string stdio stdlib math main arm_acle arm_math harness startup".split()
-)
-
-
-def c_prefix(model_name: str) -> str:
-    """The C name of a model: its file's stem in lower case, with `_` for what C does not allow."""
-    stem = re.sub(r"[^a-z0-9]+", "_", Path(model_name).stem.lower()).strip("_") or "model"
-    if stem[0].isdigit():
-        stem = f"net_{stem}"
-    return f"{stem}_net" if stem in _RESERVED or keyword.iskeyword(stem) else stem
-
-
-def command_line(model: Model, board: Board, options: Options) -> str:
-    """The command that makes these sources again, without paths, so that sources do not depend on where they are."""
-    target = f"--core {board.core.name}" if is_core_board(board) else f"--board {board.name}"
-    words = ["midge compile", model.name, target]
-    if options.optimize != "latency":
-        words.append(f"--optimize {options.optimize}")
-    if options.ram_bytes is not None:
-        words.append(f"--ram {options.ram_bytes}")
-    if options.flash_bytes is not None:
-        words.append(f"--flash {options.flash_bytes}")
-    if model.numerics != "litert":
-        words.append(f"--numerics {model.numerics}")
-    return " ".join(words)
-
-
-def is_core_board(board: Board) -> bool:
-    """True for the board that stands for a bare core (`--core`)."""
-    return board.name == board.core.name

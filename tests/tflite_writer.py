@@ -24,6 +24,8 @@ _CODES = {
     "concatenation": "CONCATENATION",
 }  # fmt: skip
 _RELUS = {Activation.RELU: "RELU", Activation.RELU6: "RELU6", Activation.RELU_N1_TO_1: "RELU_N1_TO_1"}
+_VERSIONS = {"CONV_2D": 5, "FULLY_CONNECTED": 5, "DEPTHWISE_CONV_2D": 5, "RESHAPE": 1, "RELU_N1_TO_1": 1}
+"""Versions tell the runtime which operand types to expect."""
 SAME, VALID = 0, 1
 
 
@@ -93,7 +95,10 @@ class _Writer:
         return self._tensor(f"constant_{len(self.tensors)}", type_, array)
 
     def _node(self, node: Node) -> None:
-        inputs = [-1 if name is None else self.index[name] for name in node.inputs]
+        inputs = [self.index[name] for name in node.inputs if name is not None]
+        if "conv2d" in node.op.name and node.inputs[2] is None:  # LiteRT refuses convolutions without a bias
+            x, output = self.graph.type(node.inputs[0] or ""), self.graph.output_types(node)[0]
+            inputs.append(self._constant(np.zeros(output.channels, np.float32 if x.dtype.is_float else np.int32)))
         outputs = [self.index[name] for name in node.outputs]
         op = node.op
         code = _RELUS[op.activation] if op.name == "relu" else _CODES.get(op.name)  # type: ignore[attr-defined]
@@ -202,8 +207,7 @@ class _Writer:
             tflite.OperatorCodeStart(builder)
             tflite.OperatorCodeAddDeprecatedBuiltinCode(builder, min(number, 127))
             tflite.OperatorCodeAddBuiltinCode(builder, number)
-            # Versions tell the runtime which operand types to expect; 5 is enough for all that are written here.
-            tflite.OperatorCodeAddVersion(builder, 5 if code in ("CONV_2D", "FULLY_CONNECTED") else 2)
+            tflite.OperatorCodeAddVersion(builder, _VERSIONS.get(code, 2))
             codes.append(tflite.OperatorCodeEnd(builder))
         code_vector = self._vector(codes)
         tflite.ModelStart(builder)

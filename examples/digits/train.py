@@ -8,17 +8,18 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import Any
 
 # Both must be set before TensorFlow is imported: kernels whose sums do not depend on the machine's threads.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import keras
+import keras  # pyright: ignore[reportMissingImports]
 import numpy as np
-import tensorflow as tf
+import tensorflow as tf  # pyright: ignore[reportMissingImports, reportMissingModuleSource]
 import tflite
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
-from keras import layers
+from keras import layers  # pyright: ignore[reportMissingImports]
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
@@ -59,11 +60,13 @@ def main() -> None:
     np.savez_compressed(args.output / "digits_test.npz", images=quantised_x, labels=test_y.astype(np.int32))
 
 
-def digits() -> list[np.ndarray]:
+def digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """scikit-learn's 1797 digits of 8x8 pixels, scaled to 0…1: training and test images, then their labels."""
-    data = load_digits()
-    images = (data.images / PIXEL_MAX).astype(np.float32)[..., np.newaxis]
-    return train_test_split(images, data.target, test_size=TEST_IMAGES, random_state=SEED, stratify=data.target)
+    pixels, labels = load_digits(return_X_y=True)
+    images = (pixels / PIXEL_MAX).astype(np.float32).reshape(-1, 8, 8, 1)
+    parts = train_test_split(images, labels, test_size=TEST_IMAGES, random_state=SEED, stratify=labels)
+    train_x, test_x, train_y, test_y = (np.asarray(part) for part in parts)
+    return train_x, test_x, train_y, test_y
 
 
 def build() -> keras.Model:
@@ -126,11 +129,11 @@ def quantise(model: keras.Model, images: np.ndarray) -> bytes:
 
 def check_operators(content: bytes) -> None:
     """Stops where the file has an operator that a fixed batch should have made needless, such as SHAPE or PACK."""
-    model = tflite.Model.GetRootAs(content)
     names = {value: name for name, value in vars(tflite.BuiltinOperator).items() if isinstance(value, int)}
+    model: Any = tflite.Model.GetRootAs(content)
     graph = model.Subgraphs(0)
-    codes = [model.OperatorCodes(graph.Operators(i).OpcodeIndex()) for i in range(graph.OperatorsLength())]
-    used = [names[code.BuiltinCode()] for code in codes]
+    operators = [graph.Operators(index) for index in range(graph.OperatorsLength())]
+    used = [names[model.OperatorCodes(operator.OpcodeIndex()).BuiltinCode()] for operator in operators]
     print("operators            ", " ".join(used))
     if unexpected := set(used) - ALLOWED_OPERATORS:
         raise SystemExit(f"unexpected operators in the converted model: {', '.join(sorted(unexpected))}")
@@ -144,9 +147,7 @@ def to_int8(images: np.ndarray, content: bytes) -> np.ndarray:
 
 def infer(content: bytes, images: np.ndarray) -> np.ndarray:
     """The model's int8 outputs, computed by LiteRT's reference kernels."""
-    interpreter = Interpreter(
-        model_content=content, experimental_op_resolver_type=OpResolverType.BUILTIN_REF
-    )
+    interpreter = Interpreter(model_content=content, experimental_op_resolver_type=OpResolverType.BUILTIN_REF)
     interpreter.allocate_tensors()
     source, result = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
     outputs = []

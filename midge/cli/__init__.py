@@ -56,8 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return _close_pipe()
     except Exception as error:
-        text = f"a bug in Midge: {type(error).__name__}: {error}. Run it again with --debug, and please report what it prints"
-        return _fail(text, EXIT_INTERNAL, debug)
+        cure = "Run it again with --debug, and please report what it prints"
+        return _fail(f"a bug in Midge: {type(error).__name__}: {error}. {cure}", EXIT_INTERNAL, debug)
 
 
 def _fail(message: str, status: int, debug: bool) -> int:

@@ -39,8 +39,8 @@ def compile_options(command: F) -> F:
     for option in (
         click.option("--cc", type=click.Choice(["zig", "gcc"]), default="zig", show_default=True,
                      help="The cross compiler; gcc must be installed."),
-        click.option("--flash", type=click.IntRange(min=1), metavar="BYTES", help="Flash budget, below the board's own."),
-        click.option("--ram", type=click.IntRange(min=1), metavar="BYTES", help="RAM budget, below the board's own."),
+        click.option("--flash", type=click.IntRange(min=1), metavar="BYTES", help="Flash budget."),
+        click.option("--ram", type=click.IntRange(min=1), metavar="BYTES", help="RAM budget."),
         click.option("--optimize", type=click.Choice(["latency", "ram", "flash"]), default="latency", show_default=True,
                      help="What to make small."),
     ):  # fmt: skip
@@ -51,7 +51,7 @@ def compile_options(command: F) -> F:
 def report_options(command: F) -> F:
     """--json and --debug."""
     # The value of --debug is read in `main`, which also reports errors from before a verb runs.
-    command = click.option("--debug", is_flag=True, expose_value=False, help="On an error, print the traceback too.")(command)
+    command = click.option("--debug", is_flag=True, expose_value=False, help="On an error, print a traceback.")(command)
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")(command)
 
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
-
 from midge.emit.constants import ConstantPool
 from midge.emit.header import Facts, header_text
 from midge.emit.names import c_identifier
@@ -134,7 +130,9 @@ def _shared_functions(codes: list[LayerCode]) -> list[Function]:
 def _wide_types(plan: Plan) -> list[tuple[str, str]]:
     """(alias, C type) of the element types wider than a byte that the arena is accessed by."""
     types = {buffer.layout.dtype for buffer in plan.buffers}
-    types |= {plan.graph.type(name).dtype for task in plan.tasks for name in (*task.node.inputs, *task.node.outputs) if name}
+    types |= {
+        plan.graph.type(name).dtype for task in plan.tasks for name in (*task.node.inputs, *task.node.outputs) if name
+    }
     types |= {DType.INT32, DType.INT16} if any(task.scratch is not None for task in plan.tasks) else set()
     wide = sorted((t for t in types if t.bytes > 1), key=lambda t: t.value)
     return [(f"midge_{t.suffix}", t.c_name) for t in wide]

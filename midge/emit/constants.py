@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,9 +63,12 @@ class ConstantPool:
 def _lines(array: np.ndarray) -> list[str]:
     values = array.reshape(-1).tolist()
     if array.dtype.kind == "f":
-        texts = [c_float(value) for value in values]
-    else:
-        texts = ["INT32_MIN" if value == -(2**31) else str(value) for value in values]
+        return wrapped(c_float(value) for value in values)
+    return wrapped("INT32_MIN" if value == -(2**31) else str(value) for value in values)
+
+
+def wrapped(texts: Iterable[str]) -> list[str]:
+    """Initialisers, separated by commas, as lines of C."""
     lines: list[str] = []
     line = ""
     for text in texts:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
-from midge.emit.constants import _LINE_CHARACTERS
-from midge.kernels.render import render
+from midge.emit.constants import wrapped
 from midge.plan.records import Action, Kind, Plan
 
 _MOST_RUNS_PER_TASK = 3
@@ -39,7 +37,7 @@ def run_body(plan: Plan, prefix: str, symbols: Sequence[str]) -> dict[str, objec
             line = _call(plan, prefix, symbols, Action(kind, target, index), str(index))
         cases.append((code, line))
     return {
-        "table": _table_lines(table),
+        "table": wrapped(map(str, table)),
         "element": "uint8_t" if len(codes) <= 256 else "uint16_t",
         "counter": "uint8_t" if max(len(t.binding.steps) for t in plan.tasks) <= 255 else "uint16_t",
         "length": len(table),
@@ -54,12 +52,15 @@ def _code_key(action: Action) -> tuple[Kind, int, int]:
 
 
 def _statements(schedule: Sequence[Action]) -> list[Statement]:
-    groups = groupby(enumerate(schedule), key=lambda pair: (pair[1].kind, pair[1].target,
-                                                            pair[1].index - pair[0] if pair[1].kind is Kind.RUN else pair[0]))  # fmt: skip
-    statements = []
-    for _, group in groups:
-        actions = [action for _, action in group]
-        statements.append(Statement(actions[0], len(actions)))
+    """Steps of one task that follow each other are one statement, a loop."""
+    statements: list[Statement] = []
+    for action in schedule:
+        last = statements[-1] if statements else None
+        follows = last is not None and Action(last.action.kind, last.action.target, last.action.index + last.count)
+        if last is not None and action.kind is Kind.RUN and action == follows:
+            statements[-1] = Statement(last.action, last.count + 1)
+        else:
+            statements.append(Statement(action, 1))
     return statements
 
 
@@ -87,14 +88,3 @@ def _call(plan: Plan, prefix: str, symbols: Sequence[str], action: Action, step:
 
 def _fill(prefix: str, offset: int, byte: int, count: int) -> str:
     return f"memset({prefix}_arena + {offset}, {byte}, {count});"
-
-
-def _table_lines(table: Sequence[int]) -> list[str]:
-    lines: list[str] = []
-    line = ""
-    for value in table:
-        if len(line) + len(str(value)) + 2 > _LINE_CHARACTERS:
-            lines.append(line.rstrip())
-            line = ""
-        line += f"{value}, "
-    return [*lines, line.rstrip()]

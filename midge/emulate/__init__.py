@@ -1,0 +1,39 @@
+"""Image -> Trace: the firmware runs on an emulated board; instructions, cycles and stack are counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+
+from midge.build.image import Image
+from midge.emit.sources import Sources
+from midge.emulate import unicorn
+from midge.emulate.pattern import fixed_pattern
+from midge.emulate.trace import LayerCount, Trace
+from midge.targets.records import Board
+
+__all__ = ["LayerCount", "Trace", "emulate", "emulate_many", "fixed_pattern"]
+
+
+def emulate(image: Image, sources: Sources, board: Board, inputs: Sequence[np.ndarray] | None = None, *,
+            backend: Literal["unicorn", "qemu"] = "unicorn") -> Trace:  # fmt: skip
+    """One inference from reset, on the given inputs or on the fixed pattern, counted.
+
+    UnsupportedError for a core without a timing table, or that the back end does not have.
+    """
+    if backend == "qemu":
+        from midge.emulate import qemu
+
+        return qemu.trace(image, sources, board, inputs)
+    return unicorn.trace(image, sources, board, inputs)
+
+
+def emulate_many(image: Image, sources: Sources, board: Board, samples: Sequence[Sequence[np.ndarray]], *,
+                 progress: Callable[[int], None] | None = None) -> list[tuple[np.ndarray, ...]]:  # fmt: skip
+    """The outputs of many inferences on one device that is reset once, before the first; not counted, so fast.
+
+    Each sample sees what the device's earlier inferences left in memory, as on a real one.
+    """
+    return unicorn.outputs(image, sources, board, samples, progress)

@@ -80,7 +80,9 @@ def channel_scaling(node: Node, graph: Graph, weight_sums: np.ndarray) -> Channe
     start = start - x.zero_point * weight_sums
     reach = np.abs(start).max() + 128 * np.abs(data.astype(np.int64)).sum()
     if reach >= 2**31 and _exact_reach(data, start, channels) >= 2**31:
-        raise UnsupportedError(f"{graph.name}, layer {node.name}", "the accumulator can leave 32 bits", "", "Rescale the weights")
+        raise UnsupportedError(
+            f"{graph.name}, layer {node.name}", "the accumulator can leave 32 bits", "", "Rescale the weights"
+        )
     multipliers, shifts = node.op.requantization(x, weights, y)  # type: ignore[attr-defined]
     low, high = quantized_bounds(node.op.activation, y)  # type: ignore[attr-defined]
     return ChannelScaling(

@@ -53,6 +53,4 @@ class Window:
     def key(self) -> str:
         """The shape class in a function's name."""
         dilation = f"d{self.dilation_h}x{self.dilation_w}" if (self.dilation_h, self.dilation_w) != (1, 1) else ""
-        return (
-            f"k{self.kh}x{self.kw}s{self.stride_w}{dilation}c{self.x.channels}n{self.y.channels}w{self.y.columns}"
-        )
+        return f"k{self.kh}x{self.kw}s{self.stride_w}{dilation}c{self.x.channels}n{self.y.channels}w{self.y.columns}"

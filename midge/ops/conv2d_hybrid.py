@@ -85,16 +85,15 @@ def quantize_symmetric(x: np.ndarray) -> tuple[np.ndarray, np.float32, int]:
 
 
 def quantize_asymmetric(x: np.ndarray) -> tuple[np.ndarray, np.float32, int]:
-    """int8 values, their scale and zero point; scale and zero point in float64, values in float32 arithmetic."""
-    low, high = float(min(np.float32(0.0), x.min())), float(max(np.float32(0.0), x.max()))
+    """int8 values, their scale and zero point; all in float32 arithmetic."""
+    low, high = np.minimum(np.float32(0.0), x.min()), np.maximum(np.float32(0.0), x.max())
     if low == high:
         return np.zeros(x.shape, np.int8), np.float32(1.0), 0
-    scale = (high - low) / 255.0
-    from_low, from_high = -128.0 - low / scale, 127.0 - high / scale
-    nearest = from_low if 128.0 + abs(low / scale) < 127.0 + abs(high / scale) else from_high
-    zero_point = int(np.clip(round_half_away(np.float64(nearest)), -128, 127))
-    factor = np.float32(1.0) / np.float32(scale)
-    q = round_half_away(np.float32(zero_point) + x * factor)
+    scale = (high - low) / np.float32(255.0)
+    from_low, from_high = np.float32(-128.0) - low / scale, np.float32(127.0) - high / scale
+    low_is_better = np.float32(128.0) + abs(low / scale) < np.float32(127.0) + abs(high / scale)
+    zero_point = int(np.clip(round_half_away(from_low if low_is_better else from_high), -128, 127))
+    q = round_half_away(np.float32(zero_point) + x * (np.float32(1.0) / scale))
     return np.clip(q, -128, 127).astype(np.int8), np.float32(scale), zero_point
 
 

@@ -49,7 +49,9 @@ def _best_schedule(network: Network) -> Schedule:
         index for index, tensor in enumerate(network.tensors) if tensor.rows > 1 and tensor.producer is not None
     ]
     starts = [frozenset(candidates[cut:]) for cut in range(len(candidates) + 1)]
-    best_whole, best = min(((whole, schedule(network, whole)) for whole in starts), key=lambda pair: _cost(network, pair[1]))
+    best_whole, best = min(
+        ((whole, schedule(network, whole)) for whole in starts), key=lambda pair: _cost(network, pair[1])
+    )
     tried = len(starts)
     improved = True
     while improved and tried < _MOST_SCHEDULES:

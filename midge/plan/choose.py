@@ -28,7 +28,9 @@ def choose_kernels(graph: Graph, core: Core) -> dict[str, Kernel]:
             chosen[node.name] = kernel
     if refusals:
         raise UnsupportedError(
-            graph.name, f"no kernel on {core.name} for " + ", ".join(refusals), "", "See docs/numerics.md for what each operator takes"
+            graph.name,
+            f"no kernel on {core.name} for " + ", ".join(refusals),
+            cure="docs/numerics.md says what each operator takes",
         )  # fmt: skip
     return chosen
 

@@ -19,16 +19,6 @@ Ports = Sequence[tuple[str, TensorType]]
 Inputs = tuple[np.ndarray, ...]
 
 
-def pattern(type_: TensorType) -> np.ndarray:
-    """The fixed pattern `int8((i * 37 + 11) mod 256 - 128)` for element i; floats: that / 128."""
-    codes = (np.arange(type_.elements, dtype=np.int64) * 37 + 11) % 256 - 128
-    if type_.dtype.is_float:
-        return (codes / 128).astype(np.float32).reshape(type_.shape)
-    if type_.dtype is DType.UINT8:
-        codes = codes + 128
-    return codes.astype(type_.dtype.numpy).reshape(type_.shape)
-
-
 def random_samples(types: Sequence[TensorType], count: int, seed: int = SEED) -> tuple[Inputs, ...]:
     """Samples from a seeded generator, in the same order on every machine."""
     generator = np.random.default_rng(seed)
@@ -51,9 +41,8 @@ def _random(type_: TensorType, generator: np.random.Generator) -> np.ndarray:
 def check_input(array: np.ndarray, name: str, type_: TensorType, where: str) -> np.ndarray:
     """The array itself where its shape and type are the input's. Nothing is cast: a cast would change numbers."""
     if array.dtype != type_.dtype.numpy:
-        raise UsageError(
-            where, f"input '{name}' is {array.dtype}", f"{type_.dtype.value}{_quantization(type_)}", _cast_cure(array, type_)
-        )
+        expected = f"{type_.dtype.value}{_quantization(type_)}"
+        raise UsageError(where, f"input '{name}' is {array.dtype}", expected, _cast_cure(array, type_))
     if array.shape != type_.shape:
         cure = f"Reshape it to {_shape(type_.shape)}" if array.size == type_.elements else ""
         raise UsageError(where, f"input '{name}' has shape {_shape(array.shape)}", _shape(type_.shape), cure)
@@ -154,7 +143,8 @@ def read_arrays(path: Path) -> np.ndarray | Mapping[str, np.ndarray]:
         with loaded:
             return {name: loaded[name] for name in loaded.files}
     except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise UsageError(str(path), "cannot be read as a NumPy file", "an array saved by np.save or np.savez") from error
+        expected = "an array saved by np.save or np.savez"
+        raise UsageError(str(path), "cannot be read as a NumPy file", expected) from error
 
 
 def _choose(arrays: Mapping[str, np.ndarray], ports: Ports, where: str) -> tuple[np.ndarray, ...]:

@@ -6,7 +6,6 @@ import json
 import math
 from typing import Any
 
-
 from midge import __version__
 from midge.compiled import Compiled
 from midge.ir.types import TensorType

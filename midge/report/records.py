@@ -193,6 +193,25 @@ class Inspection:
     def weight_bytes(self) -> int:
         return sum(layer.weight_bytes for layer in self.layers)
 
+    @property
+    def advice(self) -> tuple[str, ...]:
+        """What to do next, one sentence each."""
+        fitting = [fit for fit in self.fits if fit.fits]
+        if fitting:
+            first = fitting[0]
+            chosen = "" if first.optimize == "latency" else f" --optimize {first.optimize}"
+            return (f"Measure it: midge run {self.model} --board {first.board.name}{chosen}",)
+        if not self.fits:
+            return ()
+        nearest = self.fits[0]
+        advice = [f"It fits none of these; {nearest.board.name} comes closest, at {nearest.ratio:.2f} times its memory."]
+        if any(fit.ram_short_bytes for fit in self.fits):
+            advice.append("For RAM: a smaller input, or fewer channels in the layers with the largest tensors.")
+        if any(fit.flash_short_bytes for fit in self.fits):
+            advice.append("For flash: fewer or narrower layers, or int8 weights where they are float32.")
+        advice.append(f"Without a board's limits: midge run {self.model} --core cortex-m4")
+        return tuple(advice)
+
 
 @dataclass(frozen=True, slots=True)
 class Package:

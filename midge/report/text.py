@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.text import Text
 
 from midge.compiled import Compiled
@@ -56,7 +56,8 @@ def ram_text(ram: RamBytes, arena: Arena) -> str:
     packing = "proven minimal" if arena.proven_minimal else f"lower bound {size(arena.lower_bound_bytes)}"
     stack = "stack not measured, run it" if ram.stack is None else f"stack {size(ram.stack)}"
     least = "at least " if ram.stack is None else ""
-    return f"{least}{size(ram.total)} = activations {size(ram.activations)} ({packing}) + static {size(ram.static)} + {stack}"
+    parts = (f"activations {size(ram.activations)} ({packing})", f"static {size(ram.static)}", stack)
+    return f"{least}{size(ram.total)} = {' + '.join(parts)}"
 
 
 def run_text(result: Result) -> tuple[RenderableType, ...]:
@@ -65,7 +66,8 @@ def run_text(result: Result) -> tuple[RenderableType, ...]:
                    numeric=("MACs", "instructions", "cycles", "share"))  # fmt: skip
     for layer in result.layers:
         share = layer.cycles / result.cycles if result.cycles else 0.0
-        layers.add_row(layer.name, layer.op, f"{layer.macs:,}", f"{layer.instructions:,}", f"{layer.cycles:,}", f"{share:.1%}")
+        layers.add_row(layer.name, layer.op, f"{layer.macs:,}", f"{layer.instructions:,}", f"{layer.cycles:,}",
+                       f"{share:.1%}")  # fmt: skip
     layers.add_section()
     layers.add_row("total", "", f"{result.macs:,}", f"{result.instructions:,}", f"{result.cycles:,}", "")
     per_mac = f", {result.cycles / result.macs:.2f} cycles per MAC" if result.macs else ""
@@ -78,7 +80,7 @@ def run_text(result: Result) -> tuple[RenderableType, ...]:
         ("RAM", ram_text(result.ram, result.arena)),
         ("flash", f"{size(flash.total)} = weights {size(flash.weights)} + code {size(flash.code)}"),
         ("built by", f"{result.compiler}, run on {result.backend}"),
-        *(("output", _output_text(port, array)) for port, array in zip(result.output_ports, result.outputs, strict=True)),
+        *(("output", _output_text(*pair)) for pair in zip(result.output_ports, result.outputs, strict=True)),
     ])  # fmt: skip
     return heading(result.model, result.board), layers, facts
 
@@ -186,7 +188,8 @@ def _fits_text(inspection: Inspection) -> tuple[RenderableType, ...]:
     boards = table("board", "fits", "RAM at least", "of", "flash about", "of", "lacks",
                    numeric=("RAM at least", "of", "flash about"))  # fmt: skip
     for fit in inspection.fits:
-        lacks = [f"{size(short)} {name}" for name, short in (("RAM", fit.ram_short_bytes), ("flash", fit.flash_short_bytes)) if short]
+        short = (("RAM", fit.ram_short_bytes), ("flash", fit.flash_short_bytes))
+        lacks = [f"{size(count)} {name}" for name, count in short if count]
         boards.add_row(fit.board.name, "yes" if fit.fits else "no", size(fit.ram_bytes), size(fit.board.ram.bytes),
                        size(fit.flash_bytes_estimate), size(fit.board.flash.bytes), ", ".join(lacks))  # fmt: skip
     return boards, Text("\n".join(inspection.advice))

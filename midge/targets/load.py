@@ -1,6 +1,6 @@
 """Reads `cores/*.toml` and `boards/*.toml`; every field is checked, so that a mistake stops at import.
 
-A core file has the fields of `Core`, and `nominal_clock_hz`, the clock of the bare core (`--core`).
+A core file has the fields of `Core`, and of its bare core (`--core`): `nominal_clock_hz`, and `notes` where there are any.
 A board file has the fields of `Board`, `core` by name, and may have a `[timing]` table that replaces entries of
 its core's table: flash wait states, caches, or an option of the core such as the slow multiplier.
 """
@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, NoReturn
 
@@ -40,16 +41,24 @@ _POWER_FIELDS = {"supply_volts": NUMBER, "run_milliamps": NUMBER, "sleep_microam
 ADDRESS_SPACE_BYTES = 1 << 32
 
 
-def load_cores(folder: Traversable | None = None) -> tuple[Mapping[str, Core], Mapping[str, int]]:
-    """All cores by name, and the nominal clock of each."""
+@dataclass(frozen=True, slots=True)
+class Bare:
+    """What only the bare core needs."""
+
+    clock_hz: int
+    notes: tuple[str, ...]
+
+
+def load_cores(folder: Traversable | None = None) -> tuple[Mapping[str, Core], Mapping[str, Bare]]:
+    """All cores by name, and what their bare boards need."""
     cores: dict[str, Core] = {}
-    clocks_hz: dict[str, int] = {}
+    bares: dict[str, Bare] = {}
     for where, table in _tables(folder or files("midge.targets").joinpath("cores")):
-        core, clock_hz = core_of(where, table)
+        core, bare = core_of(where, table)
         if core.name in cores:
             _fail(where, f"a second core named `{core.name}`", "each name once")
-        cores[core.name], clocks_hz[core.name] = core, clock_hz
-    return MappingProxyType(cores), MappingProxyType(clocks_hz)
+        cores[core.name], bares[core.name] = core, bare
+    return MappingProxyType(cores), MappingProxyType(bares)
 
 
 def load_boards(cores: Mapping[str, Core], folder: Traversable | None = None) -> Mapping[str, Board]:
@@ -63,9 +72,9 @@ def load_boards(cores: Mapping[str, Core], folder: Traversable | None = None) ->
     return MappingProxyType(boards)
 
 
-def core_of(where: str, table: Mapping[str, Any]) -> tuple[Core, int]:
-    """The core that a parsed file describes, and its nominal clock in Hz."""
-    _check_fields(where, table, _CORE_FIELDS, optional={"timing": TABLE})
+def core_of(where: str, table: Mapping[str, Any]) -> tuple[Core, Bare]:
+    """The core that a parsed file describes."""
+    _check_fields(where, table, _CORE_FIELDS, optional={"timing": TABLE, "notes": TEXTS})
     _check_name(where, table["name"])
     if not table["isas"] or table["isas"][-1] != "portable":
         _fail(where, f"`isas` {table['isas']}", "a list that ends with `portable`")
@@ -85,7 +94,7 @@ def core_of(where: str, table: Mapping[str, Any]) -> tuple[Core, int]:
         timing=_timing(where, table),
         sources=tuple(table["sources"]),
     )
-    return core, table["nominal_clock_hz"]
+    return core, Bare(table["nominal_clock_hz"], tuple(table.get("notes", ())))
 
 
 def board_of(where: str, table: Mapping[str, Any], cores: Mapping[str, Core]) -> Board:
@@ -125,9 +134,8 @@ def board_of(where: str, table: Mapping[str, Any], cores: Mapping[str, Core]) ->
 def _tables(folder: Traversable) -> list[tuple[str, dict[str, Any]]]:
     """Name and content of each TOML file of a folder, sorted by name."""
     found = []
-    for file in sorted(folder.iterdir(), key=lambda file: file.name):
-        if not file.name.endswith(".toml"):
-            continue
+    listing = [file for file in folder.iterdir() if file.name.endswith(".toml")]
+    for file in sorted(listing, key=lambda file: file.name.removesuffix(".toml")):
         where = f"{folder.name}/{file.name}"
         try:
             table = tomllib.loads(file.read_text(encoding="utf-8"))
@@ -150,7 +158,7 @@ def _regions(where: str, tables: list[dict[str, Any]]) -> tuple[Region, ...]:
         if not any(region.kind == kind for region in regions):
             _fail(where, f"no region of kind `{kind}`", "at least one")
     ordered = sorted(regions, key=lambda region: region.base)
-    for low, high in zip(ordered, ordered[1:], strict=False):
+    for low, high in pairwise(ordered):
         if low.base + low.bytes > high.base:
             _fail(where, f"regions `{low.name}` and `{high.name}` overlap", "regions apart from each other")
     return regions

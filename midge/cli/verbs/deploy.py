@@ -21,8 +21,8 @@ from midge.report.text import deploy_text
               help="Recorded inputs in the self-test, at most; fewer where the flash is short.")  # fmt: skip
 @click.option("--data", type=click.Path(path_type=Path), metavar="FILE",
               help="Record inputs from this file, as for `midge verify`; else the fixed pattern and random values.")  # fmt: skip
-@click.option("--no-check", is_flag=True, help="Do not build the project and run its self-test on the emulated board.")
-@click.option("--force", is_flag=True, help="Write into a folder that has files; those of the same names are replaced.")
+@click.option("--no-check", is_flag=True, help="Do not build the project and run its self-test.")
+@click.option("--force", is_flag=True, help="Write into a folder that has files already.")
 @report_options
 def command(
     model: Path, board: str | None, core: str | None, optimize: str, ram: int | None, flash: int | None,

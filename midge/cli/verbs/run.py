@@ -16,7 +16,7 @@ from midge.report.text import run_text
 @model_argument
 @compile_options
 @click.option("--input", "input_path", type=click.Path(path_type=Path), metavar="FILE",
-              help="Input values, .npy or .npz; without it the fixed pattern int8((i*37+11) mod 256 - 128).")  # fmt: skip
+              help="Input, .npy or .npz; else the fixed pattern int8((i*37+11) mod 256 - 128).")  # fmt: skip
 @click.option("--backend", type=click.Choice(["unicorn", "qemu"]), default="unicorn", show_default=True,
               help="The emulator; qemu must be installed.")  # fmt: skip
 @report_options

@@ -20,10 +20,10 @@ EXIT_DIFFERENT = 1
 @click.option("--samples", type=click.IntRange(min=1), default=20, show_default=True, metavar="N",
               help="Random samples, always the same ones.")  # fmt: skip
 @click.option("--data", type=click.Path(path_type=Path), metavar="FILE",
-              help="Samples from a file instead: .npz (the array x, or the first) or .npy, stacked along axis 0.")  # fmt: skip
+              help="Samples from a file: .npz (array x, or the first) or .npy, stacked along axis 0.")  # fmt: skip
 @click.option("--against", default="numpy", show_default=True, metavar="numpy|litert",
-              help="The reference: Midge's NumPy interpreter, or LiteRT's reference kernels (pip install midge[litert]). "
-                   "onnxruntime and torch come with their importers.")  # fmt: skip
+              help="Midge's NumPy interpreter, or LiteRT's reference kernels (pip install midge[litert]). "
+                   "onnxruntime and torch come with later importers.")  # fmt: skip
 @report_options
 def command(
     model: Path, board: str | None, core: str | None, optimize: str, ram: int | None, flash: int | None,

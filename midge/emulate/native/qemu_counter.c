@@ -2,7 +2,7 @@
  * docs/devel/tcg-plugins). The few declarations it needs stand here, so that no QEMU header has to be installed.
  *
  * Arguments: run=ADDRESS, return=ADDRESS (counting is on between the two), stack=ADDRESS, map=FILE, out=FILE.
- * The map is binary: code base, code bytes, first owner (uint32 each), then the owner of each halfword (uint16).
+ * The map is binary: code base, code bytes, number of owners (uint32 each), then the owner of each halfword (uint16).
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +20,7 @@ typedef uint64_t qemu_plugin_id_t;
 struct qemu_plugin_tb;
 struct qemu_plugin_insn;
 typedef uint32_t qemu_plugin_meminfo_t;
-enum { CB_NO_REGS = 0, MEM_STORES = 2 };
+enum { CB_NO_REGS = 0, MEM_LOADS_AND_STORES = 3 };
 
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
 struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t index);
@@ -33,14 +33,16 @@ void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *tb, void (*call
 void qemu_plugin_register_vcpu_mem_cb(struct qemu_plugin_insn *insn,
                                       void (*callback)(unsigned int, qemu_plugin_meminfo_t, uint64_t, void *),
                                       int flags, int rw, void *user);
+unsigned int qemu_plugin_mem_size_shift(qemu_plugin_meminfo_t info);
+_Bool qemu_plugin_mem_is_store(qemu_plugin_meminfo_t info);
 void qemu_plugin_register_atexit_cb(qemu_plugin_id_t id, void (*callback)(qemu_plugin_id_t, void *), void *user);
 
 EXPORT int qemu_plugin_version = PLUGIN_VERSION;
 
-enum { BLOCKS = 1 << 18, OWNERS = 1 << 16 };
+enum { BLOCKS = 1 << 17, OWNERS = UINT16_MAX };
 
 static struct counter counter;
-static uint32_t run_address, return_address;
+static uint32_t run_address, return_address, owner_count;
 static const char *out_path = "";
 
 struct translated {
@@ -59,11 +61,15 @@ static void on_block(unsigned int cpu, void *user)
         counter_enter(&counter, block->address, block->bytes);
 }
 
-static void on_store(unsigned int cpu, qemu_plugin_meminfo_t info, uint64_t address, void *user)
+static void on_access(unsigned int cpu, qemu_plugin_meminfo_t info, uint64_t address, void *user)
 {
-    (void)cpu, (void)info, (void)user;
-    if (counter.enabled)
-        counter_access(&counter, 1, (uint32_t)address, 1);
+    const uint32_t bytes = 1u << qemu_plugin_mem_size_shift(info);
+    (void)cpu, (void)user;
+    if (!counter.enabled)
+        return;
+    counter_access(&counter, qemu_plugin_mem_is_store(info), (uint32_t)address, bytes);
+    if (address & (bytes - 1u))
+        counter.tallies[counter.owner].unaligned += bytes == 4 && (address & 1u) ? 2 : 1;
 }
 
 static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
@@ -78,22 +84,24 @@ static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
     for (size_t i = 0; i < count; ++i) {
         struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
         block->bytes += (uint32_t)qemu_plugin_insn_size(insn);
-        qemu_plugin_register_vcpu_mem_cb(insn, on_store, CB_NO_REGS, MEM_STORES, 0);
+        qemu_plugin_register_vcpu_mem_cb(insn, on_access, CB_NO_REGS, MEM_LOADS_AND_STORES, 0);
     }
     qemu_plugin_register_vcpu_tb_exec_cb(tb, on_block, CB_NO_REGS, block);
 }
 
-/* The results: full, stack bytes (uint32 each), then the blocks in use as they lie in memory. */
+/* The results: full, stack bytes, owners (uint32 each), the tallies of owners 0 to that number, and the blocks in
+ * use as they lie in memory. */
 static void on_exit(qemu_plugin_id_t id, void *user)
 {
     FILE *out = fopen(out_path, "wb");
     const uint32_t depth =
         counter.lowest_store == UINT64_MAX ? 0 : (uint32_t)(counter.stack_top - counter.lowest_store);
-    const uint32_t head[2] = {counter.full, depth};
+    const uint32_t head[3] = {counter.full, depth, owner_count};
     (void)id, (void)user;
     if (!out)
         return;
     fwrite(head, sizeof head, 1, out);
+    fwrite(counter.tallies, sizeof *counter.tallies, owner_count + 1u, out);
     for (size_t i = 0; i < BLOCKS; ++i)
         if (counter.blocks[i].used)
             fwrite(&counter.blocks[i], sizeof counter.blocks[i], 1, out);
@@ -113,7 +121,7 @@ static int read_map(const char *path)
     fclose(map);
     counter.code_base = head[0];
     counter.code_bytes = head[1];
-    counter.owner = head[2];
+    counter.owner = owner_count = head[2]; /* the last owner is the first to work: the schedule */
     counter.owners = owners;
     return 0;
 }
@@ -122,7 +130,7 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const void *info, int argc, 
 {
     (void)info;
     counter.blocks = calloc(BLOCKS, sizeof *counter.blocks);
-    counter.tallies = calloc(OWNERS, sizeof *counter.tallies);
+    counter.tallies = calloc(OWNERS + 1, sizeof *counter.tallies);
     counter.block_mask = BLOCKS - 1;
     counter.lowest_store = UINT64_MAX;
     if (!counter.blocks || !counter.tallies)

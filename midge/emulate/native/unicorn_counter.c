@@ -90,8 +90,8 @@ EXPORT void midge_on_access(void *engine, int type, uint64_t address, int bytes,
         return;
     counter_access(counter, type == MEM_WRITE, (uint32_t)address, (uint32_t)bytes);
     if (address & ((uint32_t)bytes - 1u)) {
-        uint32_t pc = 0;
+        uint64_t pc = 0; /* wide enough for any version of Unicorn */
         hooks->reg_read(engine, hooks->pc_register, &pc);
-        counter_unaligned(counter, (uint32_t)address, (uint32_t)bytes, pc);
+        counter_unaligned(counter, (uint32_t)address, (uint32_t)bytes, (uint32_t)pc);
     }
 }

@@ -41,7 +41,7 @@ class AveragePool2DAccumulate(Kernel):
         window = pool_window(node, graph)
         layout = Layout(window.y.dtype)
         steps = tuple(
-            Step(((row * window.stride_h + tap,) * 2,), 1 if tap == window.kh - 1 else 0)
+            Step(((row * window.stride_h + tap, row * window.stride_h + tap),), 1 if tap == window.kh - 1 else 0)
             for row in range(window.y.rows)
             for tap in range(window.kh)
         )

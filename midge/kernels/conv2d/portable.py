@@ -40,7 +40,10 @@ class Conv2DS8(Kernel):
 
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
         del core
-        if graph.type(node.outputs[0]).dtype is not DType.INT8 or graph.type(node.inputs[0] or "").dtype is not DType.INT8:
+        if (
+            graph.type(node.outputs[0]).dtype is not DType.INT8
+            or graph.type(node.inputs[0] or "").dtype is not DType.INT8
+        ):
             return "not int8"
         if graph.constant(node.inputs[1]) is None:
             return "the weights are not constant"
@@ -50,7 +53,9 @@ class Conv2DS8(Kernel):
         window = conv2d_window(node, graph)
         over = self.run_multiple - 1
         steps = row_steps(graph.input_types(node), window.y, {0: window.rows})
-        return Binding(self, (window.reads(over_bytes=over), None, None)[: len(node.inputs)], (Layout(DType.INT8),), steps)
+        return Binding(
+            self, (window.reads(over_bytes=over), None, None)[: len(node.inputs)], (Layout(DType.INT8),), steps
+        )
 
     def emit(self, view: TaskView) -> LayerCode:
         window = conv2d_window(view.node, view.graph)
@@ -89,7 +94,7 @@ class Conv2DS8(Kernel):
 
 
 def pack_runs(weights: np.ndarray, runs: int, multiple: int) -> np.ndarray:
-    """Weights [O, KH, KW, I] in the order they are read: for each output KH * `runs` runs, each filled up with zeros."""
+    """Weights [O, KH, KW, I] as they are read: for each output KH * `runs` runs, each filled up with zeros."""
     outputs, kh, kw, inputs = weights.shape
     flat = weights.reshape(outputs, kh, runs, kw * inputs // runs)
     missing = -flat.shape[3] % multiple
@@ -136,7 +141,6 @@ class Conv2DF32(Kernel):
             render.render("conv2d/layer.c.j2", view=view, window=window, call=kernel.name, element="midge_f32",
                           constants=["weights", "bias"]),
         )  # fmt: skip
-
 
 
 KERNELS = (Conv2DS8(), Conv2DF32())

@@ -38,7 +38,10 @@ class DepthwiseConv2DS8(Kernel):
 
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
         del core
-        if graph.type(node.outputs[0]).dtype is not DType.INT8 or graph.type(node.inputs[0] or "").dtype is not DType.INT8:
+        if (
+            graph.type(node.outputs[0]).dtype is not DType.INT8
+            or graph.type(node.inputs[0] or "").dtype is not DType.INT8
+        ):
             return "not int8"
         if graph.constant(node.inputs[1]) is None:
             return "the weights are not constant"
@@ -55,7 +58,11 @@ class DepthwiseConv2DS8(Kernel):
         weights = view.graph.constant(view.node.inputs[1])
         assert weights is not None
         scaling = channel_scaling(view.node, view.graph, weights.sum((0, 1, 2), dtype=np.int64))
-        names: dict[str, Any] = {"window": window, "scaling": scaling, "multiplier": window.y.channels // window.x.channels}
+        names: dict[str, Any] = {
+            "window": window,
+            "scaling": scaling,
+            "multiplier": window.y.channels // window.x.channels,
+        }
         kernel = render.function(self.template, f"{self.name}_{window.key}{scaling.key}", **names)
         return LayerCode(
             (*self.helpers(scaling), kernel),

@@ -1,0 +1,1 @@
+"""An Arduino library with a self-test sketch."""

@@ -1,0 +1,159 @@
+"""An emulated board: the core in Unicorn, the board's memory map and nothing else, semihosting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from unicorn import UC_ARCH_ARM, UC_MODE_MCLASS, UC_MODE_THUMB, Uc, UcError, arm_const, unicorn_const
+
+from midge.emulate.host import Host
+from midge.emulate.program import Program
+from midge.errors import ToolError, UnsupportedError, UsageError
+from midge.targets.records import Board
+
+PAGE_BYTES = 4096
+SYSTEM_CONTROL_SPACE, SYSTEM_CONTROL_BYTES = 0xE000_E000, 0x1000
+SECURE_ALIAS_BIT = 1 << 28
+BREAKPOINT_SEMIHOSTING = b"\xab\xbe"
+NOWHERE = 0xFFFF_FFFE
+REGISTER_PC = arm_const.UC_ARM_REG_PC
+
+# QEMU's numbers of exceptions, as Unicorn hands them on.
+EXCEPTION_BREAKPOINT = 7
+EXCEPTIONS = {
+    1: "undefined instruction", 2: "supervisor call", 3: "prefetch abort", 4: "data abort", 7: "breakpoint",
+    17: "coprocessor or floating-point unit that is off", 18: "invalid state (a branch to an even address?)",
+    19: "stack limit",
+}  # fmt: skip
+ACCESSES = {
+    unicorn_const.UC_MEM_READ_UNMAPPED: "read of {n} bytes at {a:#010x}, where the board has no memory",
+    unicorn_const.UC_MEM_WRITE_UNMAPPED: "write of {n} bytes at {a:#010x}, where the board has no memory",
+    unicorn_const.UC_MEM_FETCH_UNMAPPED: "instruction fetch at {a:#010x}, where the board has no memory",
+    unicorn_const.UC_MEM_WRITE_PROT: "write of {n} bytes at {a:#010x}, which is flash",
+    unicorn_const.UC_MEM_READ_PROT: "read of {n} bytes at {a:#010x}, which cannot be read",
+    unicorn_const.UC_MEM_FETCH_PROT: "instruction fetch at {a:#010x}, which is not executable",
+}
+
+
+@dataclass(slots=True)
+class DeviceFault(Exception):
+    """The firmware did what the board cannot do. `address` is None where no memory access is to blame."""
+
+    what: str
+    pc: int
+    address: int | None
+    sp: int
+
+
+class Machine:
+    """One emulated board with a loaded firmware."""
+
+    def __init__(self, board: Board, program: Program, host: Host) -> None:
+        core = board.core
+        if not core.unicorn_model:
+            raise UnsupportedError(f"core {core.name}", "the emulator has no model of it", "", _QEMU_CURE)
+        self.board, self.program, self.host = board, program, host
+        self.uc = Uc(UC_ARCH_ARM, UC_MODE_THUMB | UC_MODE_MCLASS)
+        self.uc.ctl_set_cpu_model(getattr(arm_const, f"UC_CPU_ARM_{core.unicorn_model}"))
+        self._map_memories()
+        self._fault: DeviceFault | None = None
+        self.uc.hook_add(unicorn_const.UC_HOOK_INTR, self._on_exception)
+        self.uc.hook_add(unicorn_const.UC_HOOK_MEM_INVALID, self._on_invalid_access)
+
+    def _map_memories(self) -> None:
+        rights = {
+            "flash": unicorn_const.UC_PROT_READ | unicorn_const.UC_PROT_EXEC,
+            "ram": unicorn_const.UC_PROT_READ | unicorn_const.UC_PROT_WRITE | unicorn_const.UC_PROT_EXEC,
+        }
+        for region in self.board.regions:
+            if region.kind in rights:
+                self._map(region.base, region.bytes, rights[region.kind])
+        self.uc.mem_map(SYSTEM_CONTROL_SPACE, SYSTEM_CONTROL_BYTES)
+
+    def _map(self, base: int, count: int, rights: int) -> None:
+        """Unicorn maps whole pages; where a region is no multiple of one, the rest of its last page is mapped too."""
+        self.uc.mem_map(base, -(-count // PAGE_BYTES) * PAGE_BYTES, rights)
+
+    def load(self) -> None:
+        """Program the flash and reset: stack pointer and program counter from the vector table."""
+        for segment in self.program.segments:
+            if segment.data:
+                self.write(self._load_address(segment.load_address, len(segment.data)), segment.data)
+        vectors = self.read(self.board.flash.base, 8)
+        self.uc.reg_write(arm_const.UC_ARM_REG_SP, int.from_bytes(vectors[:4], "little"))
+        self.uc.reg_write(REGISTER_PC, int.from_bytes(vectors[4:], "little"))
+
+    def _load_address(self, address: int, count: int) -> int:
+        """The address itself, or its Non-secure alias (build.firmware.load_offset). UsageError where neither is."""
+        for candidate in (address, address & ~SECURE_ALIAS_BIT):
+            for region in self.board.regions:
+                if region.base <= candidate and candidate + count <= region.base + region.bytes:
+                    return candidate
+        raise UsageError(
+            str(self.program.path), f"{count} bytes for {address:#010x}", f"a firmware for board {self.board.name}"
+        )
+
+    def read(self, address: int, count: int) -> bytes:
+        return bytes(self.uc.mem_read(address, count))
+
+    def write(self, address: int, data: bytes) -> None:
+        self.uc.mem_write(address, data)
+
+    @property
+    def pc(self) -> int:
+        return int(self.uc.reg_read(REGISTER_PC)) & ~1
+
+    @property
+    def sp(self) -> int:
+        return int(self.uc.reg_read(arm_const.UC_ARM_REG_SP))
+
+    @property
+    def lr(self) -> int:
+        return int(self.uc.reg_read(arm_const.UC_ARM_REG_LR))
+
+    def run(self, until: int = NOWHERE, timeout_seconds: int = 0) -> None:
+        """Run from the program counter to an address or to the firmware's exit. DeviceFault where it faults."""
+        self._fault = None
+        try:
+            self.uc.emu_start(self.pc | 1, until, timeout=timeout_seconds * 1_000_000)
+        except UcError as error:
+            raise self._fault or DeviceFault(str(error), self.pc, None, self.sp) from error
+        if self._fault is not None:
+            raise self._fault
+        if self.host.exit_failed is None and self.pc != until:
+            raise ToolError("emulator", f"no end after {timeout_seconds} s, at pc {self.pc:#010x}", "a run that ends")
+
+    def _on_exception(self, uc: Uc, number: int, data: object) -> None:
+        del data
+        pc = self.pc
+        if number == EXCEPTION_BREAKPOINT and self.read(pc, 2) == BREAKPOINT_SEMIHOSTING:
+            result = self.host.call(
+                self, int(uc.reg_read(arm_const.UC_ARM_REG_R0)), int(uc.reg_read(arm_const.UC_ARM_REG_R1))
+            )
+            uc.reg_write(arm_const.UC_ARM_REG_R0, result & 0xFFFF_FFFF)
+            uc.reg_write(REGISTER_PC, (pc + len(BREAKPOINT_SEMIHOSTING)) | 1)
+            if self.host.unknown is not None:
+                self._fault = DeviceFault(f"unknown semihosting call {self.host.unknown:#x}", pc, None, self.sp)
+            if self.host.exit_failed is None and self._fault is None:
+                return
+        else:
+            self._fault = DeviceFault(EXCEPTIONS.get(number, f"exception {number}"), pc, None, self.sp)
+        uc.emu_stop()
+
+    def _on_invalid_access(self, uc: Uc, kind: int, address: int, count: int, value: int, data: object) -> bool:
+        del uc, value, data
+        what = ACCESSES.get(kind, "access of {n} bytes at {a:#010x}").format(a=address, n=count)
+        self._fault = DeviceFault(what, self.pc, address, self.sp)
+        return False
+
+
+_QEMU_CURE = "Use QEMU where it has the core, or another board"
+
+
+def is_stack_overflow(fault: DeviceFault, board: Board) -> bool:
+    """True for an access just below the RAM: the stack lies at its bottom, and has left it."""
+    below = fault.address is not None and board.ram.base - (64 << 10) <= fault.address < board.ram.base
+    return below or (fault.address is None and fault.sp < board.ram.base)
+
+
+__all__ = ["REGISTER_PC", "DeviceFault", "Machine", "is_stack_overflow"]

@@ -1,0 +1,136 @@
+"""The same counts from QEMU, where it is installed: for cores that Unicorn has not, and to check one by the other.
+
+Counting is a plugin of QEMU (`native/qemu_counter.c`), compiled once per computer. QEMU loads plugins on Linux and
+macOS only. Its machines have the memory map of bare cores (`--core`).
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from midge.build.image import Image
+from midge.build.zig import host_library
+from midge.emit.sources import Sources
+from midge.emulate.counter import BLOCK, NATIVE, TALLY
+from midge.emulate.owners import layer_owners
+from midge.emulate.pattern import pattern_inputs, sample_arrays, sample_bytes
+from midge.emulate.program import load
+from midge.emulate.report import layer_counts, with_memory
+from midge.emulate.timing import Pipeline, cost
+from midge.emulate.trace import Trace
+from midge.errors import InternalError, ToolError, UnsupportedError
+from midge.targets.records import Board
+
+COMMAND = "qemu-system-arm"
+TIMEOUT_SECONDS = 1800
+# QEMU 9.0 raised the oldest plugin interface that it loads from 0 to 2; what is used here did not change.
+FIRST_MAJOR_OF_INTERFACE_2 = 9
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QemuResult:
+    """What QEMU can say without a timing table."""
+
+    outputs: tuple[np.ndarray, ...]
+    instructions: int
+    stack_bytes: int
+
+
+def trace(image: Image, sources: Sources, board: Board, inputs: Sequence[np.ndarray] | None = None) -> Trace:
+    """One inference from reset, as `unicorn.trace`. UnsupportedError where the core has no timing table."""
+    pipeline = Pipeline(board.core.name, board.core.timing)
+    outputs, blocks, tallies, stack_bytes = _run(image, sources, board, inputs)
+    counts = with_memory(cost(load(image.elf), blocks, len(tallies) - 1, pipeline), tallies, pipeline)
+    layers = layer_counts(sources, counts)
+    return Trace(outputs, sum(layer.instructions for layer in layers), sum(layer.cycles for layer in layers),
+                 stack_bytes, layers, "qemu")  # fmt: skip
+
+
+def run(image: Image, sources: Sources, board: Board, inputs: Sequence[np.ndarray] | None = None) -> QemuResult:
+    """One inference from reset, for any core that QEMU has."""
+    outputs, blocks, tallies, stack_bytes = _run(image, sources, board, inputs)
+    counts = cost(load(image.elf), blocks, len(tallies) - 1, None)
+    return QemuResult(outputs, sum(counts.instructions), stack_bytes)
+
+
+def _run(image: Image, sources: Sources, board: Board, inputs: Sequence[np.ndarray] | None
+         ) -> tuple[tuple[np.ndarray, ...], np.ndarray, np.ndarray, int]:  # fmt: skip
+    """Outputs, block records, tally records, stack bytes."""
+    command, machine = _command(), _machine(board)
+    program = load(image.elf)
+    owners = layer_owners(program, sources)
+    data = sample_bytes(sources.inputs, pattern_inputs(sources) if inputs is None else inputs)
+    with tempfile.TemporaryDirectory(prefix="midge-") as temporary:
+        folder = Path(temporary)
+        (folder / "in.bin").write_bytes(data)
+        head = struct.pack("<III", owners.base, 2 * len(owners.table), len(owners.names))
+        (folder / "map").write_bytes(head + owners.table.astype("<u2").tobytes())
+        addresses = program.addresses
+        plugin = (
+            f"{_plugin()},run={addresses[sources.run_symbol]:#x},return={addresses['harness_returned'] & ~1:#x},"
+            f"stack={addresses['harness_network_stack_top']:#x},map=map,out=counts"
+        )
+        _call([command, "-M", machine, "-display", "none", "-serial", "none", "-monitor", "none",
+               "-semihosting-config", "enable=on,target=native,arg=fw,arg=1,arg=in.bin,arg=out.bin",
+               "-kernel", str(image.elf.resolve()), "-plugin", plugin], folder)  # fmt: skip
+        outputs = sample_arrays(sources.outputs, (folder / "out.bin").read_bytes())
+        return outputs, *_read((folder / "counts").read_bytes())
+
+
+def _read(data: bytes) -> tuple[np.ndarray, np.ndarray, int]:
+    full, stack_bytes, owner_count = struct.unpack_from("<III", data)
+    if full:
+        raise InternalError("qemu", "more blocks than the counter has room for")
+    tallies = np.frombuffer(data, TALLY, owner_count + 1, 12)
+    blocks = np.frombuffer(data, BLOCK, offset=12 + tallies.nbytes)
+    return np.sort(blocks, order=["address", "bytes", "owner"]), tallies, stack_bytes
+
+
+def _command() -> str:
+    if sys.platform == "win32":
+        raise UnsupportedError("qemu", "QEMU on Windows loads no plugins, so nothing can be counted", "Linux or macOS")
+    command = shutil.which(COMMAND)
+    if command is None:
+        raise ToolError("qemu", f"`{COMMAND}` not found", "it on PATH",
+                        "Install QEMU (Debian: qemu-system-arm; macOS: brew install qemu)")  # fmt: skip
+    return command
+
+
+def _machine(board: Board) -> str:
+    if not board.core.qemu_machine:
+        raise UnsupportedError(f"core {board.core.name}", "QEMU has no machine with it")
+    if board.name != board.core.name:
+        raise UnsupportedError(
+            f"board {board.name}", "QEMU has not its memory map", "a bare core", f"Use `--core {board.core.name}`"
+        )
+    return board.core.qemu_machine
+
+
+@functools.cache
+def _plugin() -> Path:
+    version = re.search(r"version (\d+)\.", _call([_command(), "--version"], None))
+    interface = 2 if version is not None and int(version[1]) >= FIRST_MAJOR_OF_INTERFACE_2 else 1
+    undefined = ("-Wl,-undefined,dynamic_lookup",) if sys.platform == "darwin" else ("-Wl,-z,undefs",)
+    return host_library(NATIVE / "qemu_counter.c", flags=(f"-DPLUGIN_VERSION={interface}", *undefined))
+
+
+def _call(command: list[str], cwd: Path | None) -> str:
+    try:
+        result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, errors="replace", check=False,
+                                timeout=TIMEOUT_SECONDS, stdin=subprocess.DEVNULL)  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ToolError("qemu", str(error), "a run that ends well") from error
+    if result.returncode != 0:
+        raise ToolError("qemu", f"exit status {result.returncode}: {(result.stdout + result.stderr).strip()}")
+    return result.stdout + result.stderr

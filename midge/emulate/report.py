@@ -1,0 +1,29 @@
+"""From counts by owner to the layers of a Trace."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from midge.emit.sources import Sources
+from midge.emulate.timing import Cost, Pipeline
+from midge.emulate.trace import LayerCount
+
+
+def with_memory(counts: Cost, tallies: np.ndarray, pipeline: Pipeline) -> Cost:
+    """The pipeline's cycles, and those that it waits for memory (records of `counter.TALLY`)."""
+    unaligned = pipeline.number("unaligned_access")
+    miss = pipeline.number("flash_miss") if pipeline.has("flash_miss") else 0.0
+    cycles = tuple(
+        cycles + unaligned * int(tally["unaligned"]) + miss * int(tally["fetch_misses"] + tally["read_misses"])
+        for cycles, tally in zip(counts.cycles, tallies, strict=True)
+    )
+    return Cost(counts.instructions, cycles)
+
+
+def layer_counts(sources: Sources, counts: Cost) -> tuple[LayerCount, ...]:
+    """One record for each layer, and last the schedule; cycles are rounded once, here."""
+    rows = [(layer.name, layer.op, layer.macs) for layer in sources.layers] + [("schedule", "schedule", 0)]
+    return tuple(
+        LayerCount(name, op, macs, counts.instructions[owner], round(counts.cycles[owner]))
+        for owner, (name, op, macs) in enumerate(rows, 1)
+    )

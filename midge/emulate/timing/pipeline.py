@@ -1,0 +1,86 @@
+"""Cycles of one block on an in-order, single-issue pipeline, from a core's `[timing]` table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from midge.emulate.timing.classify import Instruction
+from midge.errors import InternalError, UnsupportedError
+
+MODEL = "in-order"
+# Loads and stores of one register, whose address phase can overlap the data phase of the load before.
+_PAIRED = {"load": "load_after_load", "store": "store_after_load"}
+_MULTIPLE = ("load_multiple", "store_multiple", "float_load_multiple", "float_store_multiple")
+_BRANCHES = ("branch", "branch_link", "branch_register", "branch_link_register", "table_branch")
+_TRANSFERS = ("float_load", "float_store", "float_move")
+
+
+def is_control(instruction: Instruction) -> bool:
+    """True where an instruction can make a block end by going elsewhere."""
+    return instruction.class_ in _BRANCHES or instruction.writes_pc
+
+
+class Pipeline:
+    """Costs blocks by a timing table. UnsupportedError where the core has none."""
+
+    def __init__(self, core: str, table: Mapping[str, int | float | str]) -> None:
+        if not table.get("model"):
+            raise UnsupportedError(
+                f"core {core}", "no timing table, so no cycles", "a core with one (docs/timing.md)",
+                "`midge verify` needs none",
+            )  # fmt: skip
+        if table["model"] != MODEL:
+            raise InternalError(f"core {core}, timing", f"model `{table['model']}`", f"`{MODEL}`")
+        self._core, self._table = core, table
+
+    def number(self, name: str) -> float:
+        """An entry of the table."""
+        value = self._table.get(name)
+        if not isinstance(value, int | float):
+            raise InternalError(f"core {self._core}, timing", f"`{name}` is {value!r}", "a number")
+        return value
+
+    def has(self, name: str) -> bool:
+        return name in self._table
+
+    def body(self, block: Sequence[Instruction], before: Instruction | None) -> float:
+        """Cycles of a block without the branch at its end; `before` ran just before it, in line."""
+        total = 0.0
+        for instruction in block[:-1] if is_control(block[-1]) else block:
+            total += self._cycles(instruction, before)
+            before = instruction
+        return total
+
+    def exit(self, last: Instruction, taken: bool) -> float:
+        """Cycles of the branch at a block's end; a conditional one that is not taken costs as if skipped."""
+        if not is_control(last):
+            return 0.0
+        if last.class_ == "branch":
+            return self.number("branch_taken" if taken else "branch_not_taken")
+        return self._cycles(last, None) if taken else self.number("branch_not_taken")
+
+    def _cycles(self, now: Instruction, before: Instruction | None) -> float:
+        class_ = now.class_
+        if class_ in _PAIRED:
+            cycles = self._single_transfer(now, before)
+        elif class_ in _MULTIPLE:
+            cycles = self.number(class_) + now.words * self.number("per_register")
+        elif class_ in _TRANSFERS and now.double:
+            cycles = self.number(f"{class_}_double")
+        elif now.writes_pc:  # a move or an addition
+            cycles = self.number("branch_register")
+        else:
+            cycles = self.number(class_)
+        if now.writes_pc and class_ == "load_multiple":
+            return cycles + self.number("pop_pc")
+        if now.writes_pc and class_ == "load":
+            return cycles + self.number("load_pc")
+        return cycles
+
+    def _single_transfer(self, now: Instruction, before: Instruction | None) -> float:
+        follows = before is not None and before.class_ == "load" and not (before.loads & now.address)
+        if follows:
+            return self.number(_PAIRED[now.class_])
+        if now.class_ == "store" and now.register_offset:
+            return self.number("store_register_offset")
+        return self.number(now.class_)

@@ -1,0 +1,151 @@
+"""Runs a test firmware on an emulated board: results, exact counts by layer, stack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from midge.build.image import Image
+from midge.emit.sources import Sources
+from midge.emulate.counter import Counter
+from midge.emulate.host import Host
+from midge.emulate.machine import REGISTER_PC, DeviceFault, Machine, is_stack_overflow
+from midge.emulate.owners import Owners, layer_owners
+from midge.emulate.pattern import pattern_inputs, sample_arrays, sample_bytes
+from midge.emulate.program import Program, load
+from midge.emulate.report import layer_counts, with_memory
+from midge.emulate.timing import Pipeline, cost
+from midge.emulate.timing.classify import MUST_BE_ALIGNED, decode
+from midge.emulate.trace import Trace
+from midge.errors import DoesNotFitError, InternalError, MidgeError, ToolError
+from midge.targets.records import Board
+
+PAINT = 0xA5
+IN_FILE, OUT_FILE = "in.bin", "out.bin"
+TIMEOUT_SECONDS = 1800
+
+
+def trace(image: Image, sources: Sources, board: Board, inputs: Sequence[np.ndarray] | None = None) -> Trace:
+    """One inference from reset. Without inputs, of the fixed pattern."""
+    program = load(image.elf)
+    pipeline = Pipeline(board.core.name, board.core.timing)
+    host = _host(1, sample_bytes(sources.inputs, pattern_inputs(sources) if inputs is None else inputs))
+    machine = Machine(board, program, host)
+    owners = layer_owners(program, sources)
+    counter = Counter(machine.uc, REGISTER_PC, owners)
+    _set_caches(counter, board)
+    machine.load()
+    try:
+        machine.run(program.addresses[sources.run_symbol], TIMEOUT_SECONDS)
+        _check_exit(host)
+        stack_bytes = _count_run(machine, counter)
+        machine.run(timeout_seconds=TIMEOUT_SECONDS)
+    except DeviceFault as fault:
+        raise _fault_error(fault, board, program, owners, counter.owner) from fault
+    _check_exit(host)
+    _check_alignment(counter, board, program)
+    counts = with_memory(cost(program, counter.blocks, len(owners.names), pipeline), counter.tallies, pipeline)
+    layers = layer_counts(sources, counts)
+    return Trace(
+        outputs=sample_arrays(sources.outputs, bytes(host.files[OUT_FILE])),
+        instructions=sum(layer.instructions for layer in layers),
+        cycles=sum(layer.cycles for layer in layers),
+        stack_bytes=stack_bytes,
+        layers=layers,
+        backend="unicorn",
+    )
+
+
+def outputs(image: Image, sources: Sources, board: Board, samples: Sequence[Sequence[np.ndarray]],
+            progress: Callable[[int], None] | None = None) -> list[tuple[np.ndarray, ...]]:  # fmt: skip
+    """The outputs of many inferences, one after the other on a device that was reset once; nothing is counted.
+
+    `progress` is called with the number of samples begun.
+    """
+    if not samples:
+        return []
+    program = load(image.elf)
+    host = _host(len(samples), b"".join(sample_bytes(sources.inputs, sample) for sample in samples))
+    sample_size = sum(port.bytes for port in sources.inputs)
+    if progress is not None:
+        host.on_read = lambda count: progress(-(-count // sample_size))
+    machine = Machine(board, program, host)
+    machine.load()
+    try:
+        machine.run()
+    except DeviceFault as fault:
+        function = program.function_at(fault.pc)
+        owners = layer_owners(program, sources)
+        index = (fault.pc - owners.base) // 2
+        owner = int(owners.table[index]) if function and 0 <= index < len(owners.table) else 0
+        raise _fault_error(fault, board, program, owners, owner) from fault
+    _check_exit(host)
+    data, size = bytes(host.files[OUT_FILE]), sum(port.bytes for port in sources.outputs)
+    return [sample_arrays(sources.outputs, data[i * size : (i + 1) * size]) for i in range(len(samples))]
+
+
+def _host(count: int, data: bytes) -> Host:
+    return Host(f"fw {count} {IN_FILE} {OUT_FILE}", {IN_FILE: bytearray(data)})
+
+
+def _count_run(machine: Machine, counter: Counter) -> int:
+    """From the entry of the run function to its return, counted; the stack bytes that it used."""
+    bottom, top = machine.program.addresses["harness_stack_bottom"], machine.sp
+    machine.write(bottom, bytes([PAINT]) * (top - bottom))
+    counter.enable()
+    machine.run(machine.lr & ~1, TIMEOUT_SECONDS)
+    counter.disable()
+    painted = machine.read(bottom, top - bottom)
+    untouched = len(painted) - len(painted.lstrip(bytes([PAINT])))
+    return top - bottom - untouched
+
+
+def _set_caches(counter: Counter, board: Board) -> None:
+    """The caches in front of the board's flash, where its `[timing]` table has them (docs/timing.md)."""
+    table = board.core.timing
+    if not table.get("flash_miss"):
+        return
+    for of_reads, name in ((False, "fetch_cache"), (True, "read_cache")):
+        lines, line_bytes = int(table.get(f"{name}_lines", 0)), int(table.get(f"{name}_line_bytes", 32))
+        counter.set_cache(
+            of_reads, board.flash.base, board.flash.bytes, lines, line_bytes, int(table.get("flash_sector_bytes", 8))
+        )
+
+
+def _check_exit(host: Host) -> None:
+    if host.exit_failed:
+        raise ToolError("firmware", f"ended with an error: {host.text.strip() or 'no message'}")
+
+
+def _check_alignment(counter: Counter, board: Board, program: Program) -> None:
+    """Faults of the real core that the emulator lets pass: Armv6-M aligns all accesses, the others some."""
+    strict = board.core.architecture.startswith("armv6-m")
+    for site in counter.unaligned:
+        pc = int(site["pc"])
+        text = decode(program.code(pc, _width(program, pc)), pc)[0]
+        if not strict and text.class_ not in MUST_BE_ALIGNED:
+            continue
+        function = program.function_at(pc)
+        raise InternalError(
+            f"board {board.name}, function `{function.name if function else '?'}`, pc {pc:#010x}",
+            f"`{text.text}` accesses {int(site['bytes'])} bytes at {int(site['address']):#010x}",
+            f"an aligned address, without which {board.core.title} faults",
+        )
+
+
+def _width(program: Program, pc: int) -> int:
+    return 4 if program.code(pc, 2)[1] >> 3 in (0b11101, 0b11110, 0b11111) else 2
+
+
+def _fault_error(fault: DeviceFault, board: Board, program: Program, owners: Owners, owner: int) -> MidgeError:
+    """Who did what where. A stack that left the RAM means that the board is too small."""
+    function = program.function_at(fault.pc)
+    layer = f", layer `{owners.names[owner - 1]}`" if owner else ""
+    where = f"board {board.name}{layer}, function `{function.name if function else '?'}`, pc {fault.pc:#010x}"
+    if is_stack_overflow(fault, board):
+        top, bottom = (program.addresses[f"harness_{name}"] for name in ("network_stack_top", "stack_bottom"))
+        return DoesNotFitError(
+            where, f"stack overflow ({fault.what})", f"at most {top - bottom} bytes of stack", "Use a board with more RAM"
+        )
+    return InternalError(where, fault.what, "an access that the board's memory map allows")

@@ -1,0 +1,18 @@
+"""Options that every pass gets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class PassOptions:
+    """Options of all passes. `explain` gets a line for each place that was looked at and left alone."""
+
+    explain: Callable[[str], None] | None = None
+
+    def refuse(self, line: str) -> None:
+        """Tell why a place is left alone, where someone listens."""
+        if self.explain is not None:
+            self.explain(line)

@@ -1,0 +1,17 @@
+"""The order of the passes."""
+
+from __future__ import annotations
+
+from midge.ir.graph import Graph
+from midge.passes import dead, fuse_activation, fuse_pad
+from midge.passes.options import PassOptions
+from midge.targets.records import Board
+
+PASSES = (fuse_pad, fuse_activation, dead)
+
+
+def run_passes(graph: Graph, board: Board, options: PassOptions | None = None) -> Graph:
+    """All passes in order; each keeps the graph's outputs to the bit."""
+    for module in PASSES:
+        graph = module.run(graph, board, options or PassOptions())
+    return graph

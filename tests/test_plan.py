@@ -1,0 +1,139 @@
+"""The planner: rings are high enough and no higher, buffers do not overlap, packings are proven."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from networks import NetworkMaker, random_network
+
+from midge.errors import UnsupportedError
+from midge.ir.graph import Graph
+from midge.ir.interpret import run_graph
+from midge.plan import Kind, PlanOptions, plan
+from midge.plan.arena import ALIGN_BYTES, Request, pack
+from midge.plan.choose import choose_kernels
+from midge.plan.copies import insert_copies
+from midge.plan.order import check, schedule
+from midge.plan.storage import Network, build_network
+from midge.targets import core_board
+
+BOARD = core_board("cortex-m3")
+
+
+def network_of(graph: Graph) -> Network:
+    nodes = {node.name: node for node in graph.nodes}
+    for _ in range(2):
+        kernels = choose_kernels(graph, BOARD.core)
+        bindings = {name: kernel.bind(nodes[name], graph) for name, kernel in kernels.items()}
+        graph = insert_copies(graph, bindings)
+        nodes = {node.name: node for node in graph.nodes}
+        kernels = choose_kernels(graph, BOARD.core)
+        bindings = {name: kernel.bind(nodes[name], graph) for name, kernel in kernels.items()}
+    return build_network(graph, bindings)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.integers(0, 2**16))
+def test_rings_are_sufficient_and_minimal(seed: int, chosen: int) -> None:
+    network = network_of(random_network(seed))
+    candidates = [i for i, tensor in enumerate(network.tensors) if tensor.producer is not None]
+    whole = frozenset(tensor for bit, tensor in enumerate(candidates) if chosen >> bit & 1)
+    found = schedule(network, whole)
+    heights = [life.height for life in found.lives]
+    assert check(network, found, heights) is None
+    for index, storage in enumerate(network.storages):
+        if heights[index] > 1 and not storage.is_flat:
+            lower = [height - (position == index) for position, height in enumerate(heights)]
+            assert check(network, found, lower) is not None, f"{storage} could be lower"
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000))
+def test_no_two_live_buffers_overlap(seed: int) -> None:
+    made = plan(random_network(seed), BOARD, PlanOptions())
+    for a, b in itertools.combinations(made.buffers, 2):
+        if a.first <= b.last and b.first <= a.last:
+            assert a.offset + a.bytes <= b.offset or b.offset + b.bytes <= a.offset, f"{a.name} and {b.name}"
+    assert all(buffer.offset + buffer.bytes <= made.arena_bytes for buffer in made.buffers)
+    assert made.lower_bound_bytes <= made.arena_bytes
+
+
+def test_a_chain_runs_in_rings() -> None:
+    maker = NetworkMaker(1, 32, 16, 4)
+    x = maker.conv(maker.input, 8, (3, 3))
+    y = maker.conv(maker.depthwise(x, (3, 3)), 8, (1, 1))
+    graph = maker.finish(maker.pool(y, (32, 16), 1, average=True))
+    made = plan(graph, BOARD, PlanOptions())
+    by_name = {buffer.name: buffer for buffer in made.buffers}
+    assert by_name[x].height == 3 and by_name[x].is_ring
+    assert by_name[y].height == 1
+    assert made.proven_minimal
+
+
+def test_an_addition_overwrites_its_operand() -> None:
+    maker = NetworkMaker(2, 8, 8, 4)
+    a = maker.conv(maker.input, 4, (1, 1))
+    inner = maker.conv(a, 4, (3, 3))
+    total = maker.add(a, inner)
+    graph = maker.finish(maker.conv(total, 4, (3, 3)))
+    made = plan(graph, BOARD, PlanOptions())
+    task = next(task for task in made.tasks if task.node.outputs == (total,))
+    assert task.outputs[0] in task.inputs
+
+
+def test_padded_readers_of_the_input_get_a_copy() -> None:
+    maker = NetworkMaker(3, 6, 6, 3)
+    graph = maker.finish(maker.conv(maker.input, 4, (3, 3)))
+    made = plan(graph, BOARD, PlanOptions())
+    assert [task.node.op.name for task in made.tasks] == ["copy", "conv2d"]
+    assert run_graph(made.graph, [np.zeros((1, 6, 6, 3), np.int8)])[0].shape == (1, 6, 6, 4)
+
+
+def test_the_plan_is_deterministic() -> None:
+    first, second = (plan(random_network(17), BOARD, PlanOptions()) for _ in range(2))
+    assert (first.schedule, first.buffers) == (second.schedule, second.buffers)
+
+
+def test_the_schedule_runs_every_step_once() -> None:
+    made = plan(random_network(5), BOARD, PlanOptions())
+    steps = [(action.target, action.index) for action in made.schedule if action.kind is Kind.RUN]
+    expected = [(number, i) for number, task in enumerate(made.tasks) for i in range(len(task.binding.steps))]
+    assert sorted(steps) == expected
+
+
+def test_all_nodes_without_a_kernel_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from midge.kernels.conv2d.portable import Conv2DS8
+
+    monkeypatch.setattr(Conv2DS8, "refuse", lambda *_: "not today")
+    maker = NetworkMaker(4, 6, 6, 3)
+    graph = maker.finish(maker.conv(maker.conv(maker.input, 4, (3, 3)), 2, (1, 1)))
+    with pytest.raises(UnsupportedError) as caught:
+        choose_kernels(graph, BOARD.core)
+    assert caught.value.message().count("not today") == 2
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 12), st.integers(0, 6)), max_size=9))
+def test_packings_are_valid_and_proofs_hold(rows: list[tuple[int, int, int]]) -> None:
+    requests = [Request(size, first, first + span) for size, first, span in rows]
+    packing = pack(requests)
+    for (a, at), (b, bt) in itertools.combinations(zip(requests, packing.offsets, strict=True), 2):
+        if a.first <= b.last and b.first <= a.last:
+            assert at + a.bytes <= bt or bt + b.bytes <= at
+    assert all(offset % ALIGN_BYTES == 0 for offset in packing.offsets)
+    assert packing.proven_minimal  # nine buffers are few enough to search them all
+    assert packing.lower_bound_bytes <= packing.bytes
+
+
+def test_a_packing_above_the_bound_is_proven_by_search() -> None:
+    """Five buffers whose lives form a cycle of overlaps: the lower bound can't be met, and the search shows it."""
+    requests = [
+        Request(8, 0, 3), Request(8, 2, 5), Request(12, 4, 7), Request(4, 0, 1), Request(4, 6, 9), Request(8, 8, 9),
+        Request(4, 1, 8),
+    ]  # fmt: skip
+    packing = pack(requests)
+    assert packing.proven_minimal
