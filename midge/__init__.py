@@ -14,7 +14,18 @@ __all__ = [
 ]  # fmt: skip
 
 if TYPE_CHECKING:
-    from midge.api import Inspection, Model, Package, Program, Result, Verification, boards, compile, inspect, open_model
+    from midge.api import (
+        Inspection,
+        Model,
+        Package,
+        Program,
+        Result,
+        Verification,
+        boards,
+        compile,
+        inspect,
+        open_model,
+    )
     from midge.load import load
 
 

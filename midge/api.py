@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -44,7 +44,7 @@ InputSource = str | Path | np.ndarray | Sequence[np.ndarray] | Mapping[str, np.n
 
 def boards() -> tuple[Board, ...]:
     """All boards that Midge knows, sorted by name."""
-    return tuple(targets.boards())
+    return tuple(targets.boards().values())
 
 
 def open_model(model: ModelSource, *, numerics: str = "litert") -> Model:
@@ -68,7 +68,7 @@ def inspect(
 def compile(
     model: ModelSource, *, board: str | None = None, core: str | None = None, out: str | Path | None = None,
     optimize: str = "latency", ram: int | None = None, flash: int | None = None, numerics: str = "litert",
-    cc: str = "zig",
+    cc: Literal["zig", "gcc"] = "zig",
 ) -> Program:  # fmt: skip
     """Compile a model for a board (or a bare core) into firmware.
 
@@ -146,7 +146,8 @@ class Program:
 
     @property
     def arena(self) -> Arena:
-        return Arena(self.compiled.plan.arena_bytes, self.compiled.plan.lower_bound_bytes)
+        plan = self.compiled.plan
+        return Arena(plan.arena_bytes, plan.lower_bound_bytes, plan.proven_minimal)
 
     @property
     def files(self) -> Mapping[str, str]:
@@ -154,20 +155,24 @@ class Program:
         return self.compiled.sources.files
 
     def write(self, folder: str | Path) -> tuple[str, ...]:
-        """Write the sources, the firmware and the report to a folder; returns their names."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in self.files.items():
-            (folder / name).write_text(text, encoding="utf-8", newline="\n")
-        shutil.copyfile(self.compiled.image.elf, folder / "firmware.elf")
+        """Copy the sources, the firmware, its harness and a report to a folder; returns the names of the files."""
+        folder, built = Path(folder), self.compiled.image.elf.parent
+        shutil.copytree(built, folder, dirs_exist_ok=True)
         (folder / "report.json").write_text(dump(compile_json(self.compiled)) + "\n", encoding="utf-8", newline="\n")
-        return (*sorted(self.files), "firmware.elf", "report.json")
+        copied = (path.relative_to(built).as_posix() for path in built.rglob("*") if path.is_file())
+        return tuple(sorted([*copied, "report.json"]))
 
-    def run(self, input: InputSource | None = None, *, backend: str = "unicorn") -> Result:
+    def run(self, input: InputSource | None = None, *, backend: Literal["unicorn", "qemu"] = "unicorn") -> Result:
         """One inference from reset on the emulated board; without an input, on the fixed pattern."""
         _choice("backend", backend, BACKENDS)
         inputs = self._inputs(input)
         return measure(self.compiled, pipeline.run_firmware(self.compiled, inputs, backend))
+
+    def infer(
+        self, samples: Sequence[Sequence[np.ndarray]], *, progress: Progress | None = None
+    ) -> Sequence[tuple[np.ndarray, ...]]:
+        """The outputs of many inferences on the emulated board, on a device that is reset once; nothing is counted."""
+        return pipeline.run_samples(self.compiled, samples, progress)
 
     def verify(
         self, samples: int = 20, *, data: str | Path | None = None, against: str = "numpy",

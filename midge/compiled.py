@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from midge.build.image import Image
 from midge.emit.names import c_identifier
@@ -20,7 +21,7 @@ class Options:
     optimize: str = "latency"
     ram_bytes: int | None = None
     flash_bytes: int | None = None
-    cc: str = "zig"
+    cc: Literal["zig", "gcc"] = "zig"
 
     @property
     def plan(self) -> PlanOptions:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -26,7 +27,8 @@ from midge.passes.pipelines import run_passes
 from midge.plan import Plan, plan
 from midge.targets.records import Board
 
-Progress = Callable[[int, int], None]
+Progress = Callable[[int], None]
+"""Called with the number of samples begun."""
 
 
 def load_model(path: Path, numerics: str) -> Model:
@@ -73,7 +75,7 @@ def compile_model(model: Model, board: Board, options: Options, directory: Path)
     return Compiled(model, board, options, plan, sources, image)
 
 
-def run_firmware(compiled: Compiled, inputs: Sequence[np.ndarray], backend: str) -> Trace:
+def run_firmware(compiled: Compiled, inputs: Sequence[np.ndarray], backend: Literal["unicorn", "qemu"]) -> Trace:
     """One inference from reset, on the emulated board."""
     require_emulated(compiled.board, backend)
     trace = emulate(compiled.image, compiled.sources, compiled.board, inputs, backend=backend)
@@ -83,8 +85,8 @@ def run_firmware(compiled: Compiled, inputs: Sequence[np.ndarray], backend: str)
 
 
 def run_samples(compiled: Compiled, samples: Sequence[Sequence[np.ndarray]], progress: Progress | None
-                ) -> Sequence[Trace]:  # fmt: skip
-    """One inference for each sample, on the emulated board."""
+                ) -> Sequence[tuple[np.ndarray, ...]]:  # fmt: skip
+    """The outputs of one inference for each sample, on the emulated board."""
     require_emulated(compiled.board, "unicorn")
     return emulate_many(compiled.image, compiled.sources, compiled.board, samples, progress=progress)
 

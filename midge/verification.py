@@ -22,10 +22,10 @@ def verify_firmware(
     """Run every sample on the emulated board and in the reference, and compare all output values."""
     pipeline.require_emulated(compiled.board, "unicorn")
     reference = open_reference(against, compiled.model)
-    traces = pipeline.run_samples(compiled, samples, progress)
+    found = pipeline.run_samples(compiled, samples, progress)
     total = Comparison()
-    for number, (trace, inputs) in enumerate(zip(traces, samples, strict=True)):
-        total = total.add(number, trace.outputs, reference.run(inputs))
+    for number, (outputs, inputs) in enumerate(zip(found, samples, strict=True)):
+        total = total.add(number, outputs, reference.run(inputs))
     return Verification(
         model=compiled.model.name,
         board=compiled.board,
@@ -41,7 +41,7 @@ def verify_firmware(
         tolerance=RULE,
         first=None if total.first is None else _mismatch(compiled.model.graph, total.first, samples, reference),
         compiler=compiled.image.compiler,
-        backend=traces[0].backend,
+        backend="unicorn",
     )
 
 

@@ -192,7 +192,8 @@ class _Writer:
 
     def _model(self) -> bytes:
         builder, graph = self.builder, self.graph
-        tensors, operators, buffers = self._vector(self.tensors), self._vector(self.operators), self._vector(self.buffers)
+        tensors, operators = self._vector(self.tensors), self._vector(self.operators)
+        buffers = self._vector(self.buffers)
         inputs = builder.CreateNumpyVector(np.array([self.index[name] for name in graph.inputs], np.int32))
         outputs = builder.CreateNumpyVector(np.array([self.index[name] for name in graph.outputs], np.int32))
         tflite.SubGraphStart(builder)

@@ -82,10 +82,9 @@ class _Job:
         """The network's files, and the harness filled in for its ports and the board."""
         for name, text in self.sources.files.items():
             _write(self.folder / name, text)
-        (self.folder / "harness").mkdir()
-        for path in sorted(HARNESS.iterdir()):
-            if path.suffix in (".c", ".h"):
-                _write(self.folder / "harness" / path.name, path.read_text(encoding="utf-8"))
+        (self.folder / "harness" / "include").mkdir(parents=True)
+        for path in sorted(HARNESS.rglob("*.[ch]")):
+            _write(self.folder / "harness" / path.relative_to(HARNESS), path.read_text(encoding="utf-8"))
         self.render("main.c", header=self.sources.header, inputs=[_port(port) for port in self.sources.inputs],
                     outputs=[_port(port) for port in self.sources.outputs], run_symbol=self.sources.run_symbol,
                     init_symbol=self.sources.init_symbol)  # fmt: skip
@@ -182,12 +181,13 @@ def _publish(job: _Job, directory: Path) -> None:
     """Move the finished files to their place, the firmware last; other files there stay."""
     kept = [*job.sources.files, *_names(job.folder, "harness"), ELF_NAME]
     try:
-        (directory / "harness").mkdir(parents=True, exist_ok=True)
         for name in kept:
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
             os.replace(job.folder / name, directory / name)
     except OSError as error:
         raise UsageError(str(directory), f"cannot be written: {error}", "a folder that can") from error
 
 
 def _names(folder: Path, under: str) -> Iterable[str]:
-    return sorted(f"{under}/{path.name}" for path in (folder / under).iterdir())
+    files = (path for path in (folder / under).rglob("*") if path.is_file())
+    return sorted(path.relative_to(folder).as_posix() for path in files)

@@ -29,8 +29,8 @@ def compiler(core: Core) -> Compiler:
     return Compiler(
         title=f"zig cc {version()}",
         command=(*ZIG, "cc", "-target", core.zig_target, f"-mcpu={core.zig_cpu}"),
-        # zig turns UBSan's traps on unless told otherwise.
-        compile_flags=("-fno-sanitize=all",),
+        # zig turns UBSan's traps on unless told otherwise, and brings no <string.h> for bare metal.
+        compile_flags=("-fno-sanitize=all", "-isystem", "harness/include"),
         link_flags=(),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -68,10 +69,8 @@ def report(as_json: bool, value: Any, text: Callable[[], Sequence[RenderableType
 
 
 @contextlib.contextmanager
-def progress(title: str, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+def progress(title: str, total: int | None, quiet: bool) -> Iterator[Callable[[int], None] | None]:
     """A progress bar on stderr while the block runs; none with --json or without a terminal."""
-    import sys
-
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     stderr = console(sys.stderr)
@@ -80,5 +79,5 @@ def progress(title: str, quiet: bool) -> Iterator[Callable[[int, int], None] | N
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=stderr, transient=True) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        task = bar.add_task(title, total=total)
+        yield lambda done: bar.update(task, completed=done)

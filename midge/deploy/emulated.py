@@ -28,8 +28,9 @@ def build_selftest(
     Objects and firmware are removed again but for the returned file, which the caller's folder outlives.
     """
     compiler = _compiler(project.compiled)
-    flags = [*compiler.command, *compiler.compile_flags, *(f"-I{path}" for path in includes), "-O2", "-Wall", "-Wextra",
-             "-Werror"]  # fmt: skip
+    library = ("-isystem", f"{startup}/freestanding") if project.compiled.options.cc == "zig" else ()
+    flags = [*compiler.command, *compiler.compile_flags, *library, *(f"-I{path}" for path in includes), "-O2", "-Wall",
+             "-Wextra", "-Werror"]  # fmt: skip
     objects = [f"selftest-{number}.o" for number in range(len(units) + 1)]
     link = [*compiler.command, *objects, "-nostartfiles", "-Wl,--gc-sections", "-Wl,-e,reset",
             f"-Wl,-T,{startup}/link.ld", *compiler.link_flags, "-o", ELF]  # fmt: skip

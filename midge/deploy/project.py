@@ -94,7 +94,8 @@ def _room(compiled: Compiled, wanted: int) -> int:
     left = compiled.board.flash.bytes - compiled.image.flash.total - SELFTEST_BYTES
     if left < sample_bytes:
         raise DoesNotFitError(
-            f"board {compiled.board.name}", f"one recorded sample for the self-test takes {sample_bytes:,} bytes of flash",
+            f"board {compiled.board.name}",
+            f"one recorded sample for the self-test takes {sample_bytes:,} bytes of flash",
             f"at most {max(left, 0):,}, what the network leaves",
         )  # fmt: skip
     return min(wanted, left // sample_bytes)

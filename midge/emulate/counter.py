@@ -43,7 +43,8 @@ def _library() -> ctypes.CDLL:
 class Counter:
     """Counts blocks while enabled. Keep it alive as long as the Unicorn instance runs."""
 
-    def __init__(self, uc: Any, pc_register: int, owners: Owners) -> None:
+    def __init__(self, uc: Any, pc_register: int, owners: Owners, accesses: bool) -> None:
+        """With `accesses`, loads and stores are watched too: slower, for caches of data and for alignment."""
         library = _library()
         self._library, self._uc = library, uc
         self._owners = np.ascontiguousarray(owners.table, np.uint16)
@@ -57,7 +58,8 @@ class Counter:
             self._tallies.ctypes.data, owners.first,
         )  # fmt: skip
         self._add(uclib, UC_HOOK_BLOCK, library.midge_on_block)
-        self._add(uclib, UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE, library.midge_on_access)
+        if accesses:
+            self._add(uclib, UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE, library.midge_on_access)
 
     def _add(self, uclib: Any, kind: int, function: Any) -> None:
         handle = ctypes.c_size_t()

@@ -83,7 +83,9 @@ def _verify_ports(graph: Graph) -> None:
     _expect_unique(graph.outputs, graph.name, "output")
     for name in graph.inputs:
         _expect(name in graph.values, f"{graph.name}: input {name!r}", "no such value", "a value of the graph")
-        _expect(not graph.values[name].is_constant, f"{graph.name}: input {name!r}", "a constant", "a value without data")
+        _expect(
+            not graph.values[name].is_constant, f"{graph.name}: input {name!r}", "a constant", "a value without data"
+        )
 
 
 def _verify_node(graph: Graph, node: Node, defined: set[str]) -> None:

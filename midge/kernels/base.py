@@ -51,8 +51,9 @@ class Reads:
 class Step:
     """One call of a kernel: for each operand the first and last row it needs, and how many new rows it makes.
 
-    Rows count from 0; rows of padding have negative numbers, or numbers past the last row. None stands for an
-    operand that is constant or left out.
+    Rows count from 0; rows of padding have negative numbers, or numbers past the last row. A step that needs none of
+    an operand says `(r, r - 1)`, where r is the first row that later steps need. None stands for an operand that is
+    constant or left out.
     """
 
     needs: tuple[tuple[int, int] | None, ...]

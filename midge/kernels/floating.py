@@ -40,6 +40,11 @@ def float_clamp(activation: Activation) -> FloatClamp:
     return FloatClamp(low, high, f"_{activation.value}", (helper,))
 
 
+def exp_helpers() -> tuple[Function, ...]:
+    """`midge_exp_f32`, after what it calls."""
+    return (render.helper("power_of_two_f32"), render.helper("exp_f32"))
+
+
 def float_bias(node: Node, graph: Graph, channels: int) -> np.ndarray:
     """The bias of a node with operands (x, weights, bias); zeros where it is left out."""
     bias = graph.constant(node.inputs[2]) if len(node.inputs) > 2 else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import cache
 
 import jinja2
@@ -34,6 +35,12 @@ def function(template: str, name: str, **names: object) -> Function:
     return Function(name, render(template, name=name, **names).strip() + "\n")
 
 
+def specialised(template: str, stem: str, **names: object) -> Function:
+    """A C function made for one layer's numbers; its name ends in a digest of its text, so that equal ones are shared."""
+    digest = hashlib.sha256(function(template, stem, **names).text.encode()).hexdigest()[:8]
+    return function(template, f"{stem}_{digest}", **names)
+
+
 def helper(file: str) -> Function:
     """A function of `kernels/common/<file>.c.j2`, which is named `midge_<file>`."""
     return Function(f"midge_{file}", render(f"common/{file}.c.j2").strip() + "\n")
@@ -44,10 +51,17 @@ def scale_helper(rounding: Rounding) -> Function:
     return helper(f"scale_{rounding.value}")
 
 
+def c_offset(offset: int) -> str:
+    """What adds a constant to the expression before it: ` + 3`, ` - 5`, or nothing."""
+    return f" {'+' if offset > 0 else '-'} {abs(offset)}" if offset else ""
+
+
 def c_float(value: float | np.floating) -> str:
-    """A float32 as an exact C99 literal."""
+    """A float32 as an exact C99 literal: `6.0f`, `0x1.99999ap-5f`."""
     number = np.float32(value)
     if np.isinf(number):
         return "-INFINITY" if number < 0 else "INFINITY"
-    text = float(number).hex()
-    return f"{text}f"
+    if number == np.rint(number) and np.abs(number) < 1000:
+        return f"{float(number)}f"
+    mantissa, exponent = float(number).hex().split("p")
+    return f"{mantissa.rstrip('0').rstrip('.')}p{exponent}f"

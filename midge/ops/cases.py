@@ -40,7 +40,9 @@ def single(label: str, op: Op, operands: Sequence[Operand | None], output: Tenso
     return builder.build()
 
 
-def case(label: str, op: Op, make: Callable[[np.random.Generator], tuple[Sequence[Operand | None], TensorType]]) -> Case:
+def case(
+    label: str, op: Op, make: Callable[[np.random.Generator], tuple[Sequence[Operand | None], TensorType]]
+) -> Case:
     """A case from a function that makes operands and the result's type."""
 
     def build(rng: np.random.Generator) -> Graph:

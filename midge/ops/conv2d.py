@@ -43,7 +43,7 @@ class Conv2D(Op):
         groups, rest = divmod(x.shape[3], weights.shape[3])
         self.expect(rest == 0 and weights.shape[0] % groups == 0,
                     f"{x.shape[3]} input channels, weights of shape {list(weights.shape)}",
-                    "input channels that are a multiple of the weights' and groups that divide the outputs")  # fmt: skip
+                    "input channels in groups of the weights', and as many outputs in each group")  # fmt: skip
         self.expect(x.dtype.is_float or self.rounding is Rounding.DOUBLE, "single rounding", "double rounding")
 
     def requantization(self, x: TensorType, weights: TensorType, output: TensorType) -> tuple[np.ndarray, np.ndarray]:
@@ -111,7 +111,8 @@ def _case(label: str, h: int, w: int, c: int, o: int, kernel: tuple[int, int], *
 _SAME3 = (1, 1, 1, 1)
 CASES: tuple[Case, ...] = (
     *(_case(f"1x1_c{c}_o{o}_w{w}", 2, w, c, o, (1, 1))
-      for c, o, w in ((1, 1, 1), (3, 4, 2), (4, 3, 5), (7, 8, 8), (8, 9, 3), (9, 7, 1), (8, 8, 5), (16, 4, 4), (33, 5, 3))),
+      for c, o, w in ((1, 1, 1), (3, 4, 2), (4, 3, 5), (7, 8, 8), (8, 9, 3), (9, 7, 1), (8, 8, 5), (16, 4, 4),
+                      (33, 5, 3))),
     *(_case(f"3x3_same_c{c}_o{o}_w{w}", 4, w, c, o, (3, 3), padding=_SAME3)
       for c, o, w in ((1, 3, 5), (3, 8, 8), (4, 4, 2), (7, 1, 1), (8, 9, 3), (9, 4, 4))),
     _case("3x3_valid", 5, 5, 3, 4, (3, 3)),

@@ -41,17 +41,19 @@ class Conv2DHybrid(Op):
         self.expect(len(inputs) == 3, f"{len(inputs)} operands", "input, weights and bias (or None)")
         x, weights, bias = inputs
         assert x is not None and weights is not None
-        self.expect(x.dtype is DType.FLOAT32 and output.dtype is DType.FLOAT32, f"{x.dtype.value} activations", "float32")
+        self.expect(
+            x.dtype is DType.FLOAT32 and output.dtype is DType.FLOAT32, f"{x.dtype.value} activations", "float32"
+        )
         quantization = weights.quantization
         self.expect(weights.dtype is DType.INT8 and quantization is not None and quantization.axis in (None, 0)
                     and not any(quantization.zero_points),
-                    f"weights of type {weights.dtype.value}", "int8 weights, symmetric, with scales for axis 0")  # fmt: skip
+                    f"weights of type {weights.dtype.value}", "symmetric int8, scales along axis 0")  # fmt: skip
         self.expect(len(weights.shape) == 4, f"weights of shape {list(weights.shape)}", "[out, height, width, in]")
         check_window(self, self.window(weights), x, output, weights.shape[0])
         groups, rest = divmod(x.shape[3], weights.shape[3])
         self.expect(rest == 0 and weights.shape[0] % groups == 0,
                     f"{x.shape[3]} input channels, weights of shape {list(weights.shape)}",
-                    "input channels that are a multiple of the weights' and groups that divide the outputs")  # fmt: skip
+                    "input channels in groups of the weights', and as many outputs in each group")  # fmt: skip
         if bias is not None:
             self.expect(bias.dtype is DType.FLOAT32 and bias.shape == weights.shape[:1],
                         f"a bias {bias.dtype.value}{list(bias.shape)}", f"float32[{weights.shape[0]}]")  # fmt: skip

@@ -45,7 +45,9 @@ def sum_parameters(a: TensorType, b: TensorType, output: TensorType) -> SumParam
     )
 
 
-def scaled_addends(a: np.ndarray, b: np.ndarray, inputs: Types, parameters: SumParameters) -> tuple[np.ndarray, np.ndarray]:
+def scaled_addends(
+    a: np.ndarray, b: np.ndarray, inputs: Types, parameters: SumParameters
+) -> tuple[np.ndarray, np.ndarray]:
     """Both addends without their zero points, in the common scale."""
     assert inputs[0] is not None and inputs[1] is not None
     left_a = (a.astype(np.int64) - inputs[0].zero_point) << parameters.left_shift
@@ -91,7 +93,9 @@ def check_sum(op: Op, inputs: Types, output: TensorType) -> None:
     if a.dtype is DType.FLOAT32:
         return
     parameters = sum_parameters(a, b, output)
-    op.expect(parameters.output_shift <= 0, "an output scale a million times smaller than the inputs'", "similar scales")
+    op.expect(
+        parameters.output_shift <= 0, "an output scale a million times smaller than the inputs'", "similar scales"
+    )
 
 
 def elementwise_cases(make_op: Callable[[Activation], Op], output_scale: Callable[[float, float], float]

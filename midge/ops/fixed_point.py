@@ -25,6 +25,12 @@ def round_half_away(x: np.ndarray) -> np.ndarray:
     return np.copysign(whole + (magnitude - whole >= 0.5), x)
 
 
+def exp_f32(x: np.ndarray) -> np.ndarray:
+    """The exponential of float32 values, correctly rounded to float32."""
+    with np.errstate(over="ignore", under="ignore"):
+        return np.exp(x.astype(np.float64)).astype(np.float32)
+
+
 def wrap_int32(x: np.ndarray) -> np.ndarray:
     """The low 32 bits, as a signed number."""
     return ((np.asarray(x, np.int64) + 2**31) & 0xFFFFFFFF) - 2**31
@@ -73,9 +79,7 @@ def multiply_by_quantized_multiplier(
     if rounding is Rounding.SINGLE:
         return (np.asarray(x, np.int64) * multiplier_q31 + (np.int64(1) << (30 - shift))) >> (31 - shift)
     left = wrap_int32(np.asarray(x, np.int64) << np.maximum(shift, 0))
-    return rounding_divide_by_pot(
-        saturating_rounding_doubling_high_mul(left, multiplier_q31), np.maximum(-shift, 0)
-    )
+    return rounding_divide_by_pot(saturating_rounding_doubling_high_mul(left, multiplier_q31), np.maximum(-shift, 0))
 
 
 def multiply_by_real(x: np.ndarray, real: np.ndarray | float) -> np.ndarray:

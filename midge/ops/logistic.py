@@ -10,6 +10,7 @@ import numpy as np
 
 from midge.ir.types import TensorType
 from midge.ops.base import Case, Op, Types
+from midge.ops.fixed_point import exp_f32
 from midge.ops.unary import check_unary, int8_table, tabulated, unary_cases
 from midge.ops.windows import only
 
@@ -43,14 +44,8 @@ class Logistic(Op):
         return (tabulated(_logistic, x, inputs[0], only(outputs)),)
 
 
-def _exp(x: np.ndarray) -> np.ndarray:
-    """The correctly rounded float32 exponential."""
-    with np.errstate(over="ignore"):
-        return np.exp(x.astype(np.float64)).astype(np.float32)
-
-
 def _logistic(x: np.ndarray) -> np.ndarray:
-    return np.float32(1.0) / (np.float32(1.0) + _exp(-x))
+    return np.float32(1.0) / (np.float32(1.0) + exp_f32(-x))
 
 
 CASES: tuple[Case, ...] = unary_cases(Logistic, 1 / 256, -128)

@@ -28,7 +28,9 @@ class Mul(Op):
     def requantization(self, a: TensorType, b: TensorType, output: TensorType) -> tuple[int, int]:
         """Multiplier and shift (left positive) of the product, for DOUBLE rounding; scales in float32 arithmetic."""
         assert a.quantization is not None and b.quantization is not None and output.quantization is not None
-        real = np.float32(a.quantization.scale) * np.float32(b.quantization.scale) / np.float32(output.quantization.scale)
+        real = (
+            np.float32(a.quantization.scale) * np.float32(b.quantization.scale) / np.float32(output.quantization.scale)
+        )
         return quantize_multiplier(float(real))
 
     def evaluate(self, arrays: Sequence[np.ndarray | None], inputs: Types, outputs: Sequence[TensorType]

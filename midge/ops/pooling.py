@@ -17,13 +17,17 @@ def check_pool(op: Op, window: Window, inputs: Types, output: TensorType) -> Non
     op.expect(len(inputs) == 1 and inputs[0] is not None, f"{len(inputs)} operands", "one")
     x = inputs[0]
     assert x is not None
-    op.expect(x.dtype is DType.FLOAT32 or is_quantized(x), f"an input of type {x.dtype.value}", "float32 or quantised int8")
+    op.expect(
+        x.dtype is DType.FLOAT32 or is_quantized(x), f"an input of type {x.dtype.value}", "float32 or quantised int8"
+    )
     op.expect(output.dtype is x.dtype, f"an output of type {output.dtype.value}", x.dtype.value)
-    op.expect(output.quantization == x.quantization, "an output quantised differently", "the input's scale and zero point")
+    op.expect(
+        output.quantization == x.quantization, "an output quantised differently", "the input's scale and zero point"
+    )
     check_window(op, window, x, output, x.shape[-1])
     pad = window.padding
     op.expect(max(pad.top, pad.bottom) < window.kernel_h and max(pad.left, pad.right) < window.kernel_w,
-              f"{pad} with a kernel of {window.kernel_h}x{window.kernel_w}", "every window to touch the input")  # fmt: skip
+              f"{pad}, a kernel of {window.kernel_h}x{window.kernel_w}", "every window to touch the input")  # fmt: skip
 
 
 def pool_cases(make_op: Callable[..., Op]) -> tuple[Case, ...]:
@@ -39,7 +43,8 @@ def pool_cases(make_op: Callable[..., Op]) -> tuple[Case, ...]:
             if dtype is DType.FLOAT32:
                 return [("x", floats((1, h, w, c)), None)], floats((1, rows, columns, c))
             scale = scale_of(rng, 0.08)
-            return [("x", quantized((1, h, w, c), scale, zero_point), None)], quantized((1, rows, columns, c), scale, zero_point)
+            y = quantized((1, rows, columns, c), scale, zero_point)
+            return [("x", quantized((1, h, w, c), scale, zero_point), None)], y
 
         return case(label, op, make)
 

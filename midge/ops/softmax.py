@@ -13,6 +13,7 @@ from midge.ir.types import DType, TensorType
 from midge.ops.base import Case, Op, Rounding, Types, is_quantized
 from midge.ops.cases import Operand, case, floats, quantized, scale_of
 from midge.ops.fixed_point import (
+    exp_f32,
     exp_on_negative_values,
     multiply_by_quantized_multiplier,
     one_over_one_plus_x,
@@ -83,7 +84,7 @@ class Softmax(Op):
         return (self._evaluate_s8(x, self.parameters(inputs[0])),)
 
     def _evaluate_f32(self, x: np.ndarray) -> np.ndarray:
-        powers = np.exp((x - x.max(axis=-1, keepdims=True)) * np.float32(self.beta))
+        powers = exp_f32((x - x.max(axis=-1, keepdims=True)) * np.float32(self.beta))
         total = np.cumsum(powers, axis=-1, dtype=np.float32)[..., -1:]
         return powers / total
 

@@ -16,19 +16,12 @@ from midge.ops.windows import only
 
 @dataclass(frozen=True, slots=True)
 class Tanh(Op):
-    """Operand x, int8 (a table of 256 bytes; the result has scale 1 / 128 and zero point 0) or float32."""
+    """Operand x, int8 (a table of 256 bytes; the result usually has scale 1/128 and zero point 0) or float32."""
 
     name: ClassVar[str] = "tanh"
 
     def check(self, inputs: Types, outputs: Sequence[TensorType]) -> None:
-        output = only(outputs)
-        x = check_unary(self, inputs, output)
-        if x.dtype.is_float:
-            return
-        assert output.quantization is not None
-        self.expect((output.quantization.scale, output.zero_point) == (1 / 128, 0),
-                    f"an output with scale {output.quantization.scale} and zero point {output.zero_point}",
-                    "1 / 128 and 0")  # fmt: skip
+        check_unary(self, inputs, only(outputs))
 
     def table(self, x: TensorType, output: TensorType) -> np.ndarray:
         """The 256 results of the int8 form, for the inputs -128 … 127."""

@@ -47,7 +47,9 @@ class Window:
 
 def check_window(op: Op, window: Window, x: TensorType, output: TensorType, channels: int) -> None:
     """Guards of every operator with a window: ranks, positive sizes, and the shape of the result."""
-    op.expect(len(x.shape) == 4 and x.shape[0] == 1, f"an input of shape {list(x.shape)}", "[1, height, width, channels]")
+    op.expect(
+        len(x.shape) == 4 and x.shape[0] == 1, f"an input of shape {list(x.shape)}", "[1, height, width, channels]"
+    )
     sizes = (window.kernel_h, window.kernel_w, window.stride_h, window.stride_w, window.dilation_h, window.dilation_w)
     op.expect(min(sizes) >= 1, f"kernel, stride and dilation {sizes}", "positive numbers")
     pad = window.padding

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from midge.plan.records import Action, Kind
-from midge.plan.storage import Network
+from midge.plan.storage import Network, Reader, Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,8 @@ class _Simulation:
         network = self.network
         binding = network.bindings[task]
         index = self.next_step[task]
-        for operand, need in zip(network.operands[task], self._needs(task, index), strict=True):
+        needs = self._needs(task, index)
+        for operand, need in zip(network.operands[task], needs, strict=True):
             if operand is not None and need is not None:
                 self._demand(operand, need[1])
         for tensor in network.results[task]:
@@ -99,8 +100,8 @@ class _Simulation:
         self.next_step[task] = index + 1
         self._act(Action(Kind.RUN, task, index))
         now = len(self.actions) - 1
-        for operand in network.operands[task]:
-            if operand is not None:
+        for operand, need in zip(network.operands[task], needs, strict=True):
+            if operand is not None and need is not None and need[0] <= need[1]:
                 self.last[network.storage_of[operand]] = now
         self.scratch[task] = (self.scratch[task][0] if index else now, now)
         for tensor in network.results[task]:
@@ -112,14 +113,10 @@ class _Simulation:
 
     def _needs(self, task: int, index: int) -> list[tuple[int, int] | None]:
         """Rows that a step needs of each operand, in the tensors' own rows."""
-        needs: list[tuple[int, int] | None] = []
-        for operand in self.network.operands[task]:
-            if operand is None:
-                needs.append(None)
-                continue
-            reader = next(reader for reader in self.network.tensors[operand].readers if reader.task == task)
-            needs.append(reader.needs[index])
-        return needs
+        return [
+            None if operand is None else _reader(self.network.tensors[operand], task, position).needs[index]
+            for position, operand in enumerate(self.network.operands[task])
+        ]
 
     def _begin(self, storage: int) -> None:
         """Before the first row of a storage: its padding."""
@@ -137,6 +134,10 @@ class _Simulation:
         """A new row must leave alone every row that a step still to come will read."""
         oldest = min((rows[self.next_step[task]] for task, rows in self.oldest[storage]), default=newest)
         self.height[storage] = max(self.height[storage], newest - oldest + 1)
+
+
+def _reader(tensor: Tensor, task: int, position: int) -> Reader:
+    return next(reader for reader in tensor.readers if (reader.task, reader.position) == (task, position))
 
 
 def _oldest_rows(network: Network, storage: int) -> list[tuple[int, list[int]]]:
@@ -195,14 +196,13 @@ def check(network: Network, plan: Schedule, heights: Sequence[int]) -> str | Non
 def _replay_step(network: Network, slots: list[dict[int, tuple[int, int]]], made: list[int], heights: Sequence[int],
                  action: Action) -> str | None:  # fmt: skip
     task = action.target
-    for operand in network.operands[task]:
+    for position, operand in enumerate(network.operands[task]):
         if operand is None:
             continue
         record = network.tensors[operand]
         storage = network.storage_of[operand]
         top = network.storages[storage].top
-        reader = next(reader for reader in record.readers if reader.task == task)
-        low, high = reader.needs[action.index]
+        low, high = _reader(record, task, position).needs[action.index]
         for row in range(low, high + 1):
             inside = 0 <= row < record.rows
             expected = (operand, row) if inside else (-1, row + top)

@@ -15,9 +15,10 @@ from midge.plan.copies import flat_values, root_value
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """A task that reads a tensor. `needs[s]` are the first and last row of step s, in the tensor's own rows."""
+    """An operand of a task. `needs[s]` are the first and last row that step s reads, in the tensor's own rows."""
 
     task: int
+    position: int
     needs: tuple[tuple[int, int], ...]
 
 
@@ -108,7 +109,7 @@ def _tensor(graph: Graph, name: str, nodes: Sequence[Node], bindings: Sequence[B
                 continue
             view = graph.type(operand)
             same_rows = (view.rows, view.row_elements) == (type_.rows, type_.row_elements)
-            readers.append(Reader(task, _needs(bindings[task], position, None if same_rows else type_.rows)))
+            readers.append(Reader(task, position, _needs(bindings[task], position, None if same_rows else type_.rows)))
     is_output = any(root_value(graph, output) == name for output in graph.outputs)
     row_bytes = type_.row_elements * type_.dtype.bytes
     return Tensor(name, type_.rows, row_bytes, producer, tuple(readers), is_output)

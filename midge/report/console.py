@@ -21,14 +21,13 @@ def console(stream: IO[str] | None = None) -> Console:
     return Console(file=stream, width=width, highlight=False, emoji=False, soft_wrap=False, markup=False)
 
 
-def table(*columns: str, numeric: tuple[str, ...] = (), title: str | None = None) -> Table:
-    """A table with a rule under its head and nothing else; numbers stand right and are never cut."""
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", show_edge=False, expand=False)
+def table(*columns: str, numeric: tuple[str, ...] = (), whole: tuple[str, ...] = ()) -> Table:
+    """A table with a rule under its head. Numbers stand right; they and the columns in `whole` are not cut."""
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
-        if column in numeric:
-            made.add_column(column, justify="right", no_wrap=True)
-        else:
-            made.add_column(column, overflow="fold")
+        right = column in numeric
+        justify = "right" if right else "left"
+        made.add_column(column, justify=justify, no_wrap=right or column in whole, overflow="ellipsis")
     return made
 
 
@@ -43,12 +42,13 @@ def grid(rows: list[tuple[str, str]]) -> Table:
 
 
 def size(count: int) -> str:
-    """Bytes for people: exact below 10,000, else with a unit of 1024."""
+    """Bytes for people: exact below 10,000, else in units of 1024, with decimals where they are not zero."""
     if count < 10_000:
         return f"{count:,} B"
-    if count < 1024 * 1024:
-        return f"{count / 1024:,.1f} KiB"
-    return f"{count / 1024 / 1024:,.2f} MiB"
+    unit, name = (1024, "KiB") if count < 1024 * 1024 else (1024 * 1024, "MiB")
+    if count % unit == 0:
+        return f"{count // unit:,} {name}"
+    return f"{count / unit:,.{1 if unit == 1024 else 2}f} {name}"
 
 
 def clock(hertz: int) -> str:

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from midge import __version__
 from midge.compiled import Compiled
 from midge.ir.types import TensorType
-from midge.report.records import Arena, Fit, Inspection, Mismatch, Package, PortInfo, RamBytes, Result, Verification
+from midge.report.records import (
+    Arena,
+    Demonstration,
+    Fit,
+    Inspection,
+    Mismatch,
+    Package,
+    PortInfo,
+    RamBytes,
+    Result,
+    Verification,
+)
 from midge.targets.records import Board, Core
 
 Json = dict[str, Any]
@@ -72,7 +84,7 @@ def compile_json(compiled: Compiled) -> Json:
         "macs": graph.total_macs,
         "ram_bytes": ram_json(RamBytes(image.arena_bytes, image.static_bytes, None)),
         "flash_bytes": flash_json(image.flash.weights, image.flash.code),
-        "arena": arena_json(Arena(plan.arena_bytes, plan.lower_bound_bytes)),
+        "arena": arena_json(Arena(plan.arena_bytes, plan.lower_bound_bytes, plan.proven_minimal)),
         "inputs": [port_json(PortInfo(name, graph.type(name))) for name in graph.inputs],
         "outputs": [port_json(PortInfo(name, graph.type(name))) for name in graph.outputs],
         "layers": [{"name": layer.name, "op": layer.op, "macs": layer.macs} for layer in compiled.sources.layers],
@@ -138,6 +150,7 @@ def fit_json(fit: Fit) -> Json:
     """One board of `midge inspect`. RAM is a lower bound, flash an estimate, as the names say."""
     return {
         "board": fit.board.name,
+        "emulated": fit.board.emulated,
         "fits": fit.fits,
         "ratio": fit.ratio,
         "ram_at_least_bytes": fit.ram_bytes,
@@ -168,8 +181,30 @@ def deploy_json(package: Package) -> Json:
     }
 
 
-def board_json(board: Board) -> Json:
-    """One object of `midge boards`."""
+def demo_json(found: Demonstration) -> Json:
+    """The object of `midge demo`: that of `midge run` for the first digit, and what the others add."""
+    battery, comparison = found.battery, found.comparison
+    return {
+        **run_json(found.result),
+        "samples": len(found.labels),
+        "correct": found.correct,
+        "accuracy": found.accuracy,
+        "labels": found.labels.tolist(),
+        "predictions": found.probabilities.argmax(1).tolist(),
+        "values": comparison.values,
+        "mismatches": comparison.mismatches,
+        "reference": "numpy",
+        "battery": None if battery is None else {
+            "cell": battery.cell, "capacity_milliamp_hours": battery.capacity_milliamp_hours,
+            "inferences_per_second": battery.inferences_per_second, "mean_milliamps": battery.mean_milliamps,
+            "days": battery.days,
+        },
+        "fits": [fit.board.name for fit in found.fits if fit.fits],
+    }  # fmt: skip
+
+
+def board_json(board: Board, kinds: Sequence[str]) -> Json:
+    """One object of `midge boards`; `kinds` are the kinds of package that `midge deploy` makes."""
     power = board.power
     return {
         "name": board.name,
@@ -190,7 +225,8 @@ def board_json(board: Board) -> Json:
             "sleep_microamps": power.sleep_microamps, "source": power.source,
         },
         "sensors": list(board.sensors),
-        "packages": list(board.packages),
+        "packages": [kind for kind in kinds if kind in board.packages],
+        "packages_planned": [kind for kind in board.packages if kind not in kinds],
         "notes": list(board.notes),
         "sources": list(board.sources),
     }  # fmt: skip

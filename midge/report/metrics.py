@@ -21,7 +21,7 @@ def measure(compiled: Compiled, trace: Trace) -> Result:
         energy_note=energy_note(board),
         ram=RamBytes(image.arena_bytes, image.static_bytes, trace.stack_bytes),
         flash=image.flash,
-        arena=Arena(compiled.plan.arena_bytes, compiled.plan.lower_bound_bytes),
+        arena=Arena(compiled.plan.arena_bytes, compiled.plan.lower_bound_bytes, compiled.plan.proven_minimal),
         outputs=trace.outputs,
         output_ports=tuple(PortInfo(name, graph.type(name)) for name in graph.outputs),
         layers=trace.layers,
@@ -29,6 +29,13 @@ def measure(compiled: Compiled, trace: Trace) -> Result:
         compiler=image.compiler,
         backend=trace.backend,
     )
+
+
+def cycles_note(board: Board) -> str:
+    """What the cycles are estimated from. That they are an estimate is said wherever they are shown."""
+    timing = board.core.timing
+    memory = "flash wait states and caches included" if timing.get("flash_miss") else "no flash wait states counted"
+    return f"estimate: exact block counts times the {board.core.title} timing table; {memory}"
 
 
 def energy_note(board: Board) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from midge.build.image import FlashBytes
 from midge.emulate.trace import LayerCount
 from midge.ir.types import TensorType
+from midge.reference.compare import Comparison
 from midge.targets.records import Board
 
 
@@ -33,10 +34,8 @@ class Arena:
 
     bytes: int
     lower_bound_bytes: int
-
-    @property
-    def proven_minimal(self) -> bool:
-        return self.bytes == self.lower_bound_bytes
+    proven_minimal: bool
+    """The packing meets the lower bound, or all packings were searched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,13 +197,17 @@ class Inspection:
         """What to do next, one sentence each."""
         fitting = [fit for fit in self.fits if fit.fits]
         if fitting:
-            first = fitting[0]
-            chosen = "" if first.optimize == "latency" else f" --optimize {first.optimize}"
-            return (f"Measure it: midge run {self.model} --board {first.board.name}{chosen}",)
+            # The smallest board that it fits, of those that can run it.
+            emulated = [fit for fit in fitting if fit.board.emulated in ("unicorn", "qemu")]
+            if not emulated:
+                return ()
+            chosen = emulated[-1]
+            objective = "" if chosen.optimize == "latency" else f" --optimize {chosen.optimize}"
+            return (f"Measure it: midge run {self.model} --board {chosen.board.name}{objective}",)
         if not self.fits:
             return ()
         nearest = self.fits[0]
-        advice = [f"It fits none of these; {nearest.board.name} comes closest, at {nearest.ratio:.2f} times its memory."]
+        advice = [f"It fits none of these; {nearest.board.name} comes closest ({nearest.ratio:.2f} times its memory)."]
         if any(fit.ram_short_bytes for fit in self.fits):
             advice.append("For RAM: a smaller input, or fewer channels in the layers with the largest tensors.")
         if any(fit.flash_short_bytes for fit in self.fits):
@@ -229,3 +232,40 @@ class Package:
     flash: FlashBytes
     ram: RamBytes
     numerics: str
+
+
+@dataclass(frozen=True, slots=True)
+class Battery:
+    """How long a coin cell lasts at one inference a second: run current while it computes, sleep current else."""
+
+    cell: str
+    capacity_milliamp_hours: float
+    inferences_per_second: float
+    mean_milliamps: float
+
+    @property
+    def days(self) -> float:
+        return self.capacity_milliamp_hours / self.mean_milliamps / 24
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Demonstration:
+    """What the demo found. Images, labels and outputs belong together by their first index."""
+
+    result: Result
+    comparison: Comparison
+    images: np.ndarray
+    labels: np.ndarray
+    probabilities: np.ndarray
+    """Real values of the firmware's outputs, [samples, 10]."""
+    battery: Battery | None
+    """None where the board states no currents, or where an inference takes longer than a second."""
+    fits: tuple[Fit, ...]
+
+    @property
+    def correct(self) -> int:
+        return int((self.probabilities.argmax(1) == self.labels).sum())
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / len(self.labels)

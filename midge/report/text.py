@@ -8,6 +8,7 @@ import numpy as np
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from midge.build.image import FlashBytes
 from midge.compiled import Compiled
 from midge.ir.types import TensorType
 from midge.report.console import clock, duration, grid, size, table
@@ -19,14 +20,18 @@ OUTPUT_VALUES_SHOWN = 16
 
 def show(console: Console, *parts: RenderableType) -> None:
     """Print parts with a blank line between them."""
-    for number, part in enumerate(parts):
-        if number:
-            console.print()
-        console.print(part)
+    with console.capture() as captured:
+        for number, part in enumerate(parts):
+            if number:
+                console.print()
+            console.print(part)
+    # Tables pad their cells to the end of the line; nobody wants that in a file.
+    console.file.write("\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n")
 
 
 def heading(model: str, board: Board) -> Text:
-    return Text.assemble((model, "bold"), " on ", (board.title, "bold"), f" ({board.mcu}, {core_at(board)})")
+    chip = f"{board.mcu}, " if board.mcu else ""
+    return Text.assemble((model, "bold"), " on ", (board.title, "bold"), f" ({chip}{core_at(board)})")
 
 
 def core_at(board: Board) -> str:
@@ -54,10 +59,14 @@ def port_text(port: PortInfo) -> str:
 
 def ram_text(ram: RamBytes, arena: Arena) -> str:
     packing = "proven minimal" if arena.proven_minimal else f"lower bound {size(arena.lower_bound_bytes)}"
-    stack = "stack not measured, run it" if ram.stack is None else f"stack {size(ram.stack)}"
+    stack = "stack, which only a run measures" if ram.stack is None else f"stack {size(ram.stack)}"
     least = "at least " if ram.stack is None else ""
     parts = (f"activations {size(ram.activations)} ({packing})", f"static {size(ram.static)}", stack)
     return f"{least}{size(ram.total)} = {' + '.join(parts)}"
+
+
+def flash_text(flash: FlashBytes) -> str:
+    return f"{size(flash.total)} = weights {size(flash.weights)} + code {size(flash.code)}"
 
 
 def run_text(result: Result) -> tuple[RenderableType, ...]:
@@ -71,18 +80,25 @@ def run_text(result: Result) -> tuple[RenderableType, ...]:
     layers.add_section()
     layers.add_row("total", "", f"{result.macs:,}", f"{result.instructions:,}", f"{result.cycles:,}", "")
     per_mac = f", {result.cycles / result.macs:.2f} cycles per MAC" if result.macs else ""
-    energy = f"{result.energy_uj:,.1f} µJ; {result.energy_note}" if result.energy_uj is not None else result.energy_note
     flash = result.flash
     facts = grid([
         ("time", f"{duration(result.latency_ms)} at {clock(result.board.clock_hz)}{per_mac}"),
         ("cycles", result.cycles_note),
-        ("energy", energy),
+        ("energy", energy_text(result)),
         ("RAM", ram_text(result.ram, result.arena)),
-        ("flash", f"{size(flash.total)} = weights {size(flash.weights)} + code {size(flash.code)}"),
+        ("flash", flash_text(flash)),
         ("built by", f"{result.compiler}, run on {result.backend}"),
         *(("output", _output_text(*pair)) for pair in zip(result.output_ports, result.outputs, strict=True)),
     ])  # fmt: skip
     return heading(result.model, result.board), layers, facts
+
+
+def energy_text(result: Result) -> str:
+    """The energy and the current it is reckoned with; where that current is from, `midge boards NAME` tells."""
+    power = result.board.power
+    if result.energy_uj is None or power is None:
+        return result.energy_note
+    return f"{result.energy_uj:,.1f} µJ (estimate: {power.run_milliamps:g} mA at {power.supply_volts:g} V)"
 
 
 def _output_text(port: PortInfo, array: np.ndarray) -> str:
@@ -101,7 +117,7 @@ def compile_text(compiled: Compiled, ram: RamBytes, arena: Arena, written: str) 
     rows += [
         ("MACs", f"{graph.total_macs:,}"),
         ("RAM", ram_text(ram, arena)),
-        ("flash", f"{size(flash.total)} = weights {size(flash.weights)} + code {size(flash.code)}"),
+        ("flash", flash_text(flash)),
         ("built by", compiled.image.compiler),
         ("written", written),
     ]
@@ -128,11 +144,14 @@ def verify_text(verification: Verification) -> tuple[RenderableType, ...]:
     return heading(verification.model, verification.board), Text.assemble(verdict, f": {count}"), grid(rows)
 
 
-def boards_text(boards: Sequence[Board]) -> tuple[RenderableType, ...]:
-    """What `midge boards` shows."""
-    listed = table("board", "MCU", "core", "clock", "flash", "RAM", "emulated", numeric=("clock", "flash", "RAM"))
+def boards_text(boards: Sequence[Board], wide: bool) -> tuple[RenderableType, ...]:
+    """What `midge boards` shows; chips too on a wide console."""
+    chips = ("MCU",) if wide else ()
+    listed = table("board", *chips, "core", "clock", "flash", "RAM", "emulated", numeric=("clock", "flash", "RAM"),
+                   whole=("board", "core", "emulated"))  # fmt: skip
     for board in boards:
-        listed.add_row(board.name, board.mcu, board.core.name, clock(board.clock_hz), size(board.flash.bytes),
+        chip = (board.mcu,) if wide else ()
+        listed.add_row(board.name, *chip, board.core.name, clock(board.clock_hz), size(board.flash.bytes),
                        size(board.ram.bytes), board.emulated)  # fmt: skip
     return (listed,)
 
@@ -141,7 +160,7 @@ def cores_text(cores: Sequence[Core]) -> RenderableType:
     return Text("Bare cores, for --core: " + ", ".join(core.name for core in cores))
 
 
-def board_text(board: Board) -> tuple[RenderableType, ...]:
+def board_text(board: Board, kinds: Sequence[str]) -> tuple[RenderableType, ...]:
     """What `midge boards NAME` shows."""
     rows = [
         ("name", board.name), ("vendor", board.vendor), ("MCU", board.mcu), ("core", core_at(board)),
@@ -152,7 +171,8 @@ def board_text(board: Board) -> tuple[RenderableType, ...]:
     if power := board.power:
         rows.append(("power", f"{power.run_milliamps:g} mA running, {power.sleep_microamps:g} µA asleep, at "
                               f"{power.supply_volts:g} V ({power.source})"))  # fmt: skip
-    for name, texts in (("sensors", board.sensors), ("packages", board.packages)):
+    packages = [kind if kind in kinds else f"{kind} (planned)" for kind in board.packages]
+    for name, texts in (("sensors", board.sensors), ("packages", packages)):
         rows.append((name, ", ".join(texts) or "none"))
     rows += [("note", note) for note in board.notes]
     rows += [("source", source) for source in board.sources]
@@ -185,11 +205,13 @@ def _shapes(types: Sequence[TensorType]) -> str:
 
 
 def _fits_text(inspection: Inspection) -> tuple[RenderableType, ...]:
-    boards = table("board", "fits", "RAM at least", "of", "flash about", "of", "lacks",
-                   numeric=("RAM at least", "of", "flash about"))  # fmt: skip
+    boards = table("board", "fits", "RAM ≥", "of", "flash ≈", "of", "lacks", numeric=("RAM ≥", "of", "flash ≈"),
+                   whole=("board", "fits"))  # fmt: skip
     for fit in inspection.fits:
         short = (("RAM", fit.ram_short_bytes), ("flash", fit.flash_short_bytes))
         lacks = [f"{size(count)} {name}" for name, count in short if count]
-        boards.add_row(fit.board.name, "yes" if fit.fits else "no", size(fit.ram_bytes), size(fit.board.ram.bytes),
+        name = fit.board.name if fit.board.emulated != "planned" else f"{fit.board.name} (planned)"
+        boards.add_row(name, "yes" if fit.fits else "no", size(fit.ram_bytes), size(fit.board.ram.bytes),
                        size(fit.flash_bytes_estimate), size(fit.board.flash.bytes), ", ".join(lacks))  # fmt: skip
-    return boards, Text("\n".join(inspection.advice))
+    legend = "RAM: the plan's activations, a lower bound. Flash: exact constants, and an estimate of the code."
+    return boards, Text("\n".join((legend, *inspection.advice)))

@@ -1,6 +1,6 @@
 """Reads `cores/*.toml` and `boards/*.toml`; every field is checked, so that a mistake stops at import.
 
-A core file has the fields of `Core`, and of its bare core (`--core`): `nominal_clock_hz`, and `notes` where there are any.
+A core file has the fields of `Core`, and what the bare core (`--core`) needs: `nominal_clock_hz`, maybe `notes`.
 A board file has the fields of `Board`, `core` by name, and may have a `[timing]` table that replaces entries of
 its core's table: flash wait states, caches, or an option of the core such as the slow multiplier.
 """

@@ -12,7 +12,7 @@ from midge.report.json import compile_json
 from midge.report.text import compile_text
 
 
-@click.command("compile")
+@click.command("compile", short_help="Compile a model into C and firmware.")
 @model_argument
 @compile_options
 @out_option("Folder for the sources, firmware.elf and report.json; without it nothing is kept.")
@@ -29,6 +29,6 @@ def command(
     program = api.compile(model, board=board, core=core, out=out, optimize=optimize, ram=ram, flash=flash,
                           numerics=numerics, cc=cc)  # fmt: skip
     names = [*sorted(program.files), "firmware.elf", "report.json"]
-    written = f"{out}: {', '.join(names)}" if out else "nothing; keep the files with -o DIR"
+    written = f"{out}: {', '.join(names)}, and the firmware's harness" if out else "nothing (-o DIR keeps the files)"
     value = {**compile_json(program.compiled), "directory": str(out) if out else None, "files": names if out else []}
     report(as_json, value, lambda: compile_text(program.compiled, program.ram, program.arena, written))

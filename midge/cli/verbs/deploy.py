@@ -12,15 +12,15 @@ from midge.report.json import deploy_json
 from midge.report.text import deploy_text
 
 
-@click.command("deploy")
+@click.command("deploy", short_help="Write a project around the network.")
 @model_argument
 @compile_options
 @click.option("--as", "kind", required=True, metavar="|".join(deploy.kinds()), help="The kind of project.")
 @out_option("Folder for the project.", required=True)
 @click.option("--samples", type=click.IntRange(min=1), default=3, show_default=True, metavar="N",
-              help="Recorded inputs in the self-test, at most; fewer where the flash is short.")  # fmt: skip
+              help="Recorded inputs in the self-test, at most.")  # fmt: skip
 @click.option("--data", type=click.Path(path_type=Path), metavar="FILE",
-              help="Record inputs from this file, as for `midge verify`; else the fixed pattern and random values.")  # fmt: skip
+              help="Record inputs from this file, as for `midge verify`.")  # fmt: skip
 @click.option("--no-check", is_flag=True, help="Do not build the project and run its self-test.")
 @click.option("--force", is_flag=True, help="Write into a folder that has files already.")
 @report_options

@@ -12,7 +12,7 @@ from midge.report.json import inspect_json
 from midge.report.text import inspect_text
 
 
-@click.command("inspect")
+@click.command("inspect", short_help="Show what a model is made of and where it fits.")
 @model_argument
 @target_options
 @numerics_option

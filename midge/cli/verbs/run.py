@@ -12,7 +12,7 @@ from midge.report.json import run_json
 from midge.report.text import run_text
 
 
-@click.command("run")
+@click.command("run", short_help="Run one inference on the emulated board.")
 @model_argument
 @compile_options
 @click.option("--input", "input_path", type=click.Path(path_type=Path), metavar="FILE",

@@ -14,7 +14,7 @@ from midge.report.text import verify_text
 EXIT_DIFFERENT = 1
 
 
-@click.command("verify")
+@click.command("verify", short_help="Compare the firmware with a reference.")
 @model_argument
 @compile_options
 @click.option("--samples", type=click.IntRange(min=1), default=20, show_default=True, metavar="N",
@@ -37,7 +37,7 @@ def command(
     """
     program = api.compile(model, board=board, core=core, optimize=optimize, ram=ram, flash=flash, numerics=numerics,
                           cc=cc)  # fmt: skip
-    with progress("verifying", as_json) as advance:
+    with progress("verifying", None if data else samples, as_json) as advance:
         verification = program.verify(samples, data=data, against=against, progress=advance)
     report(as_json, verify_json(verification), lambda: verify_text(verification))
     return 0 if verification.passed else EXIT_DIFFERENT

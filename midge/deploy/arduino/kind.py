@@ -39,8 +39,9 @@ def check(project: Project, folder: Path) -> list[str]:
         # Arduino's builder puts this include before a sketch and compiles it as C++.
         sketch = (folder / SKETCH / "SelfTest.ino").read_text(encoding="utf-8")
         (place / "sketch.cpp").write_text(f'#include "Arduino.h"\n{sketch}', encoding="utf-8", newline="\n")
-        for name in ("startup.c", "link.ld"):
-            (place / name).write_text(firmware(name, project.names()), encoding="utf-8", newline="\n")
+        for name, target in (("startup.c", "startup.c"), ("link.ld", "link.ld"), ("string.h", "freestanding/string.h")):
+            (place / target).parent.mkdir(exist_ok=True)
+            (place / target).write_text(firmware(name, project.names()), encoding="utf-8", newline="\n")
         units = [f"library/src/{unit}" for unit in project.sources.units]
         elf = build_selftest(
             project, place, [*units, "sketch.cpp", "core.cpp"], ["library/src", f"library/{SKETCH}", "."], startup="."

@@ -18,6 +18,7 @@ def files(project: Project) -> dict[str, str]:
         made[f"example/{name}"] = common(name, names)
     for name in ("startup.c", "link.ld"):
         made[f"firmware/{name}"] = firmware(name, names)
+    made["firmware/freestanding/string.h"] = firmware("string.h", names)
     made["LICENSE"] = common("LICENSE", names)
     folder = network_folder(project)
     made |= {f"{folder}/{name}": text for name, text in project.sources.files.items()}

@@ -43,7 +43,7 @@ enum { BLOCKS = 1 << 17, OWNERS = UINT16_MAX };
 
 static struct counter counter;
 static uint32_t run_address, return_address, owner_count;
-static const char *out_path = "";
+static char out_path[4096];
 
 struct translated {
     uint32_t address, bytes;
@@ -147,7 +147,7 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const void *info, int argc, 
         else if (!strncmp(argv[i], "stack=", 6))
             counter.stack_top = (uint32_t)strtoul(value, 0, 0);
         else if (!strncmp(argv[i], "out=", 4))
-            out_path = strdup(value);
+            snprintf(out_path, sizeof out_path, "%s", value);
         else if (strncmp(argv[i], "map=", 4) || read_map(value))
             return -1;
     }

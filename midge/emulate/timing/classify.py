@@ -56,7 +56,7 @@ _REGISTER = re.compile(r"\b(r\d+|sp|lr|pc|sb|sl|fp|ip|[sd]\d+)\b")
 _SYNONYMS = {"sb": "r9", "sl": "r10", "fp": "r11", "ip": "r12"}
 MUST_BE_ALIGNED = frozenset({
     "load_double", "store_double", "load_multiple", "store_multiple", "float_load", "float_store",
-    "float_load_multiple", "float_store_multiple", "load_exclusive",
+    "float_load_multiple", "float_store_multiple",
 })  # fmt: skip
 
 
@@ -66,6 +66,9 @@ class Instruction:
 
     class_: str
     text: str
+    mnemonic: str
+    """Without the width (`.w`) and type (`.f32`), but with the `s` and the condition."""
+    bytes: int
     words: int
     writes_pc: bool
     """By a load, a move or an addition; branches have classes of their own."""
@@ -82,7 +85,7 @@ def decode(code: bytes, address: int) -> tuple[Instruction, ...]:
     """The instructions of a block. UnsupportedError for one that is not known here."""
     decoded, end = [], 0
     for _, size, mnemonic, operands in _disassembler().disasm_lite(code, address):
-        decoded.append(_instruction(mnemonic, operands))
+        decoded.append(_instruction(mnemonic, operands, size))
         end += size
     if end != len(code):
         raise UnsupportedError(f"timing, address {address + end:#x}", f"unknown instruction {code[end : end + 4].hex()}")
@@ -106,7 +109,7 @@ def _disassembler() -> capstone.Cs:
 
 
 @functools.lru_cache(maxsize=1 << 16)
-def _instruction(mnemonic: str, operands: str) -> Instruction:
+def _instruction(mnemonic: str, operands: str, size: int) -> Instruction:
     base, _, kind = mnemonic.removesuffix(".w").removesuffix(".n").partition(".")
     class_ = _class(base, kind, operands)
     registers = [_SYNONYMS.get(name, name) for name in _REGISTER.findall(operands)]
@@ -119,6 +122,8 @@ def _instruction(mnemonic: str, operands: str) -> Instruction:
     return Instruction(
         class_=class_,
         text=f"{mnemonic} {operands}".strip(),
+        mnemonic=base,
+        bytes=size,
         words=words,
         writes_pc="pc" in loads or (class_ == "alu" and registers[:1] == ["pc"] and not base.startswith("cmp")),
         loads=frozenset(loads),
@@ -133,7 +138,7 @@ def _class(base: str, kind: str, operands: str) -> str:
         return "branch"
     if _IT.match(base):
         return "it"
-    for name in _without_suffixes(base):
+    for name in without_suffixes(base):
         if name in _CLASS_OF:
             return _CLASS_OF[name]
     if base.startswith("v"):
@@ -141,7 +146,7 @@ def _class(base: str, kind: str, operands: str) -> str:
     return "alu"
 
 
-def _without_suffixes(base: str) -> list[str]:
+def without_suffixes(base: str) -> list[str]:
     """The mnemonic, and what is left without an `s`, without a condition, without both."""
     names = [base, base.removesuffix("s")]
     if base.endswith(CONDITIONS):

@@ -11,6 +11,9 @@ from midge.emulate.timing.classify import Instruction, decode, instruction_count
 from midge.emulate.timing.pipeline import Pipeline
 
 
+Decoded = dict[tuple[int, int], tuple[Instruction, ...]]
+
+
 @dataclass(frozen=True, slots=True)
 class Cost:
     """By owner; number 0 belongs to nobody."""
@@ -19,20 +22,24 @@ class Cost:
     cycles: tuple[float, ...]
 
 
-def cost(program: Program, blocks: np.ndarray, owner_count: int, pipeline: Pipeline | None) -> Cost:
+def decode_blocks(program: Program, blocks: np.ndarray) -> Decoded:
+    """The instructions of each block (records of `counter.BLOCK`), by address and size."""
+    keys = dict.fromkeys((int(block["address"]), int(block["bytes"])) for block in blocks)
+    return {(address, count): decode(program.code(address, count), address) for address, count in keys}
+
+
+def cost(program: Program, blocks: np.ndarray, owner_count: int, pipeline: Pipeline | None,
+         decoded: Decoded | None = None) -> Cost:  # fmt: skip
     """Add up block counts (records of `counter.BLOCK`). Without a pipeline there are instructions only."""
     instructions = [0] * (owner_count + 1)
     cycles = [0.0] * (owner_count + 1)
-    decoded: dict[tuple[int, int], tuple[Instruction, ...]] = {}
-    ends: dict[int, Instruction] = {}
-    keys = [(int(block["address"]), int(block["bytes"])) for block in blocks]
-    for address, count in dict.fromkeys(keys) if pipeline else ():
-        decoded[address, count] = decode(program.code(address, count), address)
-        ends[address + count] = decoded[address, count][-1]
-    for key, block in zip(keys, blocks, strict=True):
-        owner, counts = int(block["owner"]), block["counts"].astype(object)
+    if pipeline is not None and decoded is None:
+        decoded = decode_blocks(program, blocks)
+    ends = {address + count: block[-1] for (address, count), block in (decoded or {}).items()}
+    for block in blocks:
+        key, owner, counts = (int(block["address"]), int(block["bytes"])), int(block["owner"]), block["counts"]
         instructions[owner] += int(counts.sum()) * instruction_count(program.code(*key))
-        if pipeline is not None:
+        if pipeline is not None and decoded is not None:
             cycles[owner] += _cycles(pipeline, decoded[key], ends.get(key[0]), counts)
     return Cost(tuple(instructions), tuple(cycles))
 

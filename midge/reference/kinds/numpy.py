@@ -9,7 +9,7 @@ import numpy as np
 
 from midge import __version__
 from midge.ir.graph import Graph
-from midge.ir.interpret import run_graph
+from midge.ir.interpret import run_graph, run_graph_values
 from midge.model import Model
 
 
@@ -24,11 +24,10 @@ class Interpreter:
         return f"midge {__version__} interpreter, numpy {np.__version__}"
 
     def run(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-        return tuple(run_graph(self.graph, inputs))
+        return run_graph(self.graph, inputs)
 
     def values(self, inputs: Sequence[np.ndarray]) -> Mapping[str, np.ndarray]:
-        del inputs
-        return {}
+        return run_graph_values(self.graph, inputs)
 
 
 def open_reference(model: Model) -> Interpreter:

@@ -30,7 +30,7 @@ void SemihostingSerial::println(const char *text) {
 
 SemihostingSerial::operator bool() const { return true; }
 
-int main() {
+extern "C" int main() {
   setup();
   loop();
   return 0;

@@ -1,0 +1,1 @@
+"""Kernels of concatenation, one file for each instruction set."""

@@ -1,0 +1,1 @@
+"""Kernels of dequantize, one file for each instruction set."""

@@ -1,0 +1,1 @@
+"""Kernels of logistic, one file for each instruction set."""

@@ -1,0 +1,1 @@
+"""Kernels of mean, one file for each instruction set."""

@@ -1,0 +1,1 @@
+"""Kernels of mul, one file for each instruction set."""

@@ -1,0 +1,1 @@
+"""Kernels of pad, one file for each instruction set."""

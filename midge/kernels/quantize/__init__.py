@@ -1,0 +1,1 @@
+"""Kernels of quantize, one file for each instruction set."""

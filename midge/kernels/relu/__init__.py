@@ -1,0 +1,1 @@
+"""Kernels of relu, one file for each instruction set."""

@@ -1,0 +1,93 @@
+"""Softmax over the channels in plain C99: int8 in fixed point, float32."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from midge.ir.graph import Graph, Node
+from midge.ir.types import DType, TensorType
+from midge.kernels import render
+from midge.kernels.base import Binding, Constant, Kernel, LayerCode, Layout, Reads, row_steps
+from midge.kernels.floating import exp_helpers
+from midge.kernels.view import TaskView
+from midge.ops.base import Rounding
+from midge.ops.fixed_point import exp_on_negative_values, multiply_by_quantized_multiplier
+from midge.ops.softmax import Softmax
+from midge.targets.records import Core
+
+_MOST_CHANNELS = 4095
+"""The sum of so many powers, each at most 1 in Q12.19, stays below 2^31."""
+
+
+class SoftmaxRows(Kernel):
+    """One row a step, pixel by pixel; each step reads a pixel whole before it writes, so the row may be overwritten."""
+
+    dtype: DType
+
+    def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
+        del core
+        x = graph.type(node.inputs[0] or "")
+        if x.dtype is not self.dtype:
+            return f"not {self.dtype.value}"
+        if graph.values[node.inputs[0] or ""].is_constant:
+            return "the operand is constant"
+        if x.dtype is DType.INT8 and x.channels > _MOST_CHANNELS:
+            return f"more than {_MOST_CHANNELS} channels: the sum can leave 32 bits"
+        return None
+
+    def bind(self, node: Node, graph: Graph) -> Binding:
+        layout, y = Layout(self.dtype), graph.type(node.outputs[0])
+        steps = row_steps(graph.input_types(node), y, {0: (1, 0, 1)})
+        return Binding(self, (Reads(layout),), (layout,), steps, in_place=(0,))
+
+
+class SoftmaxS8(SoftmaxRows):
+    """Powers from a table of each difference to the maximum that counts; their sum's reciprocal by Newton's steps."""
+
+    name: ClassVar[str] = "softmax_s8_rows__portable"
+    op = Softmax
+    dtype = DType.INT8
+
+    def emit(self, view: TaskView) -> LayerCode:
+        op, x = view.node.op, view.x.type
+        assert isinstance(op, Softmax)
+        powers = powers_q31(op, x)
+        kernel = render.function(
+            "softmax/portable_s8.c.j2", f"{self.name}_c{x.channels}w{x.columns}t{len(powers)}",
+            channels=x.channels, columns=x.columns, powers=len(powers),
+        )  # fmt: skip
+        helpers = (render.helper("high_mul_q31"), render.helper("reciprocal_q31"))
+        body = f"    {kernel.name}({view.x.at(1, 0)}, {view.y.at(1, 0)}, {view.constant('powers')});\n"
+        return LayerCode((*helpers, kernel), (Constant("powers", powers),), body)
+
+
+def powers_q31(op: Softmax, x: TensorType) -> np.ndarray:
+    """exp(-d * scale * beta) in Q0.31 for d = 0, 1, … up to the last difference that counts, by the reference."""
+    parameters = op.parameters(x)
+    differences = -np.arange(min(255, -parameters.diff_min) + 1, dtype=np.int64)
+    scaled = multiply_by_quantized_multiplier(
+        differences, parameters.input_multiplier_q31, parameters.input_left_shift, Rounding.DOUBLE
+    )
+    return exp_on_negative_values(scaled).astype(np.int32)
+
+
+class SoftmaxF32(SoftmaxRows):
+    """Powers into the result, then divided by their sum."""
+
+    name: ClassVar[str] = "softmax_f32_rows__portable"
+    op = Softmax
+    dtype = DType.FLOAT32
+
+    def emit(self, view: TaskView) -> LayerCode:
+        op, x = view.node.op, view.x.type
+        assert isinstance(op, Softmax)
+        kernel = render.specialised(
+            "softmax/portable_f32.c.j2", self.name, channels=x.channels, columns=x.columns, beta=render.c_float(op.beta)
+        )
+        body = f"    {kernel.name}({view.x.at(1, 0)}, {view.y.at(1, 0)});\n"
+        return LayerCode((*exp_helpers(), kernel), (), body)
+
+
+KERNELS = (SoftmaxS8(), SoftmaxF32())

@@ -1,0 +1,1 @@
+"""Kernels of sub, one file for each instruction set."""

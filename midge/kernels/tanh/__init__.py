@@ -1,0 +1,1 @@
+"""Kernels of tanh, one file for each instruction set."""

@@ -1,0 +1,151 @@
+"""Operators that change shapes only, and those that compute shapes: the latter are folded at import."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from midge.load.tflite_site import Site
+from midge.ops.reshape import Reshape
+
+_MAX_FOLDED_VALUES = 1 << 22
+
+
+def axis_of(site: Site, axis: int, rank: int) -> int:
+    """An axis counted from the front."""
+    if not -rank <= axis < rank:
+        site.broken(f"axis {axis}", f"{-rank} to {rank - 1}")
+    return axis % rank
+
+
+def axes_of(site: Site, position: int, rank: int) -> tuple[int, ...]:
+    """The axes of a constant operand, ascending, each once."""
+    array = site.known(position, "axes")
+    if array.dtype.kind != "i" or array.size == 0 or array.size > 64:
+        site.broken(f"{array.size} axes of type {array.dtype}", "a few integers")
+    return tuple(sorted({axis_of(site, int(axis), rank) for axis in array.reshape(-1)}))
+
+
+def reshape(site: Site) -> None:
+    """RESHAPE: the shape from the operand, the options or the result's type; -1 is worked out."""
+    x = site.type(0)
+    wanted = site.constant(1)
+    if wanted is not None and wanted.dtype.kind == "i" and wanted.ndim <= 1 and wanted.size <= 8:
+        target = tuple(int(size) for size in wanted.reshape(-1))
+    elif site.operand(1) is not None and site.constant(1) is None and site.importer.raw.tensors[site.result()].dynamic:
+        site.unsupported("a shape computed at run time")
+    else:
+        target = site.operator.options_vector(site.where, "ReshapeOptions", "NewShape") or ()
+        if site.operand(1) is not None or not target:
+            target = site.importer.raw.tensors[site.result()].shape
+    _emit_reshape(site, _resolved(site, target, x.elements))
+
+
+def _resolved(site: Site, target: tuple[int, ...], elements: int) -> tuple[int, ...]:
+    """The shape with its -1 worked out."""
+    known = math.prod(size for size in target if size != -1)
+    if target.count(-1) > 1 or any(size < -1 or size == 0 for size in target):
+        site.broken(f"the new shape {list(target)}", "positive dimensions, one -1 at most")
+    if -1 in target and known and elements % known == 0:
+        target = tuple(elements // known if size == -1 else size for size in target)
+    if math.prod(target) != elements:
+        site.broken(f"the new shape {list(target)}", f"{elements} elements, as the input has")
+    return target
+
+
+def _emit_reshape(site: Site, shape: tuple[int, ...]) -> None:
+    x, y = site.type(0), site.result_type()
+    if (x.dtype, x.quantization) != (y.dtype, y.quantization):
+        site.broken("a result of another type or quantisation", "the input's")
+    site.emit(Reshape(shape), [site.required(0)], shape)
+
+
+def squeeze(site: Site) -> None:
+    """SQUEEZE of the named axes, or of all of size 1."""
+    x = site.type(0)
+    named = site.operator.options_vector(site.where, "SqueezeOptions", "SqueezeDims") or ()
+    axes = {axis_of(site, axis, len(x.shape)) for axis in named}
+    if any(x.shape[axis] != 1 for axis in axes):
+        site.broken(f"axes {sorted(axes)} of shape {list(x.shape)}", "axes of size 1")
+    drop = axes or {axis for axis, size in enumerate(x.shape) if size == 1}
+    _emit_reshape(site, tuple(size for axis, size in enumerate(x.shape) if axis not in drop))
+
+
+def expand_dims(site: Site) -> None:
+    """EXPAND_DIMS by one constant axis."""
+    x = site.type(0)
+    (axis,) = axes_of(site, 1, len(x.shape) + 1)[:1]
+    _emit_reshape(site, (*x.shape[:axis], 1, *x.shape[axis:]))
+
+
+def shape(site: Site) -> None:
+    """SHAPE: known at import."""
+    site.fold(np.array(site.type(0).shape, site.result_type().dtype.numpy))
+
+
+def pack(site: Site) -> None:
+    """PACK of constants."""
+    axis, count = site.options("PackOptions", "Axis", "ValuesCount")
+    arrays = [site.known(position, "values") for position in range(len(site.operator.inputs))]
+    if len(arrays) != count or not arrays or len({(array.shape, array.dtype) for array in arrays}) != 1:
+        site.broken(f"{len(arrays)} values of different shapes", f"{count} of one shape")
+    site.fold(np.stack(arrays, axis_of(site, axis, arrays[0].ndim + 1)))
+
+
+def strided_slice(site: Site) -> None:
+    """STRIDED_SLICE of a constant."""
+    x = site.known(0, "values")
+    begin, end, strides = (site.known(position, "bounds").reshape(-1) for position in (1, 2, 3))
+    fields = ("BeginMask", "EndMask", "EllipsisMask", "NewAxisMask", "ShrinkAxisMask")
+    begin_mask, end_mask, ellipsis_mask, new_axis_mask, shrink_mask = site.options("StridedSliceOptions", *fields)
+    if ellipsis_mask or new_axis_mask:
+        site.unsupported("a slice with ellipsis or new axes")
+    if not len(begin) == len(end) == len(strides) <= x.ndim or not strides.all():
+        site.broken(f"{len(begin)} bounds for rank {x.ndim}", "as many begins, ends and strides, none of them 0")
+    index: list[int | slice] = []
+    for axis, (first, last, step) in enumerate(zip(begin.tolist(), end.tolist(), strides.tolist(), strict=True)):
+        bit = 1 << axis
+        if shrink_mask & bit:
+            index.append(axis_of(site, first, x.shape[axis]))
+        else:
+            index.append(slice(None if begin_mask & bit else first, None if end_mask & bit else last, step))
+    site.fold(np.array(x[tuple(index)]))
+
+
+def cast(site: Site) -> None:
+    """CAST of a constant."""
+    values = site.known(0, "values")
+    site.fold(values.astype(site.result_type().dtype.numpy))
+
+
+def transpose(site: Site) -> None:
+    """TRANSPOSE of a constant; of other tensors where only axes of size 1 move."""
+    x = site.type(0)
+    order = site.known(1, "axes").reshape(-1).tolist()
+    if sorted(axis % max(len(x.shape), 1) for axis in order) != list(range(len(x.shape))):
+        site.broken(f"the order {order} for rank {len(x.shape)}", "each axis once")
+    values = site.constant(0)
+    if values is not None:
+        site.fold(np.array(values.transpose(order), order="C"))
+        return
+    moved = [axis for axis in order if x.shape[axis] != 1]
+    if moved != sorted(moved):
+        site.unsupported("")
+    _emit_reshape(site, tuple(x.shape[axis] for axis in order))
+
+
+def fold_integers(site: Site, compute: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> bool:
+    """Fold arithmetic on integer constants without quantisation (sizes); False where it is something else."""
+    a, b = site.constant(0), site.constant(1)
+    if a is None or b is None or a.dtype != b.dtype or a.dtype not in (np.int32, np.int64):
+        return False
+    try:
+        size = math.prod(np.broadcast_shapes(a.shape, b.shape))
+    except ValueError:
+        site.broken(f"shapes {list(a.shape)} and {list(b.shape)}", "operands that broadcast")
+    if size > _MAX_FOLDED_VALUES:
+        site.unsupported("a large computation on constants")
+    site.fold(compute(a, b).astype(a.dtype))
+    return True
