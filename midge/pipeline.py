@@ -1,6 +1,6 @@
 """The whole program on one page: each function is one stage of the line, in order.
 
-    file --load--> Model --plan--> Plan --emit--> Sources --build--> Image --emulate--> Trace
+file --load--> Model --plan--> Plan --emit--> Sources --build--> Image --emulate--> Trace
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from midge.build import build
-from midge.compiled import Compiled, Options, c_prefix, command_line
+from midge.build.compiled import Compiled, Options, c_prefix, command_line
 from midge.emit import emit
 from midge.emit.sources import Sources
 from midge.emulate import emulate, emulate_many
@@ -21,8 +21,8 @@ from midge.emulate.trace import Trace
 from midge.errors import DoesNotFitError, ModelError, UnsupportedError
 from midge.ir.graph import Graph
 from midge.ir.text import print_graph
-from midge.load import load
-from midge.model import Model
+from midge.load import Numerics, load
+from midge.load.model import Model
 from midge.passes.pipelines import run_passes
 from midge.plan import Plan, plan
 from midge.targets.records import Board
@@ -31,7 +31,7 @@ Progress = Callable[[int], None]
 """Called with the number of samples begun."""
 
 
-def load_model(path: Path, numerics: str) -> Model:
+def load_model(path: Path, numerics: Numerics) -> Model:
     """Read a model file into a verified graph."""
     if not path.exists():
         raise ModelError(str(path), "no such file", "a model file (.tflite)")
@@ -109,7 +109,7 @@ def check_flash(needed: int, what: str, plan: Plan, options: Options) -> None:
         return
     sizes = {value.name: value.type.bytes for value in plan.graph.constants()}
     largest = sorted(sizes.items(), key=lambda item: -item[1])[:3]
-    listed = ", ".join(f"{name} {size:,} B" for name, size in largest)
+    listed = ", ".join(f"{short_name(name)} {size:,} B" for name, size in largest)
     raise DoesNotFitError(
         plan.graph.name, f"{what} take {needed:,} bytes of flash, {needed - limit:,} more than {owner}",
         f"at most {limit:,}", f"Largest constants: {listed}",
@@ -121,7 +121,7 @@ def check_ram(needed: int, what: str, plan: Plan, options: Options) -> None:
     limit, owner = _limit(options.ram_bytes, plan.board.ram.bytes, plan.board, "--ram")
     if needed <= limit:
         return
-    listed = ", ".join(f"{buffer.name} {buffer.bytes:,} B" for buffer in plan.largest_buffers(3))
+    listed = ", ".join(f"{short_name(buffer.name)} {buffer.bytes:,} B" for buffer in plan.largest_buffers(3))
     raise DoesNotFitError(
         plan.graph.name, f"{what} take {needed:,} bytes of RAM, {needed - limit:,} more than {owner}",
         f"at most {limit:,}", f"Largest buffers at the peak: {listed}",
@@ -132,3 +132,12 @@ def _limit(budget: int | None, memory: int, board: Board, option: str) -> tuple[
     if budget is not None and budget < memory:
         return budget, f"{option} allows"
     return memory, f"{board.name} has"
+
+
+def short_name(name: str) -> str:
+    """A value's name for a message: converters join the names of all that they fused with `;`."""
+    first = name.split(";")[0]
+    return first if len(first) <= MOST_NAME_LETTERS else f"…{first[-MOST_NAME_LETTERS:]}"
+
+
+MOST_NAME_LETTERS = 48

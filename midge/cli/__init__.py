@@ -18,6 +18,7 @@ EXIT_USAGE = 2
 EXIT_INTERNAL = 70
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
+REPORT_CURE = "Run it again with --debug, and please report what it prints"
 
 
 @click.group(cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -44,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except MidgeError as error:
-        return _fail(error.message(), error.exit_code, debug)
+        cure = f". {REPORT_CURE}" if error.exit_code == EXIT_INTERNAL else ""
+        return _fail(error.message() + cure, error.exit_code, debug)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx else "", err=True)
         return EXIT_USAGE
@@ -56,8 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return _close_pipe()
     except Exception as error:
-        cure = "Run it again with --debug, and please report what it prints"
-        return _fail(f"a bug in Midge: {type(error).__name__}: {error}. {cure}", EXIT_INTERNAL, debug)
+        return _fail(f"a bug in Midge: {type(error).__name__}: {error}. {REPORT_CURE}", EXIT_INTERNAL, debug)
 
 
 def _fail(message: str, status: int, debug: bool) -> int:

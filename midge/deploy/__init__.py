@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
-from midge.compiled import Compiled
+from midge.build.compiled import Compiled, is_core_board
 from midge.deploy.project import Project, Recorded, make_project
-from midge.errors import UsageError
-from midge.files import staged
+from midge.errors import UnsupportedError, UsageError
+from midge.report.files import staged
 from midge.report.records import Package, RamBytes
+from midge.targets.records import Board
 
 __all__ = ["Recorded", "kinds", "require_kind", "write_project"]
 
@@ -37,11 +38,10 @@ def require_kind(kind: str) -> None:
     )  # fmt: skip
 
 
-def write_project(
-    kind: str, compiled: Compiled, recorded: Recorded, out: Path, *, check: bool, force: bool
-) -> Package:
+def write_project(kind: str, compiled: Compiled, recorded: Recorded, out: Path, *, check: bool, force: bool) -> Package:
     """Write the project to `out`, whole or not at all: where a check fails, nothing is written."""
     require_kind(kind)
+    _require_package(kind, compiled.board)
     module = importlib.import_module(f"midge.deploy.{kind}.kind")
     with staged(out, overwrite=force) as folder:
         project = make_project(compiled, recorded)
@@ -63,6 +63,15 @@ def write_project(
         ram=RamBytes(compiled.image.arena_bytes, compiled.image.static_bytes, None),
         numerics=compiled.model.numerics,
     )
+
+
+def _require_package(kind: str, board: Board) -> None:
+    """Guard: bare cores take the kinds that need nothing of a board; boards those that their files name."""
+    allowed = ("cmake",) if is_core_board(board) else board.packages
+    if kind in allowed:
+        return
+    possible = ", ".join(name for name in kinds() if name in allowed)
+    raise UnsupportedError(f"--as {kind}", f"{board.name} is not a board for it", f"one of: {possible}")
 
 
 def _files(module: ModuleType, project: Project) -> Mapping[str, str]:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from midge.build import gcc, zig
+from midge.build.compiled import Compiled
 from midge.build.compiler import COMMON_FLAGS, Compiler
 from midge.build.tools import run_tool
-from midge.compiled import Compiled
 from midge.deploy.project import Project
 from midge.emulate.host import Host
 from midge.emulate.machine import DeviceFault, Machine
@@ -20,9 +20,7 @@ PASSED = "self-test passed"
 MOST_SECONDS = 300
 
 
-def build_selftest(
-    project: Project, folder: Path, units: Sequence[str], includes: Sequence[str], startup: str
-) -> Path:
+def build_selftest(project: Project, folder: Path, units: Sequence[str], includes: Sequence[str], startup: str) -> Path:
     """Compile units (C, C++ and assembly) and link them with the start-up code in the folder `startup`.
 
     Objects and firmware are removed again but for the returned file, which the caller's folder outlives.

@@ -11,7 +11,7 @@ import jinja2
 import numpy as np
 
 from midge import __version__
-from midge.compiled import Compiled
+from midge.build.compiled import Compiled
 from midge.emit import emit
 from midge.emit.sources import Port, Sources
 from midge.errors import DoesNotFitError
@@ -153,7 +153,7 @@ def _port_lines(role: str, ports: Sequence[Port]) -> list[str]:
         quantization = port.type.quantization
         meaning = f", real = {quantization.scale:.9g} * (q - ({quantization.zero_point}))" if quantization else ""
         shape = " x ".join(str(size) for size in port.type.shape)
-        lines.append(f"{role} `{port.accessor}()`, \"{port.name}\": {port.type.dtype.c_name} [{shape}]{meaning}")
+        lines.append(f'{role} `{port.accessor}()`, "{port.name}": {port.type.dtype.c_name} [{shape}]{meaning}')
     return lines
 
 

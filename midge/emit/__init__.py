@@ -98,17 +98,19 @@ def _layer_code(plan: Plan, task: Task, pool: ConstantPool, index: int, prefix: 
 
 
 def rows_view(plan: Plan, index: int, name: str, arena: str, *, read: bool) -> Rows:
-    """One operand or result of a task: the rows of its buffer."""
+    """One operand or result of a task: the rows of its buffer, or of another view of the same bytes."""
     buffer: Buffer = plan.buffers[index]
     type_ = plan.graph.type(name)
+    row_bytes = type_.row_elements * type_.dtype.bytes
+    is_other_view = (type_.rows, row_bytes) != (buffer.rows, buffer.row_bytes)
     return Rows(
         arena=arena,
         type=type_,
         dtype=buffer.layout.dtype if type_.dtype.bytes == buffer.layout.dtype.bytes else type_.dtype,
         offset=buffer.offset,
-        stride_bytes=buffer.stride_bytes,
-        height=buffer.height,
-        padded_rows=buffer.padded_rows,
+        stride_bytes=row_bytes if is_other_view else buffer.stride_bytes,
+        height=type_.rows if is_other_view else buffer.height,
+        padded_rows=type_.rows if is_other_view else buffer.padded_rows,
         top=buffer.top,
         left_bytes=buffer.left * buffer.pixel_bytes,
         pixel_bytes=buffer.pixel_bytes,

@@ -21,7 +21,7 @@ def emulate(image: Image, sources: Sources, board: Board, inputs: Sequence[np.nd
             backend: Literal["unicorn", "qemu"] = "unicorn", check_alignment: bool = True) -> Trace:  # fmt: skip
     """One inference from reset, on the given inputs or on the fixed pattern, counted.
 
-    Without `check_alignment` Unicorn runs ten times as fast on Armv7-M, but unaligned accesses cost nothing and
+    Without `check_alignment` Unicorn runs once instead of twice on Armv7-M, but unaligned accesses cost nothing and
     those that the core would fault at pass: for tuning, after a run with it.
     UnsupportedError for a core without a timing table, or that the back end does not have.
     """

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from unicorn import arm_const
 
 from midge.build.zig import host_library
+from midge.emulate.accesses import Accesses
 from midge.emulate.owners import Owners
 from midge.errors import InternalError
 
@@ -22,7 +24,7 @@ BLOCK = np.dtype(
 TALLY = np.dtype([("fetch_misses", "<u8"), ("read_misses", "<u8"), ("unaligned", "<u8")])
 UNALIGNED = np.dtype([("address", "<u4"), ("bytes", "<u4"), ("pc", "<u4"), ("used", "<u4")])
 UNALIGNED_SITES = 256
-UC_HOOK_BLOCK, UC_HOOK_MEM_READ, UC_HOOK_MEM_WRITE = 1 << 3, 1 << 10, 1 << 11
+UC_HOOK_CODE, UC_HOOK_BLOCK = 1 << 2, 1 << 3
 
 
 @functools.cache
@@ -31,6 +33,7 @@ def _library() -> ctypes.CDLL:
     pointer, word = ctypes.c_void_p, ctypes.c_uint32
     library.midge_configure.argtypes = [pointer, pointer, ctypes.c_int, word, word, pointer, pointer, word, pointer,
                                         word]  # fmt: skip
+    library.midge_watch.argtypes = [pointer, pointer, pointer]
     library.midge_set_cache.argtypes = [pointer, ctypes.c_int, word, word, word, word, word]
     for function in (library.midge_enable, library.midge_disable, library.midge_owner, library.midge_full,
                      library.midge_unaligned):  # fmt: skip
@@ -43,8 +46,8 @@ def _library() -> ctypes.CDLL:
 class Counter:
     """Counts blocks while enabled. Keep it alive as long as the Unicorn instance runs."""
 
-    def __init__(self, uc: Any, pc_register: int, owners: Owners, accesses: bool) -> None:
-        """With `accesses`, loads and stores are watched too: slower, for caches of data and for alignment."""
+    def __init__(self, uc: Any, owners: Owners, accesses: Accesses | None = None) -> None:
+        """With `accesses`, these loads and stores are watched too: for caches of data and for alignment."""
         library = _library()
         self._library, self._uc = library, uc
         self._owners = np.ascontiguousarray(owners.table, np.uint16)
@@ -53,13 +56,15 @@ class Counter:
         self._hooks = ctypes.create_string_buffer(library.midge_hooks_bytes())
         uclib = _unicorn_library()
         library.midge_configure(
-            self._hooks, ctypes.cast(uclib.uc_reg_read, ctypes.c_void_p), pc_register, owners.base,
+            self._hooks, ctypes.cast(uclib.uc_reg_read, ctypes.c_void_p), arm_const.UC_ARM_REG_APSR, owners.base,
             2 * len(self._owners), self._owners.ctypes.data, self._blocks.ctypes.data, BLOCK_COUNT,
             self._tallies.ctypes.data, owners.first,
         )  # fmt: skip
         self._add(uclib, UC_HOOK_BLOCK, library.midge_on_block)
-        if accesses:
-            self._add(uclib, UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE, library.midge_on_access)
+        if accesses is not None:
+            self._accesses = accesses
+            library.midge_watch(self._hooks, accesses.numbers.ctypes.data, accesses.records.ctypes.data)
+            self._add(uclib, UC_HOOK_CODE, library.midge_on_instruction)
 
     def _add(self, uclib: Any, kind: int, function: Any) -> None:
         handle = ctypes.c_size_t()

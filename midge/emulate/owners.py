@@ -55,13 +55,20 @@ def function_owners(program: Program) -> Owners:
 
 
 def _empty(program: Program) -> tuple[int, np.ndarray]:
-    if not program.functions:
+    """The range of the segment with most functions: the code in flash."""
+    inside = max(
+        ([f for f in program.functions if 0 <= f.address - segment.address < len(segment.data)]
+         for segment in program.segments),
+        key=len, default=[],
+    )  # fmt: skip
+    if not inside:
         raise InternalError(str(program.path), "no symbols of functions", "a firmware that is not stripped")
-    base = program.functions[0].address
-    end = max(function.address + function.bytes for function in program.functions)
+    base = inside[0].address
+    end = max(function.address + function.bytes for function in inside)
     return base, np.zeros((end - base + 1) // 2, np.uint16)
 
 
 def _mark(table: np.ndarray, base: int, function: Symbol, owner: int) -> None:
     start = (function.address - base) // 2
-    table[start : start + (function.bytes + 1) // 2] = owner
+    if 0 <= start < len(table):
+        table[start : start + (function.bytes + 1) // 2] = owner

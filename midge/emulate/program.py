@@ -47,8 +47,8 @@ class Program:
         """Bytes of the program as linked."""
         for segment in self.segments:
             offset = address - segment.address
-            if 0 <= offset <= len(segment.data) - count:
-                return segment.data[offset : offset + count]
+            if 0 <= offset < len(segment.data):
+                return segment.data[offset : offset + count].ljust(count, b"\0")
         raise KeyError(f"{address:#x}")
 
 

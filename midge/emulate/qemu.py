@@ -75,7 +75,8 @@ def _run(image: Image, sources: Sources, board: Board, inputs: Sequence[np.ndarr
         folder = Path(temporary)
         (folder / "in.bin").write_bytes(data)
         head = struct.pack("<III", owners.base, 2 * len(owners.table), len(owners.names))
-        (folder / "map").write_bytes(head + owners.table.astype("<u2").tobytes())
+        code = program.code(owners.base, 2 * len(owners.table))
+        (folder / "map").write_bytes(head + owners.table.astype("<u2").tobytes() + code)
         addresses = program.addresses
         plugin = (
             f"{_plugin()},run={addresses[sources.run_symbol]:#x},return={addresses['harness_returned'] & ~1:#x},"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from midge.build.image import Image
 from midge.emit.sources import Sources
+from midge.emulate.accesses import Accesses, accesses
 from midge.emulate.counter import Counter
 from midge.emulate.host import Host
 from midge.emulate.isa import check_alignment as check_unaligned, check_instructions
-from midge.emulate.machine import REGISTER_PC, DeviceFault, Machine, is_stack_overflow
+from midge.emulate.machine import DeviceFault, Machine, is_stack_overflow
 from midge.emulate.owners import Owners, layer_owners
 from midge.emulate.pattern import pattern_inputs, sample_arrays, sample_bytes
 from midge.emulate.program import Program, load
@@ -27,16 +29,53 @@ TIMEOUT_SECONDS = 1800
 
 
 def trace(image: Image, sources: Sources, board: Board, inputs: Sequence[np.ndarray] | None = None,
-          check_alignment: bool = False) -> Trace:  # fmt: skip
-    """One inference from reset. Without inputs, of the fixed pattern."""
+          check_alignment: bool = True) -> Trace:  # fmt: skip
+    """One inference from reset. Without inputs, of the fixed pattern.
+
+    Where single accesses matter it runs twice: the first run tells which instructions to watch in the second.
+    """
     program = load(image.elf)
     pipeline = Pipeline(board.core.name, board.core.timing)
-    host = _host(1, sample_bytes(sources.inputs, pattern_inputs(sources) if inputs is None else inputs))
-    machine = Machine(board, program, host)
+    data = sample_bytes(sources.inputs, pattern_inputs(sources) if inputs is None else inputs)
     owners = layer_owners(program, sources)
-    # Unicorn's Armv6-M faults at unaligned accesses by itself; elsewhere watching for them takes ten times as long.
-    watch = check_alignment and not board.core.architecture.startswith("armv6-m")
-    counter = Counter(machine.uc, REGISTER_PC, owners, accesses=watch or has_read_cache(board))
+    run = _counted(program, sources, board, data, owners, None)
+    decoded = decode_blocks(program, run.blocks)
+    check_instructions(decoded, board, program)
+    # Unicorn's Armv6-M faults at unaligned accesses by itself.
+    if has_read_cache(board) or (check_alignment and not board.core.architecture.startswith("armv6-m")):
+        first = run
+        run = _counted(program, sources, board, data, owners, accesses(decoded, owners))
+        if not np.array_equal(first.blocks, run.blocks) or first.output != run.output:
+            raise InternalError("emulator", "two runs of one firmware differ", "the same counts and outputs")
+        check_unaligned(run.unaligned, board, program)
+    counts = with_memory(cost(program, run.blocks, len(owners.names), pipeline, decoded), run.tallies, pipeline)
+    layers = layer_counts(sources, counts)
+    return Trace(
+        outputs=sample_arrays(sources.outputs, run.output),
+        instructions=sum(layer.instructions for layer in layers),
+        cycles=sum(layer.cycles for layer in layers),
+        stack_bytes=run.stack_bytes,
+        layers=layers,
+        backend="unicorn",
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Run:
+    """One counted run, raw."""
+
+    output: bytes
+    blocks: np.ndarray
+    tallies: np.ndarray
+    unaligned: np.ndarray
+    stack_bytes: int
+
+
+def _counted(program: Program, sources: Sources, board: Board, data: bytes, owners: Owners,
+             watched: Accesses | None) -> _Run:  # fmt: skip
+    host = _host(1, data)
+    machine = Machine(board, program, host)
+    counter = Counter(machine.uc, owners, watched)
     _set_caches(counter, board)
     machine.load()
     try:
@@ -47,21 +86,7 @@ def trace(image: Image, sources: Sources, board: Board, inputs: Sequence[np.ndar
     except DeviceFault as fault:
         raise _fault_error(fault, board, program, owners, counter.owner) from fault
     _check_exit(host)
-    blocks = counter.blocks
-    decoded = decode_blocks(program, blocks)
-    check_instructions(decoded, board, program)
-    check_unaligned(counter.unaligned, board, program)
-    counts = cost(program, blocks, len(owners.names), pipeline, decoded)
-    counts = with_memory(counts, counter.tallies, pipeline)
-    layers = layer_counts(sources, counts)
-    return Trace(
-        outputs=sample_arrays(sources.outputs, bytes(host.files[OUT_FILE])),
-        instructions=sum(layer.instructions for layer in layers),
-        cycles=sum(layer.cycles for layer in layers),
-        stack_bytes=stack_bytes,
-        layers=layers,
-        backend="unicorn",
-    )
+    return _Run(bytes(host.files[OUT_FILE]), counter.blocks, counter.tallies, counter.unaligned, stack_bytes)
 
 
 def outputs(image: Image, sources: Sources, board: Board, samples: Sequence[Sequence[np.ndarray]],

@@ -5,8 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 
-import numpy as np
-
 from midge.ir.graph import Graph, Node
 from midge.ir.types import DType, TensorType
 from midge.kernels import render
@@ -121,9 +119,12 @@ def _pointer(view: TaskView, index: int, role: str, operand: Operand) -> str:
     return f"{base} + step * {operand.row_stride}u" if operand.row_stride else base
 
 
+_TITLES = {"add": "Sum", "sub": "Difference", "mul": "Product"}
+
+
 def _title(node: Node, loops: tuple[Loop, ...]) -> str:
     turns = " x ".join(str(loop.count) for loop in loops) or "1"
-    return f"{type(node.op).__name__} of {turns} values"
+    return f"{_TITLES[node.op.name]} of {turns} values"
 
 
 class SumRowsS8(ElementwiseRows):

@@ -19,7 +19,8 @@ class Loop:
     strides: tuple[int, ...]
 
 
-def merged_loops(counts: Sequence[int], strides: Sequence[Sequence[int]], variables: str = VARIABLES) -> tuple[Loop, ...]:
+def merged_loops(counts: Sequence[int], strides: Sequence[Sequence[int]], variables: str = VARIABLES
+                 ) -> tuple[Loop, ...]:  # fmt: skip
     """Loops over dimensions of these counts, outermost first; `strides[a][d]` is array a's stride of dimension d.
 
     Dimensions of one turn are left out, and two that every array walks through as if they were one become one.

@@ -33,7 +33,7 @@ class ChannelScaling:
     def key(self) -> str:
         """What a function that scales this way depends on, in its name."""
         shared = f"m{self.multipliers[0]}h{-self.shifts[0]}" if self.is_shared else ""
-        text = f"_z{self.zero_point}l{self.low}u{self.high}{shared}"
+        text = f"_{self.rounding.value[0]}z{self.zero_point}l{self.low}u{self.high}{shared}"
         return text.replace("-", "n")
 
     @property

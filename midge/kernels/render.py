@@ -36,7 +36,7 @@ def function(template: str, name: str, **names: object) -> Function:
 
 
 def specialised(template: str, stem: str, **names: object) -> Function:
-    """A C function made for one layer's numbers; its name ends in a digest of its text, so that equal ones are shared."""
+    """A C function made for one layer's numbers; its name ends in a digest of its text, so equal ones are shared."""
     digest = hashlib.sha256(function(template, stem, **names).text.encode()).hexdigest()[:8]
     return function(template, f"{stem}_{digest}", **names)
 

@@ -33,7 +33,8 @@ class TableRows(Kernel):
         x = graph.type(node.inputs[varying[0]] or "")
         if x.dtype not in _BYTES or y.dtype not in _BYTES:
             return f"{x.dtype.value} to {y.dtype.value} is not byte to byte"
-        if x.shape != y.shape or any(graph.type(name).elements != 1 for name in node.inputs if name and graph.values[name].is_constant):
+        constants = [name for index, name in enumerate(node.inputs) if name and index not in varying]
+        if x.shape != y.shape or any(graph.type(name).elements != 1 for name in constants):
             return "a constant has more than one element"
         return None
 

@@ -35,7 +35,7 @@ class Rows:
         start = self.offset + self.left_bytes - before * self.pixel_bytes
         base = f"{self.arena} + {start}u" if start else self.arena
         row = f"{row} + {top}u" if top else row
-        if self.height == 1:
+        if self.height == 1 or row == "0u":
             return self._cast(base)
         if self.height < self.padded_rows:
             row = f"({row}) % {self.height}u"

@@ -9,7 +9,9 @@ from typing import Any
 
 from midge.errors import ModelError, UnsupportedError, UsageError
 from midge.ir.graph import Graph
-from midge.load.tflite_site import Numerics
+from midge.ir.text import parse_graph
+from midge.load.tflite import load_tflite
+from midge.load.tflite.site import Numerics
 
 _OTHER_FORMATS = {
     ".onnx": "ONNX", ".h5": "Keras", ".keras": "Keras", ".pt": "PyTorch", ".pt2": "PyTorch", ".pth": "PyTorch",
@@ -23,9 +25,6 @@ def load(path: str | Path, *, numerics: Numerics = "litert") -> Graph:
 
     `numerics` is `litert` (the bits of LiteRT's reference kernels) or `tflm` (those of TensorFlow Lite Micro).
     """
-    from midge.ir.text import parse_graph
-    from midge.load.tflite import load_tflite
-
     if numerics not in ("litert", "tflm"):
         raise UsageError("numerics", repr(numerics), "litert or tflm")
     path = Path(path)
@@ -37,7 +36,7 @@ def load(path: str | Path, *, numerics: Numerics = "litert") -> Graph:
     if start.startswith(_TEXT_START):
         return parse_graph(_text(path))
     if start[4:8] != b"TFL3" and path.suffix.lower() in _OTHER_FORMATS:
-        raise UnsupportedError(path.name, f"a {_OTHER_FORMATS[path.suffix.lower()]} model", "a .tflite file",
+        raise UnsupportedError(path.name, f"the {_OTHER_FORMATS[path.suffix.lower()]} format", "a .tflite file",
                                "Convert it to .tflite first")  # fmt: skip
     return load_tflite(path, numerics)
 

@@ -119,6 +119,7 @@ def _case(label: str, h: int, w: int, c: int, o: int, kernel: tuple[int, int], *
 _SAME3 = (1, 1, 1, 1)
 CASES: tuple[Case, ...] = (
     *(_case(f"1x1_c{c}_o{o}", 2, w, c, o, (1, 1)) for c, o, w in ((1, 3, 5), (4, 8, 2), (8, 4, 1), (9, 7, 8))),
+    _case("one_output", 3, 3, 4, 1, (2, 2)),
     _case("3x3_same", 4, 5, 3, 8, (3, 3), padding=_SAME3),
     _case("10x4_stride2_relu", 12, 8, 1, 8, (10, 4), stride=(2, 2), padding=(4, 4, 1, 1), activation=Activation.RELU),
     _case("3x3_no_bias_relu6", 4, 4, 4, 3, (3, 3), activation=Activation.RELU6, bias=False),

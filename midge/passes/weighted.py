@@ -49,6 +49,11 @@ class Weighted:
         """Inputs of all groups: channels of a convolution's operand, features of a fully connected layer."""
         return self.weights.shape[0] * self.weights.shape[4]
 
+    @staticmethod
+    def by_tap(products: np.ndarray) -> np.ndarray:
+        """[groups, outputs, KH, KW] as [KH, KW, groups * outputs]."""
+        return products.transpose(2, 3, 0, 1).reshape(*products.shape[2:], -1)
+
     def border_sums(self, products: np.ndarray) -> np.ndarray:
         """Sums [row kinds, column kinds, ...] of `products` [KH, KW, ...] over the taps inside the input."""
         rows = np.tensordot(self.row_taps, products, (1, 0))
@@ -72,6 +77,14 @@ def weighted_of(graph: Graph, node: Node) -> Weighted | None:
         return Weighted(wide, addends, inside, inside)
     window = node.op.window(weights.type)
     return Weighted(wide, addends, *inside_taps(window, x.type))
+
+
+def groups_of(graph: Graph, node: Node) -> int:
+    """Groups of channels that are computed apart: one for each channel of a depthwise convolution's input."""
+    channels = graph.type(node.inputs[0] or "").channels
+    if isinstance(node.op, DepthwiseConv2D):
+        return channels
+    return 1 if isinstance(node.op, FullyConnected) else channels // graph.type(node.inputs[1] or "").channels
 
 
 def grouped_weights(node: Node, data: np.ndarray, x: TensorType) -> np.ndarray:

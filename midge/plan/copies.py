@@ -14,7 +14,7 @@ def insert_copies(graph: Graph, bindings: Mapping[str, Binding]) -> Graph:
     """Give padded readers of a flat value a copy of their own, and outputs that are no node's result a node.
 
     A value is flat where its rows must lie side by side: a graph input or output, one that a kernel reads as one
-    array, or one that a reshape sees with other rows. Keeps exact bits.
+    array, or one that a reshape sees with other rows (or with other pixels, where there is padding). Keeps exact bits.
     """
     flat = flat_values(graph, bindings)
     builder = GraphBuilder.of(graph)
@@ -34,14 +34,19 @@ def insert_copies(graph: Graph, bindings: Mapping[str, Binding]) -> Graph:
 def flat_values(graph: Graph, bindings: Mapping[str, Binding]) -> frozenset[str]:
     """Roots of the values whose rows must lie side by side, whole, without padding."""
     flat = {root_value(graph, name) for name in (*graph.inputs, *graph.outputs)}
+    padded: set[str] = set()
     for node in graph.nodes:
         reads = bindings[node.name].reads if node.name in bindings else ()
-        flat |= {root_value(graph, n) for n, read in zip(node.inputs, reads, strict=False) if n and read and read.flat}
+        operands = [(root_value(graph, n), read) for n, read in zip(node.inputs, reads, strict=False) if n and read]
+        flat |= {root for root, read in operands if read.flat}
+        padded |= {root for root, read in operands if read.is_padded}
     for node in graph.nodes:
         if isinstance(node.op, Reshape):
             root = root_value(graph, node.outputs[0])
             source, view = graph.type(root), graph.type(node.outputs[0])
-            if (source.rows, source.row_elements) != (view.rows, view.row_elements):
+            other_rows = (source.rows, source.row_elements) != (view.rows, view.row_elements)
+            other_pixels = root in padded and source.channels != view.channels
+            if other_rows or other_pixels:
                 flat.add(root)
     return frozenset(flat)
 

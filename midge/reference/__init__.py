@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from midge.errors import UsageError
-from midge.model import Model
+from midge.load.model import Model
 
 PLANNED = {"onnxruntime": "the ONNX importer", "torch": "the PyTorch importer"}
 

@@ -16,9 +16,9 @@ PIPE_COLUMNS = 110
 
 def console(stream: IO[str] | None = None) -> Console:
     """A console on a stream (stdout). In a pipe it writes no colours and does not guess a narrow terminal."""
-    stream = stream or sys.stdout
-    width = None if stream.isatty() or "COLUMNS" in os.environ else PIPE_COLUMNS
-    return Console(file=stream, width=width, highlight=False, emoji=False, soft_wrap=False, markup=False)
+    target: IO[str] = sys.stdout if stream is None else stream
+    width = None if target.isatty() or "COLUMNS" in os.environ else PIPE_COLUMNS
+    return Console(file=target, width=width, highlight=False, emoji=False, soft_wrap=False, markup=False)
 
 
 def table(*columns: str, numeric: tuple[str, ...] = (), whole: tuple[str, ...] = ()) -> Table:

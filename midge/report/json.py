@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from midge import __version__
-from midge.compiled import Compiled
+from midge.build.compiled import Compiled
 from midge.ir.types import TensorType
 from midge.report.records import (
     Arena,
@@ -147,13 +147,15 @@ def inspect_json(inspection: Inspection) -> Json:
 
 
 def fit_json(fit: Fit) -> Json:
-    """One board of `midge inspect`. RAM is a lower bound, flash an estimate, as the names say."""
+    """One board of `midge inspect`. The stack is an allowance and the code an estimate, as the names say."""
     return {
         "board": fit.board.name,
         "emulated": fit.board.emulated,
         "fits": fit.fits,
         "ratio": fit.ratio,
-        "ram_at_least_bytes": fit.ram_bytes,
+        "ram_activations_bytes": fit.activation_bytes,
+        "ram_stack_allowance_bytes": fit.stack_allowance_bytes,
+        "ram_needed_bytes": fit.ram_bytes,
         "ram_available_bytes": fit.board.ram.bytes,
         "ram_short_bytes": fit.ram_short_bytes,
         "flash_weights_bytes": fit.weight_bytes,
@@ -272,5 +274,3 @@ def _type_json(type_: TensorType) -> Json:
             "axis": quantization.axis,
         },
     }  # fmt: skip
-
-

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from midge.compiled import Compiled
+from midge.build.compiled import Compiled
 from midge.emulate.trace import Trace
 from midge.report.records import Arena, PortInfo, RamBytes, Result
 from midge.targets.records import Board

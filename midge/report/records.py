@@ -140,13 +140,19 @@ class Fit:
     """Whether a model fits a board, from the plan alone: nothing is compiled."""
 
     board: Board
-    ram_bytes: int
-    """Arena of the plan; the network's stack and other static data come on top, so this is a lower bound."""
+    activation_bytes: int
+    """Arena of the plan; exact."""
+    stack_allowance_bytes: int
+    """Stack that building asks for; what the network really takes, only a run measures."""
     weight_bytes: int
     """Constants of the emitted network; exact."""
     code_bytes_estimate: int
     optimize: str
     """The objective of the plan that these figures are from."""
+
+    @property
+    def ram_bytes(self) -> int:
+        return self.activation_bytes + self.stack_allowance_bytes
 
     @property
     def flash_bytes_estimate(self) -> int:

@@ -8,11 +8,11 @@ import numpy as np
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from midge.build.compiled import Compiled
 from midge.build.image import FlashBytes
-from midge.compiled import Compiled
 from midge.ir.types import TensorType
 from midge.report.console import clock, duration, grid, size, table
-from midge.report.records import Arena, Inspection, Package, PortInfo, RamBytes, Result, Verification
+from midge.report.records import Arena, Fit, Inspection, Package, PortInfo, RamBytes, Result, Verification
 from midge.targets.records import Board, Core
 
 OUTPUT_VALUES_SHOWN = 16
@@ -189,12 +189,15 @@ def deploy_text(package: Package) -> tuple[RenderableType, ...]:
 
 def inspect_text(inspection: Inspection) -> tuple[RenderableType, ...]:
     """What `midge inspect` shows."""
-    layers = table("layer", "op", "input", "output", "MACs", "weights", numeric=("MACs", "weights"))
+    # Layers that the model does not name are named by their operators.
+    named = any(not layer.name.startswith(layer.op) for layer in inspection.layers)
+    layers = table("layer", *(("op",) if named else ()), "input", "output", "MACs", "weights",
+                   numeric=("MACs", "weights"))  # fmt: skip
     for layer in inspection.layers:
-        layers.add_row(layer.name, layer.op, _shapes(layer.inputs), _shapes(layer.outputs), f"{layer.macs:,}",
-                       f"{layer.weight_bytes:,}")  # fmt: skip
+        layers.add_row(layer.name, *((layer.op,) if named else ()), _shapes(layer.inputs), _shapes(layer.outputs),
+                       f"{layer.macs:,}", f"{layer.weight_bytes:,}")  # fmt: skip
     layers.add_section()
-    layers.add_row("total", "", "", "", f"{inspection.macs:,}", f"{inspection.weight_bytes:,}")
+    layers.add_row("total", *(("",) if named else ()), "", "", f"{inspection.macs:,}", f"{inspection.weight_bytes:,}")
     rows = [("input", port_text(port)) for port in inspection.inputs]
     rows += [("output", port_text(port)) for port in inspection.outputs]
     return Text(inspection.model, style="bold"), grid(rows), layers, *_fits_text(inspection)
@@ -205,13 +208,19 @@ def _shapes(types: Sequence[TensorType]) -> str:
 
 
 def _fits_text(inspection: Inspection) -> tuple[RenderableType, ...]:
-    boards = table("board", "fits", "RAM ≥", "of", "flash ≈", "of", "lacks", numeric=("RAM ≥", "of", "flash ≈"),
-                   whole=("board", "fits"))  # fmt: skip
+    boards = table("board", "RAM", "of it", "flash ≈", "of it", "verdict", numeric=("RAM", "of it", "flash ≈"),
+                   whole=("board",))  # fmt: skip
     for fit in inspection.fits:
-        short = (("RAM", fit.ram_short_bytes), ("flash", fit.flash_short_bytes))
-        lacks = [f"{size(count)} {name}" for name, count in short if count]
-        name = fit.board.name if fit.board.emulated != "planned" else f"{fit.board.name} (planned)"
-        boards.add_row(name, "yes" if fit.fits else "no", size(fit.ram_bytes), size(fit.board.ram.bytes),
-                       size(fit.flash_bytes_estimate), size(fit.board.flash.bytes), ", ".join(lacks))  # fmt: skip
-    legend = "RAM: the plan's activations, a lower bound. Flash: exact constants, and an estimate of the code."
+        boards.add_row(fit.board.name, size(fit.ram_bytes), f"{fit.ram_bytes / fit.board.ram.bytes:.0%}",
+                       size(fit.flash_bytes_estimate), f"{fit.flash_bytes_estimate / fit.board.flash.bytes:.0%}",
+                       _verdict(fit))  # fmt: skip
+    legend = "RAM: exact activations, 1 KiB allowed for the stack. Flash: exact constants, an estimate of the code."
     return boards, Text("\n".join((legend, *inspection.advice)))
+
+
+def _verdict(fit: Fit) -> str:
+    planned = " (planned)" if fit.board.emulated == "planned" else ""
+    if fit.fits:
+        return f"fits{planned}"
+    short = (("RAM", fit.ram_short_bytes), ("flash", fit.flash_short_bytes))
+    return f"lacks {', '.join(f'{size(count)} {name}' for name, count in short if count)}{planned}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,17 +18,13 @@ from midge.report.text import compile_text
 @compile_options
 @out_option("Folder for the sources, firmware.elf and report.json; without it nothing is kept.")
 @report_options
-def command(
-    model: Path, board: str | None, core: str | None, optimize: str, ram: int | None, flash: int | None,
-    numerics: str, cc: str, out: Path | None, as_json: bool,
-) -> None:  # fmt: skip
+def command(model: Path, out: Path | None, as_json: bool, **compiling: Any) -> None:
     """Compile MODEL into C (and assembly) and a test firmware.
 
     The sources take any C99 compiler; firmware.elf answers over semihosting, and with --core it runs unchanged on
     QEMU's MPS2 machines.
     """
-    program = api.compile(model, board=board, core=core, out=out, optimize=optimize, ram=ram, flash=flash,
-                          numerics=numerics, cc=cc)  # fmt: skip
+    program = api.compile(model, out=out, **compiling)
     names = [*sorted(program.files), "firmware.elf", "report.json"]
     written = f"{out}: {', '.join(names)}, and the firmware's harness" if out else "nothing (-o DIR keeps the files)"
     value = {**compile_json(program.compiled), "directory": str(out) if out else None, "files": names if out else []}

@@ -12,8 +12,8 @@ from rich.columns import Columns
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from midge.api.demonstration import DEFAULT_BOARD, Step, demonstrate
 from midge.cli.options import report, report_options
-from midge.demonstration import DEFAULT_BOARD, Step, demonstrate
 from midge.report.console import clock, console, duration, grid
 from midge.report.json import demo_json
 from midge.report.records import Demonstration
@@ -90,7 +90,8 @@ def _text(found: Demonstration) -> Sequence[RenderableType]:
     wrong = len(found.labels) - found.correct
     mistakes = f", and one of the {wrong} that it got wrong" if wrong else ""
     shown = Text(f"Test digits that it got right{mistakes}:")
-    return heading(result.model, result.board), shown, digits, verdict, facts, Text("Next: midge inspect YOUR_MODEL.tflite")
+    following = Text("Next: midge inspect YOUR_MODEL.tflite")
+    return heading(result.model, board), shown, digits, verdict, facts, following
 
 
 def _shown(found: Demonstration) -> list[int]:

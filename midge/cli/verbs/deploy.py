@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from midge import api, deploy
 from midge.cli.options import compile_options, model_argument, out_option, report, report_options
+from midge.report.files import check_place
 from midge.report.json import deploy_json
 from midge.report.text import deploy_text
 
@@ -25,16 +27,22 @@ from midge.report.text import deploy_text
 @click.option("--force", is_flag=True, help="Write into a folder that has files already.")
 @report_options
 def command(
-    model: Path, board: str | None, core: str | None, optimize: str, ram: int | None, flash: int | None,
-    numerics: str, cc: str, kind: str, out: Path, samples: int, data: Path | None, no_check: bool, force: bool,
+    model: Path,
+    kind: str,
+    out: Path,
+    samples: int,
+    data: Path | None,
+    no_check: bool,
+    force: bool,
     as_json: bool,
-) -> None:  # fmt: skip
+    **compiling: Any,
+) -> None:
     """Write a project that holds the network of MODEL and a self-test of recorded inputs.
 
     The project is built and its self-test is run on the emulated board before it is handed over.
     """
     deploy.require_kind(kind)
-    program = api.compile(model, board=board, core=core, optimize=optimize, ram=ram, flash=flash, numerics=numerics,
-                          cc=cc)  # fmt: skip
+    check_place(out, overwrite=force)
+    program = api.compile(model, **compiling)
     package = program.deploy(kind, out, samples=samples, data=data, check=not no_check, force=force)
     report(as_json, deploy_json(package), lambda: deploy_text(package))

@@ -8,6 +8,7 @@ import click
 
 from midge import api
 from midge.cli.options import model_argument, numerics_option, report, report_options, target_options
+from midge.load import Numerics
 from midge.report.json import inspect_json
 from midge.report.text import inspect_text
 
@@ -17,7 +18,7 @@ from midge.report.text import inspect_text
 @target_options
 @numerics_option
 @report_options
-def command(model: Path, board: str | None, core: str | None, numerics: str, as_json: bool) -> None:
+def command(model: Path, board: str | None, core: str | None, numerics: Numerics, as_json: bool) -> None:
     """Show what MODEL is made of, and which boards it fits.
 
     Nothing is compiled: RAM is the plan's activations (a lower bound, the stack comes on top), flash the exact

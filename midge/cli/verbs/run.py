@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, Literal
 
 import click
 
@@ -21,15 +22,13 @@ from midge.report.text import run_text
               help="The emulator; qemu must be installed.")  # fmt: skip
 @report_options
 def command(
-    model: Path, board: str | None, core: str | None, optimize: str, ram: int | None, flash: int | None,
-    numerics: str, cc: str, input_path: Path | None, backend: str, as_json: bool,
-) -> None:  # fmt: skip
+    model: Path, input_path: Path | None, backend: Literal["unicorn", "qemu"], as_json: bool, **compiling: Any
+) -> None:
     """Compile MODEL and run one inference on the emulated board.
 
     Instructions, stack, RAM and flash are measured; cycles come from the core's timing table, and energy from the
     board's run current.
     """
-    program = api.compile(model, board=board, core=core, optimize=optimize, ram=ram, flash=flash, numerics=numerics,
-                          cc=cc)  # fmt: skip
+    program = api.compile(model, **compiling)
     result = program.run(input_path, backend=backend)
     report(as_json, run_json(result), lambda: run_text(result))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -25,18 +26,14 @@ EXIT_DIFFERENT = 1
               help="Midge's NumPy interpreter, or LiteRT's reference kernels (pip install midge[litert]). "
                    "onnxruntime and torch come with later importers.")  # fmt: skip
 @report_options
-def command(
-    model: Path, board: str | None, core: str | None, optimize: str, ram: int | None, flash: int | None,
-    numerics: str, cc: str, samples: int, data: Path | None, against: str, as_json: bool,
-) -> int:  # fmt: skip
+def command(model: Path, samples: int, data: Path | None, against: str, as_json: bool, **compiling: Any) -> int:
     """Compare the firmware of MODEL with a reference, value by value.
 
     The rule: integers must be equal. A float32 value a agrees with its reference b where |a - b| is at most 1e-5 of
     the largest |b| of the output tensor. Random integers are uniform over the whole range of the input's type,
     random floats uniform from -1 to 1. Exit code 1 where a value differs.
     """
-    program = api.compile(model, board=board, core=core, optimize=optimize, ram=ram, flash=flash, numerics=numerics,
-                          cc=cc)  # fmt: skip
+    program = api.compile(model, **compiling)
     with progress("verifying", None if data else samples, as_json) as advance:
         verification = program.verify(samples, data=data, against=against, progress=advance)
     report(as_json, verify_json(verification), lambda: verify_text(verification))

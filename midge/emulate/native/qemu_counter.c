@@ -2,7 +2,8 @@
  * docs/devel/tcg-plugins). The few declarations it needs stand here, so that no QEMU header has to be installed.
  *
  * Arguments: run=ADDRESS, return=ADDRESS (counting is on between the two), stack=ADDRESS, map=FILE, out=FILE.
- * The map is binary: code base, code bytes, number of owners (uint32 each), then the owner of each halfword (uint16).
+ * The map is binary: code base, code bytes, number of owners (uint32 each), the owner of each halfword (uint16), and
+ * the code itself.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,7 @@ enum { CB_NO_REGS = 0, MEM_LOADS_AND_STORES = 3 };
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
 struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t index);
 uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *tb);
+uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *insn);
 size_t qemu_plugin_insn_size(const struct qemu_plugin_insn *insn);
 void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t id,
                                            void (*callback)(qemu_plugin_id_t, struct qemu_plugin_tb *));
@@ -44,6 +46,8 @@ enum { BLOCKS = 1 << 17, OWNERS = UINT16_MAX };
 static struct counter counter;
 static uint32_t run_address, return_address, owner_count;
 static char out_path[4096];
+
+static const uint16_t *code;
 
 struct translated {
     uint32_t address, bytes;
@@ -72,6 +76,15 @@ static void on_access(unsigned int cpu, qemu_plugin_meminfo_t info, uint64_t add
         counter.tallies[counter.owner].unaligned += bytes == 4 && (address & 1u) ? 2 : 1;
 }
 
+/* QEMU gives only the first half of an instruction that crosses a page, so the code says how wide it is. */
+static uint32_t instruction_bytes(const struct qemu_plugin_insn *insn)
+{
+    const uint32_t offset = (uint32_t)qemu_plugin_insn_vaddr(insn) - counter.code_base;
+    if (offset >= counter.code_bytes)
+        return (uint32_t)qemu_plugin_insn_size(insn);
+    return code[offset >> 1] >> 11 >= 0x1D ? 4 : 2;
+}
+
 static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 {
     struct translated *block = malloc(sizeof *block);
@@ -80,10 +93,9 @@ static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
     if (!block)
         abort();
     block->address = (uint32_t)qemu_plugin_tb_vaddr(tb);
-    block->bytes = 0;
     for (size_t i = 0; i < count; ++i) {
         struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
-        block->bytes += (uint32_t)qemu_plugin_insn_size(insn);
+        block->bytes = (uint32_t)qemu_plugin_insn_vaddr(insn) + instruction_bytes(insn) - block->address;
         qemu_plugin_register_vcpu_mem_cb(insn, on_access, CB_NO_REGS, MEM_LOADS_AND_STORES, 0);
     }
     qemu_plugin_register_vcpu_tb_exec_cb(tb, on_block, CB_NO_REGS, block);
@@ -115,14 +127,15 @@ static int read_map(const char *path)
     FILE *map = fopen(path, "rb");
     if (!map || fread(head, sizeof head, 1, map) != 1)
         return -1;
-    owners = malloc(head[1] + 2u);
-    if (!owners || fread(owners, 1, head[1], map) != head[1])
+    owners = malloc(2u * (size_t)head[1] + 2u);
+    if (!owners || fread(owners, 1, 2u * (size_t)head[1], map) != 2u * (size_t)head[1])
         return -1;
     fclose(map);
     counter.code_base = head[0];
     counter.code_bytes = head[1];
     counter.owner = owner_count = head[2]; /* the last owner is the first to work: the schedule */
     counter.owners = owners;
+    code = owners + (head[1] >> 1);
     return 0;
 }
 

@@ -8,12 +8,24 @@
 #define EXPORT __attribute__((visibility("default")))
 #endif
 
-enum { MEM_READ = 16, MEM_WRITE = 17 }; /* UC_MEM_READ, UC_MEM_WRITE */
+enum { ACCESS_STORES = 1, ALWAYS = 14, NO_REGISTER = 0 };
 
+/* An instruction that accesses memory, at base + (index << shift) + offset. */
+struct access {
+    int32_t offset;
+    uint16_t base, index; /* Unicorn's numbers of registers, or NO_REGISTER */
+    uint8_t shift, bytes, count, condition, flags, unused[3];
+};
+
+/* Loads and stores are watched instruction by instruction. Unicorn's own hooks of memory accesses may not be used:
+ * to tell the program counter they restore the state of the core in the middle of a block, and with it the state of
+ * an IT block, so that later instructions are skipped that should run (seen in Unicorn 2.1.4). */
 struct hooks {
     struct counter counter;
     int (*reg_read)(void *engine, int register_, void *value);
-    int pc_register;
+    int flags_register;
+    const uint16_t *access_numbers; /* by halfword of code; 0 is none */
+    const struct access *accesses;
 };
 
 EXPORT uint32_t midge_hooks_bytes(void)
@@ -22,13 +34,13 @@ EXPORT uint32_t midge_hooks_bytes(void)
 }
 
 /* owners, blocks and tallies outlive the hooks; blocks and tallies are zero. */
-EXPORT void midge_configure(struct hooks *hooks, void *reg_read, int pc_register, uint32_t code_base,
+EXPORT void midge_configure(struct hooks *hooks, void *reg_read, int flags_register, uint32_t code_base,
                             uint32_t code_bytes, const uint16_t *owners, struct block *blocks, uint32_t block_count,
                             struct tally *tallies, uint32_t first_owner)
 {
     struct counter *counter = &hooks->counter;
     hooks->reg_read = (int (*)(void *, int, void *))(uintptr_t)reg_read;
-    hooks->pc_register = pc_register;
+    hooks->flags_register = flags_register;
     counter->code_base = code_base;
     counter->code_bytes = code_bytes;
     counter->owners = owners;
@@ -48,6 +60,12 @@ EXPORT void midge_set_cache(struct hooks *hooks, int of_reads, uint32_t flash_ba
     cache->lines = lines;
     cache->line_bytes = line_bytes;
     cache->sector_bytes = sector_bytes;
+}
+
+EXPORT void midge_watch(struct hooks *hooks, const uint16_t *access_numbers, const struct access *accesses)
+{
+    hooks->access_numbers = access_numbers;
+    hooks->accesses = accesses;
 }
 
 EXPORT void midge_enable(struct hooks *hooks)
@@ -82,16 +100,40 @@ EXPORT void midge_on_block(void *engine, uint64_t address, uint32_t bytes, struc
         counter_enter(&hooks->counter, (uint32_t)address, bytes);
 }
 
-EXPORT void midge_on_access(void *engine, int type, uint64_t address, int bytes, int64_t value, struct hooks *hooks)
+static uint32_t register_value(const struct hooks *hooks, void *engine, int number)
+{
+    uint64_t value = 0; /* wide enough for any version of Unicorn */
+    hooks->reg_read(engine, number, &value);
+    return (uint32_t)value;
+}
+
+/* The condition of an instruction in an IT block, as the architecture numbers them. */
+static int holds(const struct hooks *hooks, void *engine, uint8_t condition)
+{
+    const uint32_t flags = register_value(hooks, engine, hooks->flags_register);
+    const uint32_t n = flags >> 31, z = flags >> 30 & 1u, c = flags >> 29 & 1u, v = flags >> 28 & 1u;
+    const uint32_t values[8] = {z, c, n, v, c & (z ^ 1u), (n ^ v) ^ 1u, ((n ^ v) ^ 1u) & (z ^ 1u), 1u};
+    return condition == ALWAYS || (values[condition >> 1] ^ (condition & 1u)) != 0;
+}
+
+EXPORT void midge_on_instruction(void *engine, uint64_t pc, uint32_t bytes, struct hooks *hooks)
 {
     struct counter *counter = &hooks->counter;
-    (void)value;
-    if (!counter->enabled)
+    const uint32_t offset = (uint32_t)pc - counter->code_base;
+    const struct access *access;
+    uint32_t address;
+    (void)bytes;
+    if (!counter->enabled || offset >= counter->code_bytes || !hooks->access_numbers[offset >> 1])
         return;
-    counter_access(counter, type == MEM_WRITE, (uint32_t)address, (uint32_t)bytes);
-    if (address & ((uint32_t)bytes - 1u)) {
-        uint64_t pc = 0; /* wide enough for any version of Unicorn */
-        hooks->reg_read(engine, hooks->pc_register, &pc);
-        counter_unaligned(counter, (uint32_t)address, (uint32_t)bytes, (uint32_t)pc);
-    }
+    access = &hooks->accesses[hooks->access_numbers[offset >> 1]];
+    if (access->condition != ALWAYS && !holds(hooks, engine, access->condition))
+        return;
+    address = (uint32_t)access->offset;
+    if (access->base != NO_REGISTER)
+        address += register_value(hooks, engine, access->base);
+    if (access->index != NO_REGISTER)
+        address += register_value(hooks, engine, access->index) << access->shift;
+    counter_access(counter, access->flags & ACCESS_STORES, address, (uint32_t)access->bytes * access->count);
+    if (address & (access->bytes - 1u))
+        counter_unaligned(counter, address, access->bytes, (uint32_t)pc);
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from midge.kernels.elementwise import SumRowsS8, RowsF32
+from midge.kernels.elementwise import RowsF32, SumRowsS8
 from midge.kernels.unary import TableRows
 from midge.ops.add import Add
 

@@ -22,6 +22,13 @@ _NUMBERS_BYTES = 12
 """Factor, scale and zero point of the quantised input, at the start of the scratch memory."""
 
 
+_PARAMETERS = {
+    "weights": "const int8_t *weights", "bias": "const float *bias", "scales": "const float *scales",
+    "sums": "const int32_t *sums",
+}  # fmt: skip
+"""The C parameters that take the constants."""
+
+
 class Conv2DHybridDirect(Kernel):
     """The first step finds the range of the whole input; then each makes a row, from a ring of quantised rows.
 
@@ -64,6 +71,7 @@ class Conv2DHybridDirect(Kernel):
         body = render.render(
             "conv2d_hybrid/layer.c.j2", view=view, window=window, span=_span(window), ring_row=_ring_row(window),
             numbers_bytes=_NUMBERS_BYTES, parameters=f"midge_{parameters}", low=-128 if op.asymmetric else -127,
+            asymmetric=op.asymmetric,
             call=function.name, constants=[view.constant(role) for role in roles],
             is_padded=_ring_row(window) > window.x.row_elements or window.padding.top > 0 or window.bottom > 0,
         )  # fmt: skip
@@ -91,7 +99,7 @@ def _ring_row(window: Window) -> int:
 
 
 def _fresh_rows(window: Window, row: int) -> tuple[int, int]:
-    """The input rows that output row `row` is the first to reach; empty (first > last) where it reaches padding only."""
+    """The input rows that output row `row` is the first to reach; none (first > last) where it reaches padding only."""
     span, top = _span(window), window.padding.top
     begin = row * window.stride_h
     first = max(begin, begin - window.stride_h + span) if row else 0
@@ -122,8 +130,8 @@ def _convolution(name: str, node: Node, graph: Graph, window: Window, roles: lis
     return render.specialised(
         "conv2d_hybrid/portable.c.j2", f"{name}_{window.key}", window=window, groups=groups,
         group_inputs=weights.shape[3], group_outputs=window.y.channels // groups, runs=runs,
-        run=window.kw * weights.shape[3] // runs, roles=roles, clamp=float_clamp(op.activation),
-        asymmetric=op.asymmetric, w_scale=w_scale,
+        run=window.kw * weights.shape[3] // runs, parameters=", ".join(_PARAMETERS[role] for role in roles),
+        clamp=float_clamp(op.activation), asymmetric=op.asymmetric, w_scale=w_scale,
     )  # fmt: skip
 
 

@@ -49,7 +49,7 @@ class PadRows(Kernel):
         run_elements = math.prod(shape[run:])
         start = sum(before * stride for (before, _), stride in zip(pairs, strides[1], strict=True))
         body = render(
-            "pad/rows.c.j2", element=c_element(y.dtype), loops=loops, start=start, fill=y.zero_point & 0xFF,
+            "pad/rows.c.j2", element=c_element(y.dtype), loops=loops, start=start, fill=y.zero_point,
             x=view.x.whole() if top is None else view.x.at(1, -top), y=view.y.at(1, 0),
             x_index=index_text(loops, 0), y_index=index_text(loops, 1), run_bytes=run_elements * y.dtype.bytes,
             row_bytes=y.row_elements * y.dtype.bytes, outside=_outside(x, y, top),

@@ -55,11 +55,11 @@ class SoftmaxS8(SoftmaxRows):
         assert isinstance(op, Softmax)
         powers = powers_q31(op, x)
         kernel = render.function(
-            "softmax/portable_s8.c.j2", f"{self.name}_c{x.channels}w{x.columns}t{len(powers)}",
-            channels=x.channels, columns=x.columns, powers=len(powers),
+            "softmax/portable_s8.c.j2", f"{self.name}_c{x.channels}t{len(powers)}",
+            channels=x.channels, powers=len(powers),
         )  # fmt: skip
         helpers = (render.helper("high_mul_q31"), render.helper("reciprocal_q31"))
-        body = f"    {kernel.name}({view.x.at(1, 0)}, {view.y.at(1, 0)}, {view.constant('powers')});\n"
+        body = _body(view, kernel.name, "int8_t", f", {view.constant('powers')}")
         return LayerCode((*helpers, kernel), (Constant("powers", powers),), body)
 
 
@@ -84,10 +84,19 @@ class SoftmaxF32(SoftmaxRows):
         op, x = view.node.op, view.x.type
         assert isinstance(op, Softmax)
         kernel = render.specialised(
-            "softmax/portable_f32.c.j2", self.name, channels=x.channels, columns=x.columns, beta=render.c_float(op.beta)
+            "softmax/portable_f32.c.j2", self.name, channels=x.channels, beta=render.c_float(op.beta)
         )
-        body = f"    {kernel.name}({view.x.at(1, 0)}, {view.y.at(1, 0)});\n"
+        body = _body(view, kernel.name, "midge_f32", "")
         return LayerCode((*exp_helpers(), kernel), (), body)
+
+
+def _body(view: TaskView, call: str, element: str, arguments: str) -> str:
+    """Calls the kernel for each pixel of the row."""
+    x = view.x.type
+    return render.render(
+        "softmax/layer.c.j2", view=view, call=call, element=element, arguments=arguments, columns=x.columns,
+        channels=x.channels,
+    )  # fmt: skip
 
 
 KERNELS = (SoftmaxS8(), SoftmaxF32())

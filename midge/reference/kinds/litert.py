@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from midge.errors import ToolError, UsageError
-from midge.model import Model
+from midge.load.model import Model
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import numpy as np
 from midge import __version__
 from midge.ir.graph import Graph
 from midge.ir.interpret import run_graph, run_graph_values
-from midge.model import Model
+from midge.load.model import Model
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 
 from midge.ir.types import DType, TensorType
-from midge.load import tflite_shapes as shapes
-from midge.load.tflite_site import Site
+from midge.load.tflite import shapes
+from midge.load.tflite.site import Site
 from midge.ops.add import Add
 from midge.ops.average_pool2d import AveragePool2D
 from midge.ops.base import Activation, Padding, Rounding
@@ -115,8 +115,8 @@ def conv_2d(site: Site) -> None:
         quantization = site.raw(1).quantization
         if quantization is None:
             site.broken("int8 weights without a scale", "quantised weights")
-        # The runtime takes as many scales as outputs for per-channel, even where both are one.
-        op = Conv2DHybrid(*fields, asymmetric=len(quantization.scales) == weights.shape[0])
+        # Weights with a scale for each output make the runtime quantise the input with a zero point.
+        op = Conv2DHybrid(*fields, asymmetric=len(quantization.scales) > 1)
     else:
         op = Conv2D(*fields, Rounding.DOUBLE)
     bias = _bias(site, weights, weights.shape[0])

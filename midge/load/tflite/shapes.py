@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from midge.load.tflite_site import Site
+from midge.load.tflite.site import Site
 from midge.ops.reshape import Reshape
 
 _MAX_FOLDED_VALUES = 1 << 22

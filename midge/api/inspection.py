@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from midge import pipeline
-from midge.compiled import Options
+from midge.build.compiled import Options
+from midge.build.firmware import LEAST_STACK_BYTES
 from midge.emit.sources import Sources
 from midge.ir.graph import Graph, Node
-from midge.model import Model
+from midge.load.model import Model
 from midge.report.records import Fit, Inspection, LayerInfo, PortInfo
 from midge.targets.records import Board, Region
 
@@ -24,7 +25,7 @@ FLOAT_LAYER_CODE_BYTES = 1100
 class _Need:
     """What a plan for one core and objective takes."""
 
-    ram_bytes: int
+    activation_bytes: int
     weight_bytes: int
     code_bytes: int
     optimize: str
@@ -33,11 +34,8 @@ class _Need:
 def inspect_model(model: Model, boards: Sequence[Board]) -> Inspection:
     """Plan the model for each board's core, and compare with the board's memories."""
     graph = model.graph
-    needs: dict[str, tuple[_Need, ...]] = {}
-    for board in boards:
-        if board.core.name not in needs:
-            needs[board.core.name] = _needs(model, board)
-    fits = [_fit(board, needs[board.core.name]) for board in boards]
+    needs = _Needs(model)
+    fits = [_fit(board, needs) for board in boards]
     return Inspection(
         model=model.name,
         sha256=model.sha256,
@@ -61,23 +59,36 @@ def _layer(graph: Graph, node: Node) -> LayerInfo:
     )
 
 
-def _needs(model: Model, board: Board) -> tuple[_Need, ...]:
-    """The needs of each objective on the board's core with room for all: the fast plan first, then the small ones."""
-    regions = (Region("flash", "flash", 0, ROOM_BYTES), Region("ram", "ram", ROOM_BYTES, ROOM_BYTES))
-    roomy = replace(board, regions=regions)
-    needs = []
+@dataclass(slots=True)
+class _Needs:
+    """Needs that were worked out already. Cores that take the same kernels share them."""
+
+    model: Model
+    known: dict[tuple[tuple[str, ...], str], _Need] = field(default_factory=dict)
+
+    def of(self, board: Board, optimize: str) -> _Need:
+        """What an objective takes on the board's core, were its memories without end."""
+        key = (board.core.isas, optimize)
+        if key not in self.known:
+            regions = (Region("flash", "flash", 0, ROOM_BYTES), Region("ram", "ram", ROOM_BYTES, ROOM_BYTES))
+            options = Options(optimize)
+            plan = pipeline.make_plan(self.model, replace(board, regions=regions), options)
+            sources = pipeline.make_sources(plan, self.model, options)
+            code_bytes = estimate_code_bytes(sources, plan.graph)
+            self.known[key] = _Need(plan.arena_bytes, sources.weight_bytes, code_bytes, optimize)
+        return self.known[key]
+
+
+def _fit(board: Board, needs: _Needs) -> Fit:
+    """The fast plan where it fits, else the small ones, else the one that comes closest."""
+    tried = []
     for optimize in ("latency", "ram", "flash"):
-        options = Options(optimize)
-        plan = pipeline.make_plan(model, roomy, options)
-        sources = pipeline.make_sources(plan, model, options)
-        needs.append(_Need(plan.arena_bytes, sources.weight_bytes, estimate_code_bytes(sources, plan.graph), optimize))
-    return tuple(needs)
-
-
-def _fit(board: Board, needs: Sequence[_Need]) -> Fit:
-    """The first objective whose plan fits, else the one that comes closest."""
-    fits = [Fit(board, need.ram_bytes, need.weight_bytes, need.code_bytes, need.optimize) for need in needs]
-    return next((fit for fit in fits if fit.fits), min(fits, key=lambda fit: fit.ratio))
+        need = needs.of(board, optimize)
+        fit = Fit(board, need.activation_bytes, LEAST_STACK_BYTES, need.weight_bytes, need.code_bytes, need.optimize)
+        if fit.fits:
+            return fit
+        tried.append(fit)
+    return min(tried, key=lambda fit: fit.ratio)
 
 
 def estimate_code_bytes(sources: Sources, graph: Graph) -> int:

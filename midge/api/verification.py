@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from midge import pipeline
-from midge.compiled import Compiled
+from midge.build.compiled import Compiled
 from midge.ir.graph import Graph
 from midge.pipeline import Progress
 from midge.reference import Reference, open_reference

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from midge import api, demo
 from midge.errors import UsageError
 from midge.reference.compare import Comparison
 from midge.reference.kinds.numpy import open_reference
+from midge.reference.samples import Inputs
 from midge.report.records import Battery, Demonstration
 from midge.targets.records import Power
 
@@ -45,7 +46,9 @@ def demonstrate(board: str = DEFAULT_BOARD, samples: int | None = None, step: St
     )
 
 
-def _compare(program: api.Program, inputs: list, outputs: list, done: Callable[[int], None]) -> Comparison:
+def _compare(
+    program: api.Program, inputs: Sequence[Inputs], outputs: Sequence[Inputs], done: Callable[[int], None]
+) -> Comparison:
     reference = open_reference(program.model)
     total = Comparison()
     for number, (sample, output) in enumerate(zip(inputs, outputs, strict=True)):

@@ -9,7 +9,7 @@ from typing import Literal
 from midge.build.image import Image
 from midge.emit.names import c_identifier
 from midge.emit.sources import Sources
-from midge.model import Model
+from midge.load.model import Model
 from midge.plan import Plan, PlanOptions
 from midge.targets.records import Board
 

@@ -33,6 +33,11 @@ def staged(out: Path, *, overwrite: bool) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def check_place(out: Path, *, overwrite: bool) -> None:
+    """Guard for before long work: raise UsageError where `staged` would refuse this place at once."""
+    _place(out, overwrite)
+
+
 def _place(out: Path, overwrite: bool) -> Path:
     """The folder to stage in: `out` itself or its nearest parent that exists, so that moving is renaming."""
     if out.is_dir():

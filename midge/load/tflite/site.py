@@ -11,7 +11,7 @@ from midge.errors import ModelError
 from midge.ir.graph import GraphBuilder
 from midge.ir.types import DType, Quantization, TensorType
 from midge.ir.verify import verify_type
-from midge.load.tflite_file import RawModel, RawOperator, RawTensor
+from midge.load.tflite.file import RawModel, RawOperator, RawTensor
 from midge.ops.base import Activation, Op, Rounding
 
 Numerics = Literal["litert", "tflm"]

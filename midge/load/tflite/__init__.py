@@ -1,4 +1,4 @@
-"""Imports .tflite files: operator after operator, each by its row in `midge.load.tflite_ops`."""
+"""Imports .tflite files: operator after operator, each by its row in `midge.load.tflite.rows`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pathlib import Path
 
 from midge.errors import MidgeError, ModelError, UnsupportedError
 from midge.ir.graph import Graph
-from midge.load.tflite_file import RawModel, RawOperator, read_tflite
-from midge.load.tflite_ops import ROWS
-from midge.load.tflite_site import Importer, Numerics, Site, UnsupportedLayer
+from midge.load.tflite.file import RawModel, RawOperator, read_tflite
+from midge.load.tflite.rows import ROWS
+from midge.load.tflite.site import Importer, Numerics, Site, UnsupportedLayer
 from midge.ops.reshape import Reshape
 
 

@@ -1,7 +1,7 @@
 """Midge from Python: the verbs of the command line on frozen records.
 
-    program = midge.compile("kws.tflite", board="arduino-nano-33-ble-sense")
-    print(program.run().cycles, program.verify(samples=20).mismatches)
+program = midge.compile("kws.tflite", board="arduino-nano-33-ble-sense")
+print(program.run().cycles, program.verify(samples=20).mismatches)
 """
 
 from __future__ import annotations
@@ -17,21 +17,22 @@ from typing import Any, Literal
 import numpy as np
 
 from midge import pipeline, targets
-from midge.compiled import Compiled, Options
+from midge.api.inspection import inspect_model
+from midge.api.verification import verify_firmware
+from midge.build.compiled import Compiled, Options
 from midge.deploy import Recorded, write_project
 from midge.emulate.pattern import fixed_pattern
 from midge.errors import UsageError
-from midge.files import staged
-from midge.inspection import inspect_model
 from midge.ir.graph import Graph
-from midge.model import Model
+from midge.load import Numerics
+from midge.load.model import Model
 from midge.pipeline import Progress
 from midge.reference import samples as sampling
+from midge.report.files import staged
 from midge.report.json import compile_json, dump
 from midge.report.metrics import measure
 from midge.report.records import Arena, Inspection, Package, PortInfo, RamBytes, Result, Verification
 from midge.targets.records import Board
-from midge.verification import verify_firmware
 
 OPTIMIZE = ("latency", "ram", "flash")
 NUMERICS = ("litert", "tflm")
@@ -47,7 +48,7 @@ def boards() -> tuple[Board, ...]:
     return tuple(targets.boards().values())
 
 
-def open_model(model: ModelSource, *, numerics: str = "litert") -> Model:
+def open_model(model: ModelSource, *, numerics: Numerics = "litert") -> Model:
     """A model from a file, or from a graph in memory."""
     if isinstance(model, Model):
         return model
@@ -58,7 +59,7 @@ def open_model(model: ModelSource, *, numerics: str = "litert") -> Model:
 
 
 def inspect(
-    model: ModelSource, *, board: str | None = None, core: str | None = None, numerics: str = "litert"
+    model: ModelSource, *, board: str | None = None, core: str | None = None, numerics: Numerics = "litert"
 ) -> Inspection:
     """What a model is made of, and which boards it fits; nothing is compiled. Without a target: all boards."""
     asked = (find_target(board, core),) if board or core else boards()
@@ -67,7 +68,7 @@ def inspect(
 
 def compile(
     model: ModelSource, *, board: str | None = None, core: str | None = None, out: str | Path | None = None,
-    optimize: str = "latency", ram: int | None = None, flash: int | None = None, numerics: str = "litert",
+    optimize: str = "latency", ram: int | None = None, flash: int | None = None, numerics: Numerics = "litert",
     cc: Literal["zig", "gcc"] = "zig",
 ) -> Program:  # fmt: skip
     """Compile a model for a board (or a bare core) into firmware.

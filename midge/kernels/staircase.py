@@ -1,0 +1,165 @@
+"""Requantisation by proof: a cheaper form of an accumulator's way to int8, shown equal step by step.
+
+The reference scaling (docs/numerics.md) is a monotone staircase: each result q has a smallest accumulator that reaches
+it. A cheaper form is equal for every accumulator that can occur exactly if it reaches each result at the same one. The
+form searched for is that of Armv7E-M's `SMMLA` and `SSAT`:
+
+    (offset + (acc * multiplier >> 32)) >> shift, clamped
+
+with `shift` shared by all channels, so that it is part of the instruction. Accumulators come with `fraction_bits` zero
+bits below the point, since rows hold their values shifted left: that is what makes the product fine enough.
+
+Where a rectifier cuts off all that is negative the bias can be part of the offset. Where not, the reference rounds halves
+away from zero; then a negative accumulator (the bias included) is lowered by `lowering` first, half a step of the
+reference's first rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from midge.ops.base import Rounding
+from midge.ops.fixed_point import multiply_by_quantized_multiplier
+
+_LONGEST_SHIFT = 18
+_DISTANCES = (0.0, *(sign * 2.0**-power for power in range(22, 9, -1) for sign in (1, -1)))
+"""How far from the real scale multipliers are tried, as a part of it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scaling:
+    """The reference: `clamp(round(acc * multiplier * 2^(shift - 31)) + zero_point, low, high)` for each channel."""
+
+    multipliers: np.ndarray
+    shifts: np.ndarray
+    rounding: Rounding
+    zero_point: int
+    low: int
+    high: int
+
+    def results(self, acc: np.ndarray) -> np.ndarray:
+        """Clamped results of accumulators [..., channels]."""
+        scaled = multiply_by_quantized_multiplier(acc, self.multipliers, self.shifts, self.rounding)
+        return np.clip(scaled + self.zero_point, self.low, self.high)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Staircase:
+    """The proven form. Accumulators start at `starts`; a negative one is first lowered by `lowerings` (None: is not)."""
+
+    starts: np.ndarray
+    multipliers: np.ndarray
+    offsets: np.ndarray
+    lowerings: np.ndarray | None
+    shift: int
+    fraction_bits: int
+
+
+def first_accumulators(scaling: Scaling, lows: np.ndarray, highs: np.ndarray) -> np.ndarray:
+    """The smallest accumulator in [low, high] of each channel that reaches each result above `scaling.low`.
+
+    Shape [results, channels]; `high + 1` where none does. By bisection of the reference itself.
+    """
+    wanted = np.arange(scaling.low + 1, scaling.high + 1, dtype=np.int64)[:, None]
+    below = np.broadcast_to(lows.astype(np.int64) - 1, (len(wanted), len(lows))).copy()
+    above = np.broadcast_to(highs.astype(np.int64) + 1, below.shape).copy()
+    while np.any(above - below > 1):
+        middle = (below + above) >> 1
+        reached = scaling.results(middle) >= wanted
+        above = np.where(reached, middle, above)
+        below = np.where(reached, below, middle)
+    return above
+
+
+def prove(scaling: Scaling, biases: np.ndarray, lows: np.ndarray, highs: np.ndarray, *, zero_point: int,
+          fraction_bits: int) -> Staircase | None:  # fmt: skip
+    """A proven form for accumulators that start at `biases` and stay within [lows, highs]; None where there is none.
+
+    Results carry `zero_point` in place of the scaling's own (0 for rows that hold values without their zero point).
+    Tried in this order: accumulators that start at 0, the bias part of the offset; that start at the bias; and the
+    latter with lowerings.
+    """
+    thresholds = first_accumulators(scaling, lows, highs)
+    reachable = (thresholds > lows) & (thresholds <= highs)
+    results = np.arange(scaling.low + 1, scaling.high + 1, dtype=np.int64)[:, None] - scaling.zero_point + zero_point
+    real = scaling.multipliers.astype(np.float64) * 2.0 ** (scaling.shifts.astype(np.float64) - 31 - fraction_bits)
+    unit = 1 << fraction_bits
+    if max(np.abs(lows).max(), np.abs(highs).max(), np.abs(biases).max()) * unit * 2 >= 2**31 or not real.min() > 0:
+        return None
+    steps_at = thresholds * unit
+    lowerings = np.round(2.0 ** (31 + fraction_bits) / scaling.multipliers.astype(np.float64)).astype(np.int64)
+    forms = (
+        (np.zeros(len(biases), np.int64), steps_at - biases * unit, None),
+        (biases * unit, steps_at, None),
+        (biases * unit, steps_at, lowerings),
+    )
+    for starts, steps, lowering in forms:
+        below = 0 if lowering is None else lowering
+        reaches = np.where(steps < 0, steps - below, steps)
+        misses = np.where(steps - unit < 0, steps - unit - below, steps - unit)
+        found = _forms(results, reaches, misses, reachable, real)
+        if found is not None:
+            return Staircase(starts, found[0], found[1], lowering, found[2], fraction_bits)
+    return None
+
+
+def _forms(results: np.ndarray, reaches: np.ndarray, misses: np.ndarray, reachable: np.ndarray, real: np.ndarray
+           ) -> tuple[np.ndarray, np.ndarray, int] | None:  # fmt: skip
+    """Multipliers, offsets and the shift that they share."""
+    for shift in range(min(_LONGEST_SHIFT, _most_shift(real)), 0, -1):
+        found = _search(results, reaches, misses, reachable, real, shift)
+        if found is not None:
+            return (*found, shift)
+    return None
+
+
+def _most_shift(real: np.ndarray) -> int:
+    """The longest shift whose multipliers stay below 2^31."""
+    return int(np.floor(-1 - np.log2(real.max())))
+
+
+def _search(results: np.ndarray, reaches: np.ndarray, misses: np.ndarray, reachable: np.ndarray, real: np.ndarray,
+            shift: int) -> tuple[np.ndarray, np.ndarray] | None:  # fmt: skip
+    """Multiplier and offset of each channel for one shift, or None.
+
+    For a given multiplier each step bounds the offset from both sides: the accumulator that reaches result q must, with
+    the offset, come to `q * 2^shift`, and the largest that misses it must not.
+    """
+    guess = np.round(real * 2.0 ** (32 + shift)).astype(np.int64)
+    multipliers = np.zeros(len(real), np.int64)
+    offsets = np.zeros(len(real), np.int64)
+    open_ = np.ones(len(real), bool)
+    for distance in _DISTANCES:
+        tried = guess + np.round(guess * distance).astype(np.int64)
+        goal = results << shift
+        least = np.where(reachable, goal - ((reaches * tried) >> 32), -(2**31)).max(0)
+        most = np.where(reachable, goal - 1 - ((misses * tried) >> 32), 2**31 - 1).min(0)
+        good = open_ & (least <= most) & (tried < 2**31) & (tried > 0)
+        multipliers = np.where(good, tried, multipliers)
+        offsets = np.where(good, (least + most) >> 1, offsets)
+        open_ &= ~good
+        if not open_.any():
+            return multipliers.astype(np.int32), offsets.astype(np.int32)
+    return None
+
+
+def accumulator_range(weights: np.ndarray, biases: np.ndarray, x_low: int, x_high: int) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest accumulator of each channel for centred inputs in [x_low, x_high]; weights [channels, taps].
+
+    Every partial sum stays within the range of the whole too, if 0 lies in [x_low, x_high].
+    """
+    w = weights.astype(np.int64)
+    up, down = np.maximum(w, 0).sum(1), np.minimum(w, 0).sum(1)
+    return biases + up * x_low + down * x_high, biases + up * x_high + down * x_low
+
+
+def evaluate(form: Staircase, acc: Sequence[np.ndarray] | np.ndarray, low: int, high: int) -> np.ndarray:
+    """What the form computes of sums of products [..., channels], without the bias; for tests."""
+    seen = (np.asarray(acc, np.int64) << form.fraction_bits) + form.starts
+    if form.lowerings is not None:
+        seen = seen - np.where(seen < 0, form.lowerings, 0)
+    scaled = form.offsets + ((seen * form.multipliers) >> 32)
+    return np.clip(scaled >> form.shift, low, high)
