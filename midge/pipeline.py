@@ -66,6 +66,11 @@ def make_sources(plan: Plan, model: Model, options: Options) -> Sources:
 
 def compile_model(model: Model, board: Board, options: Options, directory: Path) -> Compiled:
     """From a model to a firmware image in `directory`. Raises DoesNotFitError before linking where it can."""
+    if board.emulated == "planned":
+        raise UnsupportedError(
+            f"board {board.name}", "planned: Midge makes no firmware for it yet",
+            cure="`midge inspect` tells what fits it; `midge boards` lists those that can run a model",
+        )  # fmt: skip
     plan = make_plan(model, board, options)
     sources = make_sources(plan, model, options)
     check_flash(sources.weight_bytes, "constants alone", plan, options)
@@ -93,9 +98,9 @@ def run_samples(compiled: Compiled, samples: Sequence[Sequence[np.ndarray]], pro
 
 def require_emulated(board: Board, backend: str) -> None:
     """Guard: a board that no emulator runs can be compiled for, and no more."""
-    if board.emulated in ("compile-only", "planned"):
+    if board.emulated == "compile-only":
         raise UnsupportedError(
-            f"board {board.name}", f"cannot be emulated yet ({board.emulated}), so there is nothing to run on",
+            f"board {board.name}", "cannot be emulated yet, so there is nothing to run on",
             cure="Compile for it with `midge compile`, or run on a core with --core cortex-m4",
         )  # fmt: skip
     if board.emulated == "qemu" and backend == "unicorn":

@@ -22,7 +22,6 @@ from midge.ops.cases import random_inputs
 from midge.ops.copy import Copy
 from midge.ops.depthwise_conv2d import DepthwiseConv2D
 from midge.plan import PlanOptions, plan
-from midge.plan.choose import choose_kernels
 from midge.targets.records import Board, Core
 
 FLOAT_TOLERANCE = 1e-5
@@ -139,15 +138,12 @@ def _joined(parts: Sequence[Trial]) -> Graph:
     return builder.build()
 
 
-def _planned(graph: Graph, board: Board, kernels: Mapping[str, Kernel]):  # noqa: ANN202
+def _planned(graph: Graph, board: Board, kernels: Mapping[str, Kernel]):
     """The plan in which these nodes have these kernels."""
 
-    def choose(graph: Graph, core: Core) -> dict[str, Kernel]:
-        return choose_kernels(graph, core) | dict(kernels)
-
     # Trials do not need the smallest arena, only a right one: no long search for it.
-    with patch("midge.plan.choose_kernels", choose), patch("midge.plan.arena._SEARCH_NODES", 0):
-        made = plan(graph, board, PlanOptions())
+    with patch("midge.plan.arena._SEARCH_NODES", 0):
+        made = plan(graph, board, PlanOptions(), kernels)
     for task in made.tasks:
         if task.binding.kernel is not kernels.get(task.node.name, task.binding.kernel):
             raise InternalError(task.node.name, f"the kernel {task.binding.kernel.name}")
@@ -162,5 +158,5 @@ def _difference(found: np.ndarray, expected: np.ndarray) -> str:
             return ""
         at = int(wrong[0])
         return f"{wrong.size} of {expected.size} values differ, the first at {at}: {found.flat[at]} for {expected.flat[at]}"
-    error = float(np.max(np.abs(found - expected)) / np.max(np.abs(expected)))
+    error = float(np.max(np.abs(found - expected)) / (np.max(np.abs(expected)) or 1.0))
     return "" if error <= FLOAT_TOLERANCE else f"relative error {error:.2g}"

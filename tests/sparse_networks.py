@@ -157,7 +157,9 @@ def _random_layer(maker: SparseMaker, rng: np.random.Generator, x: str) -> str:
         groups = int(rng.choice([size for size in (1, 2, 3, 4) if shape[3] % size == 0]))
         return maker.grouped(x, groups, int(rng.integers(1, 4)), (2, 2))
     if kind == "constant":
-        return maker.with_constant(Sub(Activation.NONE) if rng.random() < 0.5 else Mul(Activation.NONE), x, rng.random() < 0.5)
+        return maker.with_constant(
+            Sub(Activation.NONE) if rng.random() < 0.5 else Mul(Activation.NONE), x, rng.random() < 0.5
+        )
     if kind == "unary":
         return _unary(maker, rng, x)
     if kind == "depthwise":

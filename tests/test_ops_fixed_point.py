@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from midge.errors import UnsupportedError
 from midge.ops.base import Rounding
 from midge.ops.fixed_point import (
     INT32_MAX,
@@ -83,6 +84,22 @@ def test_proven_multipliers_equal_the_real_definition_everywhere_it_matters():
         acc = np.clip(np.concatenate([near, rng.integers(-(2**30), 2**30, 500), np.array(EDGES)]), INT32_MIN, INT32_MAX)
         kernel = multiply_by_quantized_multiplier(acc, multiplier, shift, Rounding.SINGLE)
         assert np.array_equal(np.clip(kernel, -255, 255), np.clip(multiply_by_real(acc, real), -255, 255)), real
+
+
+def test_no_multiplier_is_refused_unless_accumulators_stay_small():
+    real = next(real for real in np.exp2(np.linspace(-18, -17.9, 50)).tolist() if not has_multiplier(real))
+    multiplier, shift = single_rounding_multiplier(real, -128, 127, 2**20)
+    acc = np.arange(-(2**20), 2**20, 97)
+    kernel = multiply_by_quantized_multiplier(acc, multiplier, shift, Rounding.SINGLE)
+    assert np.array_equal(kernel, multiply_by_real(acc, real))
+
+
+def has_multiplier(real: float) -> bool:
+    try:
+        single_rounding_multiplier(real, -128, 127)
+    except UnsupportedError:
+        return False
+    return True
 
 
 def test_exponential_of_negative_values():

@@ -13,10 +13,9 @@ from networks import NetworkMaker, random_network
 from midge.errors import UnsupportedError
 from midge.ir.graph import Graph
 from midge.ir.interpret import run_graph
-from midge.plan import Kind, PlanOptions, plan
+from midge.plan import Kind, PlanOptions, bind_with_copies, plan
 from midge.plan.arena import ALIGN_BYTES, Request, pack
-from midge.plan.choose import choose_kernels
-from midge.plan.copies import insert_copies
+from midge.plan.choose import bind_kernels
 from midge.plan.order import check, schedule
 from midge.plan.storage import Network, build_network
 from midge.targets import core_board
@@ -25,15 +24,7 @@ BOARD = core_board("cortex-m3")
 
 
 def network_of(graph: Graph) -> Network:
-    nodes = {node.name: node for node in graph.nodes}
-    for _ in range(2):
-        kernels = choose_kernels(graph, BOARD.core)
-        bindings = {name: kernel.bind(nodes[name], graph) for name, kernel in kernels.items()}
-        graph = insert_copies(graph, bindings)
-        nodes = {node.name: node for node in graph.nodes}
-        kernels = choose_kernels(graph, BOARD.core)
-        bindings = {name: kernel.bind(nodes[name], graph) for name, kernel in kernels.items()}
-    return build_network(graph, bindings)
+    return build_network(*bind_with_copies(graph, BOARD.core, {}))
 
 
 @settings(max_examples=60, deadline=None)
@@ -112,7 +103,7 @@ def test_all_nodes_without_a_kernel_are_named_at_once(monkeypatch: pytest.Monkey
     maker = NetworkMaker(4, 6, 6, 3)
     graph = maker.finish(maker.conv(maker.conv(maker.input, 4, (3, 3)), 2, (1, 1)))
     with pytest.raises(UnsupportedError) as caught:
-        choose_kernels(graph, BOARD.core)
+        bind_kernels(graph, BOARD.core, {})
     assert caught.value.message().count("not today") == 2
 
 

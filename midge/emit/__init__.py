@@ -102,11 +102,11 @@ def rows_view(plan: Plan, index: int, name: str, arena: str, *, read: bool) -> R
     buffer: Buffer = plan.buffers[index]
     type_ = plan.graph.type(name)
     row_bytes = type_.row_elements * type_.dtype.bytes
-    is_other_view = (type_.rows, row_bytes) != (buffer.rows, buffer.row_bytes)
+    is_other_view = buffer.layout.is_natural and (type_.rows, row_bytes) != (buffer.rows, buffer.row_bytes)
     return Rows(
         arena=arena,
         type=type_,
-        dtype=buffer.layout.dtype if type_.dtype.bytes == buffer.layout.dtype.bytes else type_.dtype,
+        dtype=buffer.layout.dtype,
         offset=buffer.offset,
         stride_bytes=row_bytes if is_other_view else buffer.stride_bytes,
         height=type_.rows if is_other_view else buffer.height,
@@ -114,6 +114,7 @@ def rows_view(plan: Plan, index: int, name: str, arena: str, *, read: bool) -> R
         top=buffer.top,
         left_bytes=buffer.left * buffer.pixel_bytes,
         pixel_bytes=buffer.pixel_bytes,
+        plane_bytes=buffer.plane_bytes,
         is_constant_pointer=read,
     )
 

@@ -81,10 +81,13 @@ def _call(plan: Plan, prefix: str, symbols: Sequence[str], action: Action, step:
         return f"{symbols[action.target]}({step});"
     buffer = plan.buffers[action.target]
     if action.kind is Kind.CLEAR:
-        return _fill(prefix, buffer.offset, buffer.fill, buffer.height * buffer.stride_bytes)
-    slot = action.index % buffer.height
-    return _fill(prefix, buffer.offset + slot * buffer.stride_bytes, buffer.fill, buffer.stride_bytes)
+        return _fill(prefix, str(buffer.offset), buffer.fill, buffer.planes * buffer.plane_bytes)
+    row = buffer.offset + action.index % buffer.height * buffer.stride_bytes
+    if buffer.planes == 1:
+        return _fill(prefix, str(row), buffer.fill, buffer.stride_bytes)
+    fill = _fill(prefix, f"{row} + plane * {buffer.plane_bytes}", buffer.fill, buffer.stride_bytes)
+    return f"for (uint32_t plane = 0; plane < {buffer.planes}; ++plane) {{ {fill} }}"
 
 
-def _fill(prefix: str, offset: int, byte: int, count: int) -> str:
+def _fill(prefix: str, offset: str, byte: int, count: int) -> str:
     return f"memset({prefix}_arena + {offset}, {byte}, {count});"

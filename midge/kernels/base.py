@@ -20,9 +20,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a row lies in memory: pixel after pixel, the channels of a pixel side by side, elements of `dtype`."""
+    """How rows lie in memory: elements of `dtype`, pixel after pixel, the channels of a pixel side by side.
+
+    `planes`: channel after channel instead, each channel's rows side by side. `fraction_bits`: a row holds not the
+    quantised value q but `(q - zero point) * 2^fraction_bits`, so that padding is 0 (None: q itself).
+    """
 
     dtype: DType
+    planes: bool = False
+    fraction_bits: int | None = None
+
+    @property
+    def is_natural(self) -> bool:
+        """The layout of a tensor in a file: what inputs, outputs and portable kernels have."""
+        return not self.planes and self.fraction_bits is None
 
 
 @dataclass(frozen=True, slots=True)

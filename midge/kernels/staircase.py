@@ -146,7 +146,9 @@ def _search(results: np.ndarray, reaches: np.ndarray, misses: np.ndarray, reacha
     return None
 
 
-def accumulator_range(weights: np.ndarray, biases: np.ndarray, x_low: int, x_high: int) -> tuple[np.ndarray, np.ndarray]:
+def accumulator_range(
+    weights: np.ndarray, biases: np.ndarray, x_low: int, x_high: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Lowest and highest accumulator of each channel for centred inputs in [x_low, x_high]; weights [channels, taps].
 
     Every partial sum stays within the range of the whole too, if 0 lies in [x_low, x_high].

@@ -23,6 +23,8 @@ class Rows:
     top: int
     left_bytes: int
     pixel_bytes: int
+    plane_bytes: int
+    """Bytes from a row to the same row of the next channel, where the layout is in planes."""
     is_constant_pointer: bool
 
     def at(self, scale: int, offset: int, *, before: int = 0) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from fractions import Fraction
 from functools import lru_cache
 
 import numpy as np
@@ -88,17 +87,17 @@ def multiply_by_real(x: np.ndarray, real: np.ndarray | float) -> np.ndarray:
 
 
 @lru_cache(maxsize=4096)
-def single_rounding_multiplier(real: float, lowest: int, highest: int) -> tuple[int, int]:
+def single_rounding_multiplier(real: float, lowest: int, highest: int, reach: int = INT32_MAX) -> tuple[int, int]:
     """Multiplier and shift whose SINGLE form equals `multiply_by_real` once clamped to [lowest, highest].
 
-    Equal for every 32-bit accumulator: both forms are monotone staircases, so it is enough that they reach each
-    step at the same accumulator. The multiplier nearest to `real` nearly always does; ties and unlucky thresholds
-    take a neighbour.
+    Equal for every accumulator of magnitude up to `reach`: both forms are monotone staircases, so it is enough that
+    they reach each step at the same accumulator. The multiplier nearest to `real` nearly always does; ties and unlucky
+    thresholds take a neighbour.
     """
     multiplier_q31, shift = quantize_multiplier(real)
     if multiplier_q31 == 0:
         return 0, 0
-    steps = _real_steps(real, lowest, highest)
+    steps = _real_steps(real, lowest, highest, reach)
     for distance in range(257):
         for candidate in (multiplier_q31 + distance, multiplier_q31 - distance):
             if 2**29 < candidate < 2**31 and _has_steps(candidate, shift, steps):
@@ -109,14 +108,19 @@ def single_rounding_multiplier(real: float, lowest: int, highest: int) -> tuple[
     )  # fmt: skip
 
 
-def _real_steps(real: float, lowest: int, highest: int) -> list[tuple[int, int]]:
-    """For each result above the lowest: (result, smallest accumulator that gives it), within 32 bits."""
+def _real_steps(real: float, lowest: int, highest: int, reach: int) -> list[tuple[int, int]]:
+    """For each result above the lowest: (result, smallest accumulator that gives it), as far as accumulators reach."""
     steps = []
     for result in range(lowest + 1, highest + 1):
-        acc = math.ceil(Fraction(2 * result - 1, 2) / Fraction(real)) - 2
+        start = (result - 0.5) / real
+        if abs(start) > reach + 2:
+            continue
+        acc = math.ceil(start)
+        while not _rounds_below((acc - 1) * real, result):
+            acc -= 1
         while _rounds_below(acc * real, result):
             acc += 1
-        if INT32_MIN < acc <= INT32_MAX:
+        if -reach < acc <= reach:
             steps.append((result, acc))
     return steps
 

@@ -12,6 +12,7 @@ from midge.ir.types import DType, TensorType
 from midge.ops.base import Activation, Case, Op, Rounding, Types, quantized_bounds
 from midge.ops.cases import case, weighted_operands
 from midge.ops.fixed_point import (
+    INT32_MAX,
     multiply_by_quantized_multiplier,
     multiply_by_real,
     quantize_multipliers,
@@ -48,11 +49,13 @@ class FullyConnected(Op):
             expected = (x.elements // weights.shape[1], weights.shape[0])
         self.expect(output.shape == expected, f"an output of shape {list(output.shape)}", f"{list(expected)}")
 
-    def requantization(self, x: TensorType, weights: TensorType, output: TensorType) -> tuple[np.ndarray, np.ndarray]:
+    def requantization(self, x: TensorType, weights: TensorType, output: TensorType,
+                       reaches: Sequence[int] | None = None) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
         """int32 multipliers and shifts (left positive), one for each output.
 
         For SINGLE rounding they are proven: `(acc * multiplier + 2^(30 - shift)) >> (31 - shift)`, clamped, equals
-        the float64 definition for every 32-bit accumulator.
+        the float64 definition for every 32-bit accumulator; or for those up to `reaches` in magnitude, one number for
+        each output. Raises UnsupportedError where no multiplier does (only for scales below 2^-15, or so).
         """
         channels = weights.shape[0]
         assert x.quantization is not None and weights.quantization is not None and output.quantization is not None
@@ -64,8 +67,13 @@ class FullyConnected(Op):
             return quantize_multipliers([float(product) / output.quantization.scale] * channels)
         low, high = quantized_bounds(self.activation, output)
         lowest, highest = low - output.zero_point, high - output.zero_point
-        pairs = [single_rounding_multiplier(real, lowest, highest)
-                 for real in effective_scales(x, weights, output, channels)]  # fmt: skip
+        reals = effective_scales(x, weights, output, channels)
+        # Powers of two, so that outputs with one scale share one proof.
+        limits = [INT32_MAX] * channels
+        if reaches is not None:
+            limits = [min(1 << int(reach).bit_length(), INT32_MAX) for reach in reaches]
+        pairs = [single_rounding_multiplier(real, lowest, highest, limit)
+                 for real, limit in zip(reals, limits, strict=True)]  # fmt: skip
         return np.array([pair[0] for pair in pairs], np.int32), np.array([pair[1] for pair in pairs], np.int32)
 
     def evaluate(self, arrays: Sequence[np.ndarray | None], inputs: Types, outputs: Sequence[TensorType]

@@ -1,8 +1,8 @@
 """What a layer's constant input channels add to its accumulators, and where a bias can say the same.
 
-A channel of value v adds `weight * (v - zero point)` for each tap inside the input, and nothing for taps in the padding.
-So it is a constant only where the sum is the same for every kind of output position: without padding, at the zero
-point, or where the weights of the outer taps cancel.
+A channel of value v adds `weight * (v - zero point)` for each tap inside the input, and nothing for taps in the
+padding. So it is a constant only where the sum is the same for every kind of output position: without padding, at the
+zero point, or where the weights of the outer taps cancel.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import numpy as np
 from midge.ir.graph import Graph, Node
 from midge.ops.fixed_point import INT32_MAX
 from midge.passes.intervals import Intervals, feature_bounds
-from midge.passes.weighted import Weighted, weighted_of
+from midge.passes.weighted import Weighted, any_along, weighted_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Folding:
     """For each output and input of a layer's weights, arrays [groups, outputs, inputs].
 
-    Where `reads` is False, the input adds the constant `sums` to the output's accumulator, whatever the network's input.
+    Where `reads` is False, the input adds the constant `sums` to the output's accumulator, whatever the network reads.
     """
 
     reads: np.ndarray
@@ -37,7 +37,7 @@ def folding_of(graph: Graph, node: Node, intervals: Intervals) -> Folding | None
         return None
     features = feature_bounds(graph, node, intervals[x], view)
     inside = view.row_taps.max(axis=0)[:, None] * view.column_taps.max(axis=0)
-    touched = (view.weights * inside[..., None] != 0).any(axis=(2, 3))
+    touched = any_along(view.weights * inside[..., None] != 0, 2, 3)
     sums, same = _border_sums(view, features.low - graph.type(x).zero_point, features.is_constant)
     foldable = features.is_constant.reshape(view.groups, 1, -1) & same
     sums = np.where(foldable, sums, 0)
@@ -47,11 +47,11 @@ def folding_of(graph: Graph, node: Node, intervals: Intervals) -> Folding | None
 
 
 def refuse(graph: Graph, node: Node, folding: Folding | None, channel: int) -> str | None:
-    """None where a constant channel of the node's first operand may become part of its bias; else the reason why not."""
+    """None where a constant channel of the node's first operand may go into its bias; else the reason why not."""
     if folding is None:
         return f"{node.name} ({node.op.name}) has no bias to fold them into"
     channels = graph.type(node.inputs[0] or "").channels
-    reads = folding.reads.any(axis=1).ravel()
+    reads = any_along(folding.reads, 1).ravel()
     if not reads[np.arange(reads.size) % channels == channel % reads.size].any():
         return None
     if not folding.fits:

@@ -52,5 +52,6 @@ def _explain(graph: Graph, intervals: Intervals, foldings: Foldings, masks: Mask
                 refuse(graph, reader, foldings.get(reader.name), int(channel))
                 for reader in graph.consumers(name) for channel in staying
             } - {None}  # fmt: skip
-            reason = "; ".join(sorted(filter(None, reasons))) or f"{node.name} makes them from channels that others read"
+            own = f"{node.name} makes them from channels that others read"
+            reason = "; ".join(sorted(filter(None, reasons))) or own
             options.refuse(f"fold_channels: {staying.size} constant channels of {name} stay, {reason}")

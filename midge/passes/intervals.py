@@ -7,9 +7,8 @@ and bounds go through the operators' own references, which never decrease. What 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from midge.ir.graph import Graph, Node
 from midge.ir.types import DType, TensorType
 from midge.ops.add import Add
 from midge.ops.average_pool2d import AveragePool2D
-from midge.ops.base import Activation, Op, Padding, Rounding, quantized_bounds
+from midge.ops.base import Activation, Op, Padding, Rounding, Types, quantized_bounds
 from midge.ops.concatenation import Concatenation
 from midge.ops.conv2d import Conv2D
 from midge.ops.copy import Copy
@@ -185,12 +184,12 @@ def _requantized(graph: Graph, node: Node, acc: np.ndarray) -> np.ndarray:
 
 def _plain(op: Op) -> Op:
     """A window operator without stride, dilation and padding."""
-    plain: dict[str, Any] = {"stride_h": 1, "stride_w": 1, "dilation_h": 1, "dilation_w": 1, "padding": Padding(0, 0, 0, 0)}
-    names = {field.name for field in fields(op)}
-    return replace(op, **{name: value for name, value in plain.items() if name in names})
+    if not isinstance(op, Conv2D | DepthwiseConv2D):
+        return op
+    return replace(op, stride_h=1, stride_w=1, dilation_h=1, dilation_w=1, padding=Padding(0, 0, 0, 0))
 
 
-def _unclamped(op: Op, arrays: list[np.ndarray | None], types: list[TensorType | None], output: TensorType) -> np.ndarray:
+def _unclamped(op: Op, arrays: Sequence[np.ndarray | None], types: Types, output: TensorType) -> np.ndarray:
     """Results of an operator's reference as int64, with a clamp at 32 bits only."""
     free: Op = replace(op, activation=Activation.NONE)  # type: ignore[call-arg]
     (result,) = free.evaluate(arrays, types, [replace(output, dtype=DType.INT32)])

@@ -30,7 +30,7 @@ from midge.ops.reshape import Reshape
 from midge.ops.sub import Sub
 from midge.ops.tanh import Tanh
 from midge.passes.constant_channels import Folding
-from midge.passes.weighted import WINDOWED, groups_of
+from midge.passes.weighted import WINDOWED, any_along, groups_of
 
 Masks = dict[str, np.ndarray]
 """Needed channels by the name of the value: bool [channels]."""
@@ -59,7 +59,7 @@ def regroup(mask: np.ndarray, size: int) -> np.ndarray:
     """
     if size >= mask.size:
         return np.tile(mask, size // mask.size)
-    return mask.reshape(-1, size).any(axis=0)
+    return any_along(mask.reshape(-1, size), 0)
 
 
 def _grow(graph: Graph, foldings: Foldings, masks: Masks) -> None:
@@ -95,10 +95,10 @@ def _weighted(graph: Graph, node: Node, folding: Folding | None, masks: Masks) -
         masks[x][:] = True
         inputs = np.ones((groups, features // groups), bool)
     else:
-        read = (folding.reads & outputs[..., None]).any(axis=1)
+        read = any_along(folding.reads & outputs[..., None], 1)
         inputs = read | regroup(masks[x], features).reshape(groups, -1)
     if groups > 1:
-        kept = outputs.any(axis=1) | inputs.any(axis=1)
+        kept = any_along(outputs, 1) | any_along(inputs, 1)
         outputs, inputs = _evened(outputs, kept), _evened(inputs, kept)
     masks[node.outputs[0]][:] = outputs.ravel()
     if not masks[x].all():

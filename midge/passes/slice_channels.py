@@ -16,7 +16,7 @@ from midge.ops.pad import Pad
 from midge.ops.reshape import Reshape
 from midge.passes.constant_channels import Folding
 from midge.passes.needed_channels import Foldings, Masks, regroup
-from midge.passes.weighted import WINDOWED, flat_weights, grouped_weights, groups_of
+from midge.passes.weighted import WINDOWED, any_along, flat_weights, grouped_weights, groups_of
 
 
 def slice_channels(graph: Graph, masks: Masks, foldings: Foldings) -> Graph:
@@ -48,7 +48,7 @@ def _pad(op: Pad, y_mask: np.ndarray) -> Pad:
 def _weighted(graph: Graph, builder: GraphBuilder, node: Node, masks: Mapping[str, np.ndarray],
               folding: Folding | None) -> Node:  # fmt: skip
     """The layer with sliced weights and bias."""
-    x, w, b = node.inputs
+    x, w, _ = node.inputs
     assert x is not None and w is not None
     x_mask, y_mask = masks[x], masks[node.outputs[0]]
     data = graph.constant(w)
@@ -57,7 +57,7 @@ def _weighted(graph: Graph, builder: GraphBuilder, node: Node, masks: Mapping[st
     grouped = grouped_weights(node, data, graph.type(x))
     outputs = y_mask.reshape(groups_of(graph, node), -1)
     inputs = regroup(x_mask, outputs.shape[0] * grouped.shape[4]).reshape(outputs.shape[0], -1)
-    kept = np.flatnonzero(outputs.any(axis=1))
+    kept = np.flatnonzero(any_along(outputs, 1))
     cut = np.stack([grouped[group][outputs[group]][..., inputs[group]] for group in kept])
     weights = _constant(graph, builder, node, w, flat_weights(node, cut), _cut_type(graph.type(w), y_mask))
     bias = _bias(graph, builder, node, y_mask, _removed_sums(folding, inputs, y_mask))
@@ -84,7 +84,8 @@ def _bias(graph: Graph, builder: GraphBuilder, node: Node, y_mask: np.ndarray, a
                          _cut_type(graph.type(name), y_mask))  # fmt: skip
     if not added.any():
         return None
-    return builder.value(builder.unique(f"{node.name}_bias"), TensorType(DType.INT32, added.shape), added.astype(np.int32))
+    type_ = TensorType(DType.INT32, added.shape)
+    return builder.value(builder.unique(f"{node.name}_bias"), type_, added.astype(np.int32))
 
 
 def _constant(graph: Graph, builder: GraphBuilder, node: Node, name: str, data: np.ndarray, type_: TensorType) -> str:

@@ -18,7 +18,7 @@ from midge.ops.conv2d import Conv2D
 from midge.ops.depthwise_conv2d import DepthwiseConv2D
 from midge.passes.fold_report import report_of
 from midge.passes.options import PassOptions
-from midge.passes.weighted import inside_taps
+from midge.passes.weighted import any_along, inside_taps
 from midge.targets.records import Board
 
 
@@ -53,7 +53,7 @@ def refuse(graph: Graph, node: Node) -> str | None:
     if graph.constant(node.inputs[1]) is None:
         return "its weights are no constants"
     used = _used_taps(graph, node)
-    if used.any(axis=1)[[0, -1]].all() and used.any(axis=0)[[0, -1]].all():
+    if any_along(used, 1)[[0, -1]].all() and any_along(used, 0)[[0, -1]].all():
         return "all its outer taps are used"
     if all(trim.last - trim.first == taps for trim, taps in zip(_trims(graph, node, used), used.shape, strict=True)):
         return "without padding, its unused taps hold the window in place"
@@ -81,7 +81,7 @@ def _used_taps(graph: Graph, node: Node) -> np.ndarray:
     weights = graph.constant(node.inputs[1])
     assert weights is not None
     rows, columns = inside_taps(node.op.window(graph.type(node.inputs[1] or "")), graph.type(node.inputs[0] or ""))
-    return (weights != 0).any(axis=(0, 3)) & (rows.any(axis=0)[:, None] & columns.any(axis=0))
+    return any_along(weights != 0, 0, 3) & any_along(rows, 0)[:, None] & any_along(columns, 0)
 
 
 def _trims(graph: Graph, node: Node, used: np.ndarray) -> tuple[_Trim, _Trim]:
@@ -89,8 +89,8 @@ def _trims(graph: Graph, node: Node, used: np.ndarray) -> tuple[_Trim, _Trim]:
     assert isinstance(op, Conv2D | DepthwiseConv2D)
     pad = op.padding
     return (
-        _trim(used.any(axis=1), _Axis(x[1], y[1], op.stride_h, op.dilation_h, pad.top, pad.bottom)),
-        _trim(used.any(axis=0), _Axis(x[2], y[2], op.stride_w, op.dilation_w, pad.left, pad.right)),
+        _trim(any_along(used, 1), _Axis(x[1], y[1], op.stride_h, op.dilation_h, pad.top, pad.bottom)),
+        _trim(any_along(used, 0), _Axis(x[2], y[2], op.stride_w, op.dilation_w, pad.left, pad.right)),
     )
 
 

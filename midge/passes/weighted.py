@@ -120,6 +120,11 @@ def inside_taps(window: Window, x: TensorType) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
+def any_along(mask: np.ndarray, *axes: int) -> np.ndarray:
+    """Where something is true along these axes."""
+    return np.logical_or.reduce(mask, axis=axes)
+
+
 def _inside(results: int, taps: int, stride: int, dilation: int, before: int, size: int) -> np.ndarray:
     positions = np.arange(results)[:, None] * stride + np.arange(taps) * dilation - before
     return np.unique((positions >= 0) & (positions < size), axis=0).astype(np.float64)

@@ -2,41 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from midge.ir.graph import Graph
-from midge.ops.reshape import Reshape
+from midge.ir.types import DType
+from midge.kernels.base import Binding, Kernel, Layout
 from midge.plan.arena import ALIGN_BYTES, Request, aligned, pack
-from midge.plan.choose import choose_kernels
+from midge.plan.choose import bind_kernels
 from midge.plan.copies import insert_copies, root_value
 from midge.plan.order import Schedule, live_peak, schedule
-from midge.plan.records import Action, Buffer, Kind, Plan, PlanOptions, Task
+from midge.plan.records import Action, Buffer, Kind, Plan, PlanOptions, Task, row_stride
 from midge.plan.storage import Network, build_network
-from midge.targets.records import Board
+from midge.targets.records import Board, Core
 
 __all__ = ["ALIGN_BYTES", "Action", "Buffer", "Kind", "Plan", "PlanOptions", "Task", "plan"]
 
 _MOST_SCHEDULES = 300
 
 
-def plan(graph: Graph, board: Board, options: PlanOptions) -> Plan:
-    """Choose kernels, the order of rows, rings or whole tensors, and offsets, for the least RAM.
+def plan(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[str, Kernel] | None = None) -> Plan:
+    """Choose kernels (but for the nodes in `pinned`), the order of rows, rings or whole tensors, and offsets, for the
+    least RAM.
 
     Raises UnsupportedError where a node has no kernel. Whether the plan fits the board is not asked here.
     """
-    chosen = choose_kernels(graph, board.core)
-    bindings = {name: kernel.bind(_node(graph, name), graph) for name, kernel in chosen.items()}
-    with_copies = insert_copies(graph, bindings)
-    if with_copies is not graph:
-        graph = with_copies
-        chosen = choose_kernels(graph, board.core)
-        bindings = {name: kernel.bind(_node(graph, name), graph) for name, kernel in chosen.items()}
+    graph, bindings = bind_with_copies(graph, board.core, pinned or {})
     network = build_network(graph, bindings)
     return _place(graph, board, options, network, _best_schedule(network))
 
 
-def _node(graph: Graph, name: str):
-    return next(node for node in graph.nodes if node.name == name and not isinstance(node.op, Reshape))
+def bind_with_copies(graph: Graph, core: Core, pinned: Mapping[str, Kernel]) -> tuple[Graph, dict[str, Binding]]:
+    """Kernels for all nodes, and copies where two kernels do not agree how a value lies in memory."""
+    while True:
+        bindings = bind_kernels(graph, core, pinned)
+        with_copies = insert_copies(graph, bindings)
+        if with_copies is graph:
+            return graph, bindings
+        graph = with_copies
 
 
 def _best_schedule(network: Network) -> Schedule:
@@ -74,7 +76,11 @@ def _cost(network: Network, plan: Schedule) -> tuple[int, int]:
 def _requests(network: Network, plan: Schedule) -> list[Request]:
     """Memory of all storages, then of all tasks' scratch."""
     requests = [
-        Request(life.height * ((s.left + s.right) * s.pixel_bytes + s.row_bytes) + s.slack_bytes, life.first, life.last)
+        Request(
+            s.planes * life.height * row_stride(s.layout, s.left + s.right, s.pixel_bytes, s.row_bytes) + s.slack_bytes,
+            life.first,
+            life.last,
+        )
         for s, life in zip(network.storages, plan.lives, strict=True)
     ]
     requests += [
@@ -142,6 +148,7 @@ def _buffers(graph: Graph, network: Network, order: Schedule, offsets: Iterable[
                 top=storage.top,
                 bottom=storage.bottom,
                 fill=storage.fill,
+                planes=storage.planes,
                 height=life.height,
                 slack_bytes=storage.slack_bytes,
                 offset=offset,
@@ -154,11 +161,8 @@ def _buffers(graph: Graph, network: Network, order: Schedule, offsets: Iterable[
 
 
 def _scratch(name: str, request: Request, offset: int) -> Buffer:
-    from midge.ir.types import DType
-    from midge.kernels.base import Layout
-
     size = request.bytes
     return Buffer(
-        f"{name}_scratch", Layout(DType.UINT8), 1, size, size, 0, 0, 0, 0, 0, 1, 0, offset, request.first, request.last,
-        "scratch",
+        f"{name}_scratch", Layout(DType.UINT8), 1, size, size, 0, 0, 0, 0, 0, 1, 1, 0, offset, request.first,
+        request.last, "scratch",
     )  # fmt: skip

@@ -1,45 +1,91 @@
-"""The choice of a kernel for each node."""
+"""The choice of a kernel for each node, and with it of the layout of each value."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from midge.errors import UnsupportedError
 from midge.ir.graph import Graph, Node
 from midge.kernels import kernels_for
-from midge.kernels.base import Kernel
+from midge.kernels.base import Binding, Kernel, Layout
 from midge.ops.reshape import Reshape
+from midge.plan.copies import flat_values, root_value
 from midge.targets.records import Core
 
 
-def choose_kernels(graph: Graph, core: Core) -> dict[str, Kernel]:
-    """The first kernel, in the core's order of instruction sets, that computes each node exactly.
+def bind_kernels(graph: Graph, core: Core, pinned: Mapping[str, Kernel]) -> dict[str, Binding]:
+    """For each node the best kernel, in the core's order, that computes it exactly and writes what its readers want.
 
-    A reshape needs none: it is another view of the same bytes. Raises UnsupportedError that names every node
-    without a kernel, with each kernel's reason.
+    Readers choose first, from the outputs backwards: each takes its best kernel whose operands' producers can write the
+    layout that it reads (or whose operand a copy can turn into it). A reshape needs no kernel: it is another view of
+    the same bytes. A node that is `pinned` has its kernel, whatever else there is. Raises UnsupportedError that names
+    every node without a kernel, with each kernel's reason.
     """
-    chosen: dict[str, Kernel] = {}
+    legal = _legal_bindings(graph, core)
+    nodes = {node.name: node for node in graph.nodes}
+    legal |= {name: [kernel.bind(nodes[name], graph)] for name, kernel in pinned.items() if name in nodes}
+    wanted: dict[str, list[Layout]] = {}
+    writable = _writable_layouts(graph, legal)
+    chosen: dict[str, Binding] = {}
+    for node in reversed(graph.nodes):
+        if node.name not in legal:
+            continue
+        layouts = tuple(_agreed(graph, name, wanted, writable) for name in node.outputs)
+        binding = next(binding for binding in legal[node.name] if binding.writes == layouts)
+        chosen[node.name] = binding
+        for name, reads in zip(node.inputs, binding.reads, strict=True):
+            if name is not None and reads is not None:
+                wanted.setdefault(root_value(graph, name), []).append(reads.layout)
+    return chosen
+
+
+def _legal_bindings(graph: Graph, core: Core) -> dict[str, list[Binding]]:
+    """Bindings of all kernels that do not refuse, best first, for each node but the reshapes."""
+    found: dict[str, list[Binding]] = {}
     refusals: list[str] = []
     for node in graph.nodes:
         if isinstance(node.op, Reshape):
             continue
-        kernel, reasons = _first_legal(node, graph, core)
-        if kernel is None:
+        bindings, reasons = _legal(node, graph, core)
+        if not bindings:
             refusals.append(f"{node.name} ({node.op.name}: {'; '.join(reasons) or 'no kernel'})")
-        else:
-            chosen[node.name] = kernel
+        found[node.name] = bindings
     if refusals:
         raise UnsupportedError(
             graph.name,
             f"no kernel on {core.name} for " + ", ".join(refusals),
             cure="docs/numerics.md says what each operator takes",
-        )  # fmt: skip
-    return chosen
+        )
+    return found
 
 
-def _first_legal(node: Node, graph: Graph, core: Core) -> tuple[Kernel | None, list[str]]:
+def _legal(node: Node, graph: Graph, core: Core) -> tuple[list[Binding], list[str]]:
     reasons: list[str] = []
+    bindings: list[Binding] = []
     for kernel in kernels_for(node.op, core.isas):
         reason = kernel.refuse(node, graph, core)
         if reason is None:
-            return kernel, reasons
-        reasons.append(f"{kernel.name}: {reason}")
-    return None, reasons
+            bindings.append(kernel.bind(node, graph))
+        else:
+            reasons.append(f"{kernel.name}: {reason}")
+    return bindings, reasons
+
+
+def _writable_layouts(graph: Graph, legal: Mapping[str, list[Binding]]) -> dict[str, list[Layout]]:
+    """Layouts that the producer of each value can write; the natural one alone where the value must lie flat."""
+    natural = flat_values(graph, {name: bindings[-1] for name, bindings in legal.items()})
+    writable: dict[str, list[Layout]] = {}
+    for node in graph.nodes:
+        for position, name in enumerate(node.outputs):
+            layouts = [binding.writes[position] for binding in legal.get(node.name, ())]
+            writable[name] = [layout for layout in layouts if layout.is_natural] if name in natural else layouts
+    return writable
+
+
+def _agreed(graph: Graph, name: str, wanted: Mapping[str, list[Layout]], writable: Mapping[str, list[Layout]]
+            ) -> Layout:  # fmt: skip
+    """The layout that all readers of a value want, if its producer can write it; else the natural one."""
+    layouts = wanted.get(root_value(graph, name), [])
+    if layouts and all(layout == layouts[0] for layout in layouts) and layouts[0] in writable[name]:
+        return layouts[0]
+    return next(layout for layout in writable[name] if layout.is_natural)

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from midge.errors import InternalError
 from midge.ir.graph import Graph, GraphBuilder, Node
-from midge.kernels.base import Binding
+from midge.kernels.base import Binding, Layout
 from midge.ops.copy import Copy
 from midge.ops.reshape import Reshape
 
 
 def insert_copies(graph: Graph, bindings: Mapping[str, Binding]) -> Graph:
-    """Give padded readers of a flat value a copy of their own, and outputs that are no node's result a node.
+    """Give readers that want a value otherwise than it lies a copy of their own, and outputs that are no node's result
+    a node.
 
     A value is flat where its rows must lie side by side: a graph input or output, one that a kernel reads as one
-    array, or one that a reshape sees with other rows (or with other pixels, where there is padding). Keeps exact bits.
+    array, or one that a reshape sees with other rows (or with other pixels, where there is padding). Readers that want
+    padding round a flat value, or another layout than its producer writes, read a copy. Keeps exact bits; returns the
+    graph itself where no copy is needed.
     """
     flat = flat_values(graph, bindings)
+    layouts = _written_layouts(graph, bindings)
     builder = GraphBuilder.of(graph)
     nodes: list[Node] = []
-    copies: dict[str, str] = {}
+    copies: dict[tuple[str, Layout], str] = {}
     for node in graph.nodes:
-        nodes.extend(_copy_padded_operands(builder, node, bindings.get(node.name), flat, copies))
+        nodes.extend(_copy_operands(builder, node, bindings.get(node.name), flat, layouts, copies))
     for position, name in enumerate(graph.outputs):
         if root_value(graph, name) in graph.inputs or graph.values[name].is_constant:
             builder.outputs[position] = _copy(builder, nodes, name)
@@ -29,6 +34,16 @@ def insert_copies(graph: Graph, bindings: Mapping[str, Binding]) -> Graph:
         return graph
     builder.nodes = nodes
     return builder.build()
+
+
+def _written_layouts(graph: Graph, bindings: Mapping[str, Binding]) -> dict[str, Layout]:
+    """The layout of each value that a kernel writes."""
+    return {
+        name: layout
+        for node in graph.nodes
+        if node.name in bindings
+        for name, layout in zip(node.outputs, bindings[node.name].writes, strict=True)
+    }
 
 
 def flat_values(graph: Graph, bindings: Mapping[str, Binding]) -> frozenset[str]:
@@ -61,21 +76,27 @@ def root_value(graph: Graph | GraphBuilder, name: str) -> str:
     return name
 
 
-def _copy_padded_operands(builder: GraphBuilder, node: Node, binding: Binding | None, flat: frozenset[str],
-                          copies: dict[str, str]) -> list[Node]:  # fmt: skip
-    """The node, after the copies that its padded operands need."""
+def _copy_operands(builder: GraphBuilder, node: Node, binding: Binding | None, flat: frozenset[str],
+                   layouts: Mapping[str, Layout], copies: dict[tuple[str, Layout], str]) -> list[Node]:  # fmt: skip
+    """The node, after the copies of operands that do not lie as it wants them."""
     if binding is None:
         return [node]
     made: list[Node] = []
     operands = list(node.inputs)
     for index, (name, reads) in enumerate(zip(node.inputs, binding.reads, strict=True)):
-        if name is None or reads is None or not reads.is_padded:
+        if name is None or reads is None:
             continue
-        if root_value(builder, name) not in flat:
+        root = root_value(builder, name)
+        written = layouts.get(root, Layout(builder.values[root].type.dtype))
+        if written == reads.layout and not (reads.is_padded and root in flat):
             continue
-        if name not in copies:
-            copies[name] = _copy(builder, made, name)
-        operands[index] = copies[name]
+        if any(made_by.outputs == (root,) and isinstance(made_by.op, Copy) for made_by in builder.nodes):
+            raise InternalError(
+                node.name, f"no copy makes {reads.layout}", "a copy kernel for each layout that is read"
+            )
+        if (name, reads.layout) not in copies:
+            copies[name, reads.layout] = _copy(builder, made, name)
+        operands[index] = copies[name, reads.layout]
     return [*made, Node(node.name, node.op, tuple(operands), node.outputs)]
 
 

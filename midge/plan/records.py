@@ -38,6 +38,8 @@ class Buffer:
     bottom: int
     fill: int
     """The byte that padding is made of."""
+    planes: int
+    """How often the rows repeat: once, or for each channel where the layout is in planes."""
     height: int
     slack_bytes: int
     """Bytes after the last row that kernels may read."""
@@ -51,11 +53,15 @@ class Buffer:
 
     @property
     def stride_bytes(self) -> int:
-        return (self.left + self.right) * self.pixel_bytes + self.row_bytes
+        return row_stride(self.layout, self.left + self.right, self.pixel_bytes, self.row_bytes)
+
+    @property
+    def plane_bytes(self) -> int:
+        return self.height * self.stride_bytes
 
     @property
     def bytes(self) -> int:
-        return self.height * self.stride_bytes + self.slack_bytes
+        return self.planes * self.plane_bytes + self.slack_bytes
 
     @property
     def padded_rows(self) -> int:
@@ -68,6 +74,12 @@ class Buffer:
     @property
     def is_ring(self) -> bool:
         return self.height < self.padded_rows
+
+
+def row_stride(layout: Layout, padding: int, pixel_bytes: int, row_bytes: int) -> int:
+    """Bytes from one row to the next; rows in a layout made for word loads start at words."""
+    stride = padding * pixel_bytes + row_bytes
+    return stride if layout.is_natural else -(-stride // 4) * 4
 
 
 class Kind(enum.Enum):

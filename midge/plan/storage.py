@@ -47,6 +47,7 @@ class Storage:
     top: int
     bottom: int
     fill: int
+    planes: int
     slack_bytes: int
     is_flat: bool
 
@@ -171,19 +172,22 @@ def _storage(graph: Graph, group: Sequence[int], bindings: Sequence[Binding], op
     ]
     type_ = graph.type(tensors[group[-1]].name)
     layout = _layout(group, bindings, results, tensors, reads, type_.dtype)
+    element_bytes = layout.dtype.bytes
+    fill = (type_.zero_point & 0xFF) if type_.dtype.bytes == 1 and layout.fraction_bits is None else 0
     left, right, top, bottom = (
         max((getattr(read, side) for read in reads), default=0) for side in ("left", "right", "top", "bottom")
     )
     return Storage(
         tensors=tuple(group),
         layout=layout,
-        row_bytes=type_.row_elements * type_.dtype.bytes,
-        pixel_bytes=type_.channels * type_.dtype.bytes,
+        row_bytes=(type_.columns if layout.planes else type_.row_elements) * element_bytes,
+        pixel_bytes=element_bytes if layout.planes else type_.channels * element_bytes,
         left=left,
         right=right,
         top=top,
         bottom=bottom,
-        fill=(type_.zero_point & 0xFF) if type_.dtype.bytes == 1 else 0,
+        fill=fill,
+        planes=type_.channels if layout.planes else 1,
         slack_bytes=max((read.over_bytes for read in reads), default=0),
         is_flat=any(tensors[tensor].name in flat for tensor in group),
     )
