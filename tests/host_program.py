@@ -1,10 +1,11 @@
-"""Compiles emitted networks for the machine that the tests run on, and runs them, under sanitizers where it has them."""
+"""Compiles emitted networks for the machine that runs the tests, and runs them, under sanitizers where it has them."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -48,8 +49,6 @@ class HostCompiler:
 @cache
 def host_compiler() -> HostCompiler:
     """GCC or clang with sanitizers where a program made so runs here; else zig's clang without."""
-    import tempfile
-
     for name in ("gcc", "clang"):
         command = shutil.which(name)
         if command is None:

@@ -157,6 +157,7 @@ def _difference(found: np.ndarray, expected: np.ndarray) -> str:
         if wrong.size == 0:
             return ""
         at = int(wrong[0])
-        return f"{wrong.size} of {expected.size} values differ, the first at {at}: {found.flat[at]} for {expected.flat[at]}"
+        first = f"the first at {at}: {found.flat[at]} for {expected.flat[at]}"
+        return f"{wrong.size} of {expected.size} values differ, {first}"
     error = float(np.max(np.abs(found - expected)) / (np.max(np.abs(expected)) or 1.0))
     return "" if error <= FLOAT_TOLERANCE else f"relative error {error:.2g}"

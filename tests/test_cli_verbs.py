@@ -152,7 +152,7 @@ def test_inspect_says_where_it_fits() -> None:
     assert found["inputs"][0]["quantization"]["zero_points"] == [-128]
     assert all(board["fits"] for board in found["boards"])
     text = midge("inspect", DIGITS).out
-    assert "real = " in text and "midge run digits.tflite --board" in text
+    assert "real = " in text and "midge run " in text and "digits.tflite --board" in text
 
 
 def test_inspect_of_a_model_that_fits_nowhere_sorts_by_how_close_it_comes(mlperf_tiny: Path) -> None:

@@ -50,11 +50,16 @@ void tiny_run(void)
 WEIGHTS = [(i * 29 + 5) % 256 - 128 for i in range(64)]
 
 
+def text() -> str:
+    """The C text of the tiny network."""
+    return BODY % ", ".join(map(str, WEIGHTS))
+
+
 def sources(body: str | None = None, **changes: object) -> Sources:
     """The tiny network: int8[1,64] -> int8[1,8] and int32[1,8]; `body` replaces its C text."""
     fields: dict[str, object] = {
         "prefix": "tiny",
-        "files": {"tiny.h": HEADER, "tiny.c": body or BODY % ", ".join(map(str, WEIGHTS))},
+        "files": {"tiny.h": HEADER, "tiny.c": body or text()},
         "inputs": (Port("x", TensorType(DType.INT8, (1, 64)), "tiny_input_0"),),
         "outputs": (
             Port("y", TensorType(DType.INT8, (1, 8)), "tiny_output_0"),

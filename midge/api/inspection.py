@@ -28,7 +28,6 @@ class _Need:
     activation_bytes: int
     weight_bytes: int
     code_bytes: int
-    optimize: str
 
 
 def inspect_model(model: Model, boards: Sequence[Board]) -> Inspection:
@@ -38,6 +37,7 @@ def inspect_model(model: Model, boards: Sequence[Board]) -> Inspection:
     fits = [_fit(board, needs) for board in boards]
     return Inspection(
         model=model.name,
+        path=str(model.path or model.name),
         sha256=model.sha256,
         numerics=model.numerics,
         inputs=tuple(PortInfo(name, graph.type(name)) for name in graph.inputs),
@@ -75,20 +75,21 @@ class _Needs:
             plan = pipeline.make_plan(self.model, replace(board, regions=regions), options)
             sources = pipeline.make_sources(plan, self.model, options)
             code_bytes = estimate_code_bytes(sources, plan.graph)
-            self.known[key] = _Need(plan.arena_bytes, sources.weight_bytes, code_bytes, optimize)
+            self.known[key] = _Need(plan.arena_bytes, sources.weight_bytes, code_bytes)
         return self.known[key]
 
 
 def _fit(board: Board, needs: _Needs) -> Fit:
-    """The fast plan where it fits, else the small ones, else the one that comes closest."""
-    tried = []
-    for optimize in ("latency", "ram", "flash"):
+    """The fast plan where it fits; else that, or the plan for what it lacks, whichever comes closer."""
+
+    def attempt(optimize: str) -> Fit:
         need = needs.of(board, optimize)
-        fit = Fit(board, need.activation_bytes, LEAST_STACK_BYTES, need.weight_bytes, need.code_bytes, need.optimize)
-        if fit.fits:
-            return fit
-        tried.append(fit)
-    return min(tried, key=lambda fit: fit.ratio)
+        return Fit(board, need.activation_bytes, LEAST_STACK_BYTES, need.weight_bytes, need.code_bytes, optimize)
+
+    fits = [attempt("latency")]
+    fits += [attempt("ram")] if fits[0].ram_short_bytes else []
+    fits += [attempt("flash")] if fits[0].flash_short_bytes else []
+    return min(fits, key=lambda fit: (not fit.fits, fit.ratio))
 
 
 def estimate_code_bytes(sources: Sources, graph: Graph) -> int:

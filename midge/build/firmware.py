@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -133,7 +134,8 @@ class _Job:
             if (overflow := _OVERFLOW.search(str(error))) is None:
                 raise
             raise self.overflow(overflow[1], int(overflow[2]), needs) from error
-        lines = [" ".join(line) for line in [*self.commands(), command]]
+        # Without the path of this Python, so that the folder says nothing of the computer it was made on.
+        lines = [" ".join(line).replace(sys.executable, "python", 1) for line in [*self.commands(), command]]
         _write(self.folder / "harness" / "commands.txt", "\n".join(["# Run in the folder above.", *lines, ""]))
 
     def stack_bytes(self, needs: ObjectBytes) -> int:
@@ -148,7 +150,7 @@ class _Job:
         """What the linker said of a region, in our words."""
         region = self.board.flash if memory == "flash" else self.board.ram
         if memory == "flash":
-            parts = f"code and constants of the network {needs.flash}"
+            parts = f"code and constants of the network {needs.flash}; the rest is the test harness and library code"
         else:
             parts = f"network {needs.ram}, of which arena {self.sources.arena_bytes}; stack {self.stack_bytes(needs)}"
         name = "flash" if memory == "flash" else "RAM"

@@ -72,7 +72,7 @@ class Project:
             "init_symbol": sources.init_symbol,
             "units": sources.units,
             "portable_units": self.portable.units if self.portable is not None else (),
-            "has_assembly": any(unit.endswith(".S") for unit in sources.units),
+            "assembly": [unit for unit in sources.units if unit.endswith(".S")],
             "has_float_output": any(port.type.dtype.is_float for port in sources.outputs),
             "port_lines": [*_port_lines("input", sources.inputs), *_port_lines("output", sources.outputs)],
             "samples": self.inputs,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from midge.emit.constants import ConstantPool
 from midge.emit.header import Facts, header_text
 from midge.emit.names import c_identifier
@@ -28,6 +30,7 @@ def emit(plan: Plan, *, prefix: str, command: str, model_sha256: str) -> Sources
     symbols = [f"{prefix}_l{index:02d}_{task.node.op.name}" for index, task in enumerate(plan.tasks)]
     codes = [_layer_code(plan, task, pool, index, prefix) for index, task in enumerate(plan.tasks)]
     functions = _shared_functions(codes)
+    assembly = [function for function in functions if function.prototype is not None]
     facts = Facts(prefix, command, model_sha256, plan, pool.total_bytes)
     layers = tuple(
         Layer(task.node.name, task.node.op.name, symbol, plan.graph.macs(task.node))
@@ -38,17 +41,21 @@ def emit(plan: Plan, *, prefix: str, command: str, model_sha256: str) -> Sources
         facts=facts,
         prefix=prefix,
         wide_types=_wide_types(plan),
-        functions=functions,
+        functions=[function for function in functions if function.prototype is None],
+        assembly=assembly,
         constants=pool.declarations(),
         layers=[
-            {"symbol": symbol, "task": task, "body": code.body.rstrip("\n"), "uses_step": "step" in code.body}
+            {"symbol": symbol, "task": task, "body": code.body.rstrip("\n"), "uses_step": uses_step(code.body)}
             for symbol, task, code in zip(symbols, plan.tasks, codes, strict=True)
         ],
         run=run_body(plan, prefix, symbols),
     )
+    files = {f"{prefix}.c": text, f"{prefix}.h": header_text(facts)}
+    if assembly:
+        files[f"{prefix}.S"] = render("network.S.j2", facts=facts, prefix=prefix, functions=assembly)
     return Sources(
         prefix=prefix,
-        files={f"{prefix}.c": text, f"{prefix}.h": header_text(facts)},
+        files=files,
         inputs=_ports(plan, plan.graph.inputs, f"{prefix}_input"),
         outputs=_ports(plan, plan.graph.outputs, f"{prefix}_output"),
         layers=layers,
@@ -57,6 +64,11 @@ def emit(plan: Plan, *, prefix: str, command: str, model_sha256: str) -> Sources
         arena_bytes=plan.arena_bytes,
         weight_bytes=pool.total_bytes,
     )
+
+
+def uses_step(body: str) -> bool:
+    """True where a layer's body depends on its step."""
+    return re.search(r"\bstep\b", body) is not None
 
 
 def _ports(plan: Plan, names: tuple[str, ...], accessor: str) -> tuple[Port, ...]:
@@ -72,6 +84,7 @@ def _layer_code(plan: Plan, task: Task, pool: ConstantPool, index: int, prefix: 
 
     arena = f"{prefix}_arena"
     view = TaskView(
+        prefix=prefix,
         node=task.node,
         graph=plan.graph,
         inputs=tuple(

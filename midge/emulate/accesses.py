@@ -36,8 +36,8 @@ class Accesses:
     records: np.ndarray
 
 
-def accesses(decoded: Decoded, owners: Owners) -> Accesses:
-    """All loads and stores in the given blocks."""
+def accesses(decoded: Decoded, owners: Owners, reads: bool) -> Accesses:
+    """The loads and stores in the given blocks that can be unaligned; with `reads` (for a cache) all of them."""
     numbers = np.zeros(len(owners.table), np.uint16)
     records: list[tuple[int, ...]] = [(0,) * 9]
     known: dict[tuple[int, ...], int] = {}
@@ -47,6 +47,9 @@ def accesses(decoded: Decoded, owners: Owners) -> Accesses:
             place = (address - owners.base) // 2
             if instruction.class_ in _CLASSES and 0 <= place < len(numbers):
                 record = _record(instruction, address)
+                if not reads and _is_aligned(record):
+                    address += instruction.bytes
+                    continue
                 if record not in known:
                     known[record] = len(records)
                     records.append(record)
@@ -59,6 +62,12 @@ def accesses(decoded: Decoded, owners: Owners) -> Accesses:
         for name, value in zip(ACCESS.names or (), record, strict=False):
             table[i][name] = value
     return Accesses(numbers, table)
+
+
+def _is_aligned(record: tuple[int, ...]) -> bool:
+    """True for bytes, for words of the stack, and for constants beside the code: nothing can go wrong there."""
+    offset, base, index, _, width, *_ = record
+    return width == 1 or (base in (0, arm_const.UC_ARM_REG_SP) and index == 0 and offset % width == 0)
 
 
 def _record(instruction: Instruction, pc: int) -> tuple[int, ...]:

@@ -44,7 +44,7 @@ def trace(image: Image, sources: Sources, board: Board, inputs: Sequence[np.ndar
     counts = cost(program, run.blocks, len(owners.names), pipeline, decoded)
     # Unicorn's Armv6-M faults at unaligned accesses by itself.
     if has_read_cache(board) or (check_alignment and not board.core.architecture.startswith("armv6-m")):
-        first, run = run, _counted(program, sources, board, data, owners, accesses(decoded, owners))
+        first, run = run, _counted(program, sources, board, data, owners, accesses(decoded, owners, has_read_cache(board)))
         # The blocks themselves may be cut elsewhere; what they add up to may not change.
         if cost(program, run.blocks, len(owners.names), pipeline) != counts or first.output != run.output:
             raise InternalError("emulator", "two runs of one firmware differ", "the same counts and outputs")

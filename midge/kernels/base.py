@@ -87,10 +87,14 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A C function that layers share: two with the same name must have the same text."""
+    """A function that layers share: two with the same name must have the same text.
+
+    In C, or in assembly where there is a C `prototype` for it.
+    """
 
     name: str
     text: str
+    prototype: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

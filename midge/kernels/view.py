@@ -58,6 +58,8 @@ class Rows:
 class TaskView:
     """What `Kernel.emit` gets."""
 
+    prefix: str
+    """What external names of the network start with."""
     node: Node
     graph: Graph
     inputs: tuple[Rows | None, ...]

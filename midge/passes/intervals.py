@@ -228,9 +228,11 @@ def _pair(graph: Graph, node: Node, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return _unclamped(node.op, arrays, types, replace(output, shape=(output.channels,)))
 
 
-def _tabulated(graph: Graph, node: Node, intervals: Intervals) -> Interval:
+def _tabulated(graph: Graph, node: Node, intervals: Intervals) -> Interval | None:
     """A function of single values: its results for all of the type's values, and their extremes in each interval."""
     x_type, y_type = graph.type(node.inputs[0] or ""), graph.type(node.outputs[0])
+    if x_type.dtype.bytes > 2:  # too many values to try them all
+        return None
     lowest, highest = x_type.dtype.limits
     every = np.arange(lowest, highest + 1).astype(x_type.dtype.numpy)
     types = [replace(type_, shape=every.shape) for type_ in (x_type, y_type)]

@@ -182,6 +182,8 @@ class Inspection:
     """What a model is made of and where it fits."""
 
     model: str
+    path: str
+    """As the user wrote it, for commands to try next."""
     sha256: str
     numerics: str
     inputs: tuple[PortInfo, ...]
@@ -209,7 +211,7 @@ class Inspection:
                 return ()
             chosen = emulated[-1]
             objective = "" if chosen.optimize == "latency" else f" --optimize {chosen.optimize}"
-            return (f"Measure it: midge run {self.model} --board {chosen.board.name}{objective}",)
+            return (f"Measure it: midge run {self.path} --board {chosen.board.name}{objective}",)
         if not self.fits:
             return ()
         nearest = self.fits[0]
@@ -218,7 +220,7 @@ class Inspection:
             advice.append("For RAM: a smaller input, or fewer channels in the layers with the largest tensors.")
         if any(fit.flash_short_bytes for fit in self.fits):
             advice.append("For flash: fewer or narrower layers, or int8 weights where they are float32.")
-        advice.append(f"Without a board's limits: midge run {self.model} --core cortex-m4")
+        advice.append(f"Without a board's limits: midge run {self.path} --core cortex-m4")
         return tuple(advice)
 
 

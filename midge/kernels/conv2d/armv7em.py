@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import lru_cache
 from typing import ClassVar
 
+import numpy as np
+
+from midge.ir.graph import Graph, Node
 from midge.kernels import render
-from midge.kernels.base import Function
-from midge.kernels.conv2d.portable import Conv2DS8
-from midge.kernels.quantized import ChannelScaling
+from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, row_steps
+from midge.kernels.conv2d import wide
+from midge.kernels.conv2d.portable import Conv2DS8, conv2d_window
+from midge.kernels.layouts import NATURAL, PLANES, WIDE
+from midge.kernels.quantized import ChannelScaling, channel_scaling
+from midge.kernels.requantize_armv7em import Requantization, requantization
+from midge.kernels.staircase import accumulator_range
+from midge.kernels.view import TaskView
+from midge.ops.conv2d import Conv2D
+from midge.targets.records import Core
 
 
 class Conv2DS8Smlad(Conv2DS8):
@@ -26,4 +38,76 @@ def pair_helpers() -> tuple[Function, ...]:
     return tuple(render.helper(name) for name in ("load_s8x4", "even_bytes", "odd_bytes", "smlad"))
 
 
-KERNELS = (Conv2DS8Smlad(),)
+class Conv2DS8Wide(Kernel):
+    """In assembly, on rows that are widened already; blocks of 3 pixels by 2 channels."""
+
+    name: ClassVar[str] = "conv2d_s8_wide__armv7em"
+    op = Conv2D
+    layout: ClassVar[Layout] = NATURAL
+    """The layout that results are written in."""
+
+    def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
+        reason = Conv2DS8().refuse(node, graph, core)
+        if reason is not None:
+            return reason
+        window = conv2d_window(node, graph)
+        weights = graph.constant(node.inputs[1])
+        assert weights is not None
+        if weights.shape[3] != window.x.channels or window.dilation_w != 1:
+            return "it has groups or dilated rows"
+        shape = wide.shape_of(window)
+        if wide.reaches_far(shape, (2 * window.y.channels,)):
+            return "its pixels lie too far apart"
+        return None if requantized(node, graph, self.layout) is not None else "no proven requantisation"
+
+    def bind(self, node: Node, graph: Graph) -> Binding:
+        window = conv2d_window(node, graph)
+        over = wide.shape_of(window).run_steps * 8 - window.kw * window.x.channels * 2
+        reads = replace(window.reads(over_bytes=over), layout=WIDE)
+        steps = row_steps(graph.input_types(node), window.y, {0: window.rows})
+        return Binding(self, (reads, None, None)[: len(node.inputs)], (self.layout,), steps)
+
+    def emit(self, view: TaskView) -> LayerCode:
+        window = conv2d_window(view.node, view.graph)
+        weights = view.graph.constant(view.node.inputs[1])
+        form = requantized(view.node, view.graph, self.layout)
+        assert weights is not None and form is not None
+        shape = wide.shape_of(window)
+        plane = f"p{view.y.plane_bytes}" if self.layout.planes else ""
+        name = f"{view.prefix}_{self.name}_{window.key}{form.key}{plane}"
+        title = f"Convolution {window.kh}x{window.kw}: {window.x.channels} channels in, {window.y.channels} out."
+        kernel = wide.function(name, shape, form, view.y, title)
+        body = render.render("conv2d/layer.c.j2", view=view, window=window, call=name, element="midge_s16",
+                             constants=["weights"])  # fmt: skip
+        return LayerCode((kernel,), (Constant("weights", wide.weight_stream(weights, shape, form), 4),), body)
+
+
+class Conv2DS8WideToWide(Conv2DS8Wide):
+    """The same; the next layer's pixels are widened here."""
+
+    name: ClassVar[str] = "conv2d_s8_wide_to_wide__armv7em"
+    layout = WIDE
+
+
+class Conv2DS8WideToPlanes(Conv2DS8Wide):
+    """The same; the next layer is a depthwise convolution."""
+
+    name: ClassVar[str] = "conv2d_s8_wide_to_planes__armv7em"
+    layout = PLANES
+
+
+@lru_cache(maxsize=512)
+def requantized(node: Node, graph: Graph, layout: Layout) -> Requantization | None:
+    """The proven requantisation of a convolution of widened rows."""
+    weights, bias = graph.constant(node.inputs[1]), graph.constant(node.inputs[2])
+    assert weights is not None
+    flat = weights.reshape(weights.shape[0], -1)
+    biases = np.zeros(len(flat), np.int64) if bias is None else bias.astype(np.int64)
+    zero_point = graph.type(node.inputs[0] or "").zero_point
+    lows, highs = accumulator_range(flat, biases, -128 - zero_point, 127 - zero_point)
+    scaling = channel_scaling(node, graph, flat.sum(1, dtype=np.int64))
+    assert WIDE.fraction_bits is not None
+    return requantization(scaling, biases, lows, highs, layout, WIDE.fraction_bits)
+
+
+KERNELS = (Conv2DS8WideToPlanes(), Conv2DS8WideToWide(), Conv2DS8Wide(), Conv2DS8Smlad())

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import lru_cache
 from typing import ClassVar
+
+import numpy as np
 
 from midge.ir.graph import Graph, Node
 from midge.kernels import render
-from midge.kernels.base import Function
+from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, row_steps
+from midge.kernels.depthwise_conv2d import planes
 from midge.kernels.depthwise_conv2d.portable import DepthwiseConv2DS8, depthwise_window
-from midge.kernels.quantized import ChannelScaling
+from midge.kernels.layouts import NATURAL, PLANES, WIDE
+from midge.kernels.quantized import ChannelScaling, channel_scaling
+from midge.kernels.requantize_armv7em import Requantization, requantization
+from midge.kernels.staircase import accumulator_range
+from midge.kernels.view import TaskView
+from midge.ops.depthwise_conv2d import DepthwiseConv2D
 from midge.targets.records import Core
 
 
@@ -32,4 +42,65 @@ class DepthwiseConv2DS8Quad(DepthwiseConv2DS8):
         return (*super().helpers(scaling), *(render.helper(name) for name in extra))
 
 
-KERNELS = (DepthwiseConv2DS8Quad(),)
+class DepthwiseConv2DS8Planes(Kernel):
+    """In assembly, 3x3 on rows in planes."""
+
+    name: ClassVar[str] = "depthwise_conv2d_s8_planes__armv7em"
+    op = DepthwiseConv2D
+    layout: ClassVar[Layout] = NATURAL
+    """The layout that results are written in."""
+
+    def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
+        reason = DepthwiseConv2DS8().refuse(node, graph, core)
+        if reason is not None:
+            return reason
+        window = depthwise_window(node, graph)
+        if (window.kh, window.kw, window.dilation_h, window.dilation_w) != (planes.TAPS, planes.TAPS, 1, 1):
+            return "not 3x3"
+        if window.x.channels != window.y.channels:
+            return "the depth multiplier is not 1"
+        if window.stride_w > 2:
+            return "the stride is more than 2"
+        if 6 * 2 * window.y.channels > 4095:
+            return "its pixels lie too far apart"
+        return None if requantized(node, graph, self.layout) is not None else "no proven requantisation"
+
+    def bind(self, node: Node, graph: Graph) -> Binding:
+        window = depthwise_window(node, graph)
+        reads = replace(window.reads(over_bytes=8), layout=PLANES)
+        steps = row_steps(graph.input_types(node), window.y, {0: window.rows})
+        return Binding(self, (reads, None, None)[: len(node.inputs)], (self.layout,), steps)
+
+    def emit(self, view: TaskView) -> LayerCode:
+        window = depthwise_window(view.node, view.graph)
+        weights = view.graph.constant(view.node.inputs[1])
+        form = requantized(view.node, view.graph, self.layout)
+        assert weights is not None and form is not None
+        shape = planes.shape_of(window, view.x.plane_bytes)
+        name = f"{view.prefix}_{self.name}_{window.key}p{shape.plane_bytes}{form.key}"
+        title = f"Depthwise convolution 3x3: {shape.columns} pixels of {shape.channels} channels out."
+        kernel = planes.function(name, shape, form, view.y, title)
+        body = render.render("conv2d/layer.c.j2", view=view, window=window, call=name, element="int8_t",
+                             constants=["weights"])  # fmt: skip
+        return LayerCode((kernel,), (Constant("weights", planes.weight_stream(weights, form), 4),), body)
+
+
+class DepthwiseConv2DS8PlanesToWide(DepthwiseConv2DS8Planes):
+    """The same; the next layer's pixels are widened here."""
+
+    name: ClassVar[str] = "depthwise_conv2d_s8_planes_to_wide__armv7em"
+    layout = WIDE
+
+
+@lru_cache(maxsize=512)
+def requantized(node: Node, graph: Graph, layout: Layout) -> Requantization | None:
+    """The proven requantisation of a depthwise convolution of values that still have their zero point."""
+    weights = graph.constant(node.inputs[1])
+    assert weights is not None
+    flat = weights.reshape(-1, weights.shape[-1]).T
+    scaling = channel_scaling(node, graph, flat.sum(1, dtype=np.int64))
+    lows, highs = accumulator_range(flat, scaling.bias, -128, 127)
+    return requantization(scaling, scaling.bias, lows, highs, layout, planes.FRACTION_BITS)
+
+
+KERNELS = (DepthwiseConv2DS8PlanesToWide(), DepthwiseConv2DS8Planes(), DepthwiseConv2DS8Quad())

@@ -1,0 +1,266 @@
+"""Assembly of convolutions on widened rows: blocks of up to 3 pixels by 2 channels.
+
+One step multiplies four inputs of each pixel by four weights of each channel:
+
+    weights   w0 w2 w1 w3 | of the second channel      a word each, widened by SXTB16 to (w0, w1) and (w2, w3)
+    inputs    (x0, x1) (x2, x3)                        widened already, two words for each pixel
+
+The stream of weights holds, for each pair of channels: start values, the weights of all steps, then multipliers and offsets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from midge.kernels.assembly import Assembly
+from midge.kernels.base import Function
+from midge.kernels.requantize_armv7em import Requantization
+from midge.kernels.view import Rows
+from midge.kernels.window import Window
+
+_REGISTERS = {
+    "xp": "r0", "wp": "r1", "a0": "r4", "a1": "r5", "a2": "r6", "b0": "r7", "b1": "r8", "b2": "r9",
+    "wa": "r2", "wb": "r3", "x0": "r10", "x1": "r11", "x2": "r12", "t": "lr",
+}  # fmt: skip
+_LONGEST_UNROLL = 8
+_MOST_UNROLLED = 12
+"""Steps of all rows of taps that are written out one after the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What the code of a convolution depends on. All sizes in values unless they say bytes."""
+
+    kh: int
+    run_steps: int
+    """Steps of four inputs in one row of taps."""
+    pixel_bytes: int
+    """From a pixel's window to the next one's."""
+    columns: int
+    channels: int
+
+    @property
+    def unroll(self) -> int:
+        """Steps in the body of the innermost loop."""
+        return next(n for n in range(min(_LONGEST_UNROLL, self.run_steps), 0, -1) if self.run_steps % n == 0)
+
+    @property
+    def blocks(self) -> tuple[tuple[int, int], ...]:
+        """(pixels, how often): blocks of three, and of two where three do not come out even."""
+        threes, rest = divmod(self.columns, 3)
+        if rest == 1 and threes:
+            threes, rest = threes - 1, 4
+        twos, ones = divmod(rest, 2)
+        return tuple((pixels, count) for pixels, count in ((3, threes), (2, twos), (1, ones)) if count)
+
+
+def shape_of(window: Window) -> Shape:
+    """The shape of a convolution without groups or dilation along the row."""
+    run = window.kw * window.x.channels
+    return Shape(window.kh, -(-run // 4), window.stride_w * window.x.channels * 2, window.y.columns, window.y.channels)
+
+
+def weight_stream(weights: np.ndarray, shape: Shape, requantization: Requantization) -> np.ndarray:
+    """int32 words in the order the code reads them. weights: int8 [O, KH, KW, I]."""
+    outputs, kh = weights.shape[:2]
+    flat = weights.reshape(outputs, kh, -1)
+    flat = np.pad(flat, ((0, 0), (0, 0), (0, shape.run_steps * 4 - flat.shape[2])))
+    steps = flat.reshape(outputs, kh * shape.run_steps, 4)[:, :, [0, 2, 1, 3]]
+    words = np.ascontiguousarray(steps).view(np.int32).reshape(outputs, -1)
+    starts = requantization.form.starts.astype(np.int32)
+    parameters = requantization.parameters
+    parts: list[np.ndarray] = []
+    for first in range(0, outputs, 2):
+        pair = slice(first, min(first + 2, outputs))
+        parts += [starts[pair], words[pair].T.reshape(-1), parameters[pair].reshape(-1)]
+    return np.concatenate(parts)
+
+
+def function(name: str, shape: Shape, requantization: Requantization, y: Rows, title: str) -> Function:
+    """The function `void name(const int16_t *const *rows, void *out, const int32_t *stream)`."""
+    return _Writer(name, shape, requantization, y, title).write()
+
+
+class _Writer:
+    """Frame, from the stack pointer: row pointers, out, first word of the stream, row slot, end of run, blocks left."""
+
+    def __init__(self, name: str, shape: Shape, requantization: Requantization, y: Rows, title: str) -> None:
+        self.shape = shape
+        self.requantization = requantization
+        self.y = y
+        self.out_at = 4 * shape.kh
+        self.stream_at, self.slot_at, self.end_at, self.blocks_at, self.pair_at = (
+            self.out_at + 4 * i for i in range(1, 6)
+        )  # fmt: skip
+        frame = -(-(self.pair_at + 4) // 8) * 8
+        self.code = Assembly(name, title, _REGISTERS, frame)
+
+    def write(self) -> Function:
+        code, shape = self.code, self.shape
+        for row in range(shape.kh):
+            code.op(f"ldr {{t}}, [r0, #{4 * row}]", "rows" if row == 0 else "")
+            code.op(f"str {{t}}, [sp, #{4 * row}]")
+        code.op(f"strd r1, r2, [sp, #{self.out_at}]", "out, stream")
+        for position, (pixels, count) in enumerate(shape.blocks):
+            self.blocks(pixels, count, is_last=position == len(shape.blocks) - 1)
+        return code.function(f"void {code.name}(const int16_t *const *rows, void *out, const int32_t *stream)")
+
+    def blocks(self, pixels: int, count: int, *, is_last: bool) -> None:
+        """`count` blocks of `pixels` pixels."""
+        code = self.code
+        code.note(f"{count} blocks of {pixels} pixels" if count > 1 else f"one block of {pixels} pixels")
+        if count > 1:
+            code.ops([f"mov {{t}}, #{count}", f"str {{t}}, [sp, #{self.blocks_at}]"])
+        with code.loop("next block") as label:
+            self.block(pixels)
+            if not is_last or count > 1:
+                self.advance(pixels)
+            if count > 1:
+                code.ops([f"ldr {{t}}, [sp, #{self.blocks_at}]", "subs {t}, #1", f"str {{t}}, [sp, #{self.blocks_at}]"])
+                code.op(f"bne {label}")
+
+    def advance(self, pixels: int) -> None:
+        """Rows and out to the next block."""
+        code = self.code
+        for row in range(self.shape.kh):
+            code.op(f"ldr {{t}}, [sp, #{4 * row}]")
+            code.add("t", pixels * self.shape.pixel_bytes, "x0")
+            code.op(f"str {{t}}, [sp, #{4 * row}]")
+        code.op(f"ldr {{t}}, [sp, #{self.out_at}]")
+        code.add("t", pixels * self.y.pixel_bytes, "x0")
+        code.op(f"str {{t}}, [sp, #{self.out_at}]")
+
+    def block(self, pixels: int) -> None:
+        """All channels of a block of pixels."""
+        code, shape = self.code, self.shape
+        code.op(f"ldrd {{t}}, {{wp}}, [sp, #{self.out_at}]")
+        code.op(f"str {{t}}, [sp, #{self.pair_at}]", "where the next channels go")
+        pairs, single = divmod(shape.channels, 2)
+        if pairs:
+            if pairs > 1 or single:
+                stream_bytes = pairs * 8 * (1 + shape.kh * shape.run_steps + self.requantization.parameters.shape[1])
+                code.constant("t", stream_bytes)
+                code.ops(["add {t}, {wp}", f"str {{t}}, [sp, #{self.end_at}]"])
+            with code.loop("next pair of channels") as label:
+                self.channels(pixels, 2)
+                if pairs > 1:
+                    code.ops([f"ldr {{t}}, [sp, #{self.end_at}]", "cmp {wp}, {t}", f"bne {label}"])
+        if single:
+            self.channels(pixels, 1)
+
+    def channels(self, pixels: int, channels: int) -> None:
+        """One or two channels of a block."""
+        code, shape = self.code, self.shape
+        if channels == 2:
+            code.op("ldrd {a0}, {b0}, [{wp}], #8", "start values")
+        else:
+            code.op("ldr {a0}, [{wp}], #4", "start value")
+        for pixel in range(1, pixels):
+            code.ops([f"mov {{{name}{pixel}}}, {{{name}0}}" for name in "ab"[:channels]])
+        if shape.kh * shape.run_steps <= _MOST_UNROLLED:
+            for row in range(shape.kh):
+                code.op(f"ldr {{xp}}, [sp, #{4 * row}]")
+                self.run(pixels, channels)
+        elif shape.kh == 1:
+            code.op("ldr {xp}, [sp]")
+            self.run(pixels, channels)
+        else:
+            code.ops(["mov {t}, sp", f"str {{t}}, [sp, #{self.slot_at}]"])
+            with code.loop("next row of taps") as label:
+                code.ops(
+                    [f"ldr {{t}}, [sp, #{self.slot_at}]", "ldr {xp}, [{t}], #4", f"str {{t}}, [sp, #{self.slot_at}]"]
+                )
+                self.run(pixels, channels)
+                code.ops([f"ldr {{t}}, [sp, #{self.slot_at}]", f"add {{x0}}, sp, #{4 * shape.kh}", "cmp {t}, {x0}"])
+                code.op(f"bne {label}")
+        self.store(pixels, channels)
+
+    def run(self, pixels: int, channels: int) -> None:
+        """The steps of one row of taps."""
+        code, shape = self.code, self.shape
+        turns = shape.run_steps // shape.unroll
+        if turns == 1:
+            for step in range(shape.unroll):
+                self.step(pixels, channels, 8 * step)
+            return
+        code.constant("t", 8 * shape.run_steps)
+        code.ops(["add {t}, {xp}", f"str {{t}}, [sp, #{self.blocks_at + 8}]"])
+        with code.loop(f"next {shape.unroll} steps") as label:
+            for step in range(shape.unroll):
+                self.step(pixels, channels, 8 * step)
+            code.op(f"add {{xp}}, #{8 * shape.unroll}")
+            code.ops([f"ldr {{t}}, [sp, #{self.blocks_at + 8}]", "cmp {xp}, {t}", f"bne {label}"])
+
+    def step(self, pixels: int, channels: int, offset: int) -> None:
+        """Four inputs of each pixel by four weights of each channel."""
+        code = self.code
+        names = "ab"[:channels]
+        if channels == 2:
+            code.ops(["ldr {wa}, [{wp}], #8", "ldr {wb}, [{wp}, #-4]"])
+        else:
+            code.op("ldr {wa}, [{wp}], #4")
+        for half, rotation in ((0, ""), (4, ", ror #8")):
+            for pixel in range(pixels):
+                code.op(f"ldr {{x{pixel}}}, [{{xp}}, #{offset + half + pixel * self.shape.pixel_bytes}]")
+            for name in names:
+                widened = "t" if half == 0 else f"w{name}"
+                code.op(f"sxtb16 {{{widened}}}, {{w{name}}}{rotation}")
+                for pixel in range(pixels):
+                    code.op(f"smlad {{{name}{pixel}}}, {{x{pixel}}}, {{{widened}}}, {{{name}{pixel}}}")
+
+    def store(self, pixels: int, channels: int) -> None:
+        """Scale the accumulators and store the results."""
+        code, form = self.code, self.requantization
+        names = ("wa", "wb", "x0", "x1", "x2", "t")
+        count = form.parameters.shape[1]
+        registers = names[: channels * count]
+        code.op("ldmia {wp}!, {{" + ", ".join(f"{{{name}}}" for name in registers) + "}}", "multipliers, offsets")
+        for index, name in enumerate("ab"[:channels]):
+            own = registers[index * count : (index + 1) * count]
+            for pixel in range(pixels):
+                form.scale(code, f"{name}{pixel}", own[0], own[1], own[-1])
+        code.op(f"ldr {{t}}, [sp, #{self.pair_at}]")
+        if form.layout.planes:
+            self._store_planes(pixels, channels)
+        elif form.layout.fraction_bits is not None:
+            self._store_wide(pixels, channels)
+        else:
+            self._store_each("strb", pixels, channels, self.y.pixel_bytes, 1)
+            code.op(f"add {{t}}, #{channels}")
+        code.op(f"str {{t}}, [sp, #{self.pair_at}]")
+
+    def _store_each(self, store: str, pixels: int, channels: int, pixel_bytes: int, channel_bytes: int) -> None:
+        for pixel in range(pixels):
+            for index, name in enumerate("ab"[:channels]):
+                at = pixel * pixel_bytes + index * channel_bytes
+                self.code.op(f"{store} {{{name}{pixel}}}, [{{t}}, #{at}]")
+
+    def _store_wide(self, pixels: int, channels: int) -> None:
+        code, bits = self.code, self.requantization.layout.fraction_bits
+        for pixel in range(pixels):
+            at = pixel * self.y.pixel_bytes
+            if channels == 2 and self.requantization.low == 0:
+                code.op(f"pkhbt {{a{pixel}}}, {{a{pixel}}}, {{b{pixel}}}, lsl #16", "two values, none negative")
+                code.op(f"lsl {{a{pixel}}}, #{bits}")
+                code.op(f"str {{a{pixel}}}, [{{t}}, #{at}]")
+                continue
+            for index, name in enumerate("ab"[:channels]):
+                code.op(f"lsl {{{name}{pixel}}}, #{bits}")
+                code.op(f"strh {{{name}{pixel}}}, [{{t}}, #{at + 2 * index}]")
+        code.op(f"add {{t}}, #{2 * channels}")
+
+    def _store_planes(self, pixels: int, channels: int) -> None:
+        code, plane = self.code, self.y.plane_bytes
+        for name in "ab"[:channels]:
+            for pixel in range(pixels):
+                code.op(f"strb {{{name}{pixel}}}, [{{t}}, #{pixel}]")
+            code.add("t", plane, "x0")
+
+
+def reaches_far(shape: Shape, y_pixel_bytes: Sequence[int]) -> bool:
+    """True where an offset would leave the 12 bits of a load or store."""
+    most = 8 * shape.unroll + 2 * shape.pixel_bytes
+    return max(most, *(2 * size + 4 for size in y_pixel_bytes)) > 4095

@@ -1,0 +1,16 @@
+"""Layouts that kernels of several operators agree on."""
+
+from __future__ import annotations
+
+from midge.ir.types import DType
+from midge.kernels.base import Layout
+
+NATURAL = Layout(DType.INT8)
+"""int8 values as they are."""
+
+WIDE = Layout(DType.INT16, fraction_bits=6)
+"""Pixel after pixel, widened: a word holds two values ready for `SMLAD`. Six zero bits below the point make the scaled
+accumulators fine enough for requantisation without a shift of their own, and |q - zero point| < 2^9 leaves room."""
+
+PLANES = Layout(DType.INT8, planes=True)
+"""Channel after channel: neighbouring pixels of a channel share a word, as depthwise kernels want them."""
