@@ -43,7 +43,7 @@ def inspect_model(model: Model, boards: Sequence[Board]) -> Inspection:
         inputs=tuple(PortInfo(name, graph.type(name)) for name in graph.inputs),
         outputs=tuple(PortInfo(name, graph.type(name)) for name in graph.outputs),
         layers=tuple(_layer(graph, node) for node in graph.nodes),
-        fits=tuple(sorted(fits, key=lambda fit: (not fit.fits, fit.ratio, fit.board.name))),
+        fits=tuple(sorted(fits, key=lambda fit: (not fit.fits or fit.is_planned, fit.ratio, fit.board.name))),
     )
 
 

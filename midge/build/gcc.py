@@ -29,7 +29,7 @@ def compiler(core: Core) -> Compiler:
         )  # fmt: skip
     return Compiler(
         title=f"{COMMAND} {version(command)}",
-        command=(command, *core.gcc_flags),
+        command=(COMMAND, *core.gcc_flags),
         compile_flags=(),
         link_flags=("-nostdlib", "-Wl,--start-group", "-lc", "-lgcc", "-lm", "-Wl,--end-group"),
     )

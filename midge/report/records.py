@@ -171,6 +171,11 @@ class Fit:
         return not self.ram_short_bytes and not self.flash_short_bytes
 
     @property
+    def is_planned(self) -> bool:
+        """Midge makes no firmware for the board yet, so that fitting is of no use."""
+        return self.board.emulated == "planned"
+
+    @property
     def ratio(self) -> float:
         """Needed over available, of the scarcer memory: above 1 it does not fit."""
         ram = self.ram_bytes / max(1, self.board.ram.bytes)
@@ -203,22 +208,22 @@ class Inspection:
     @property
     def advice(self) -> tuple[str, ...]:
         """What to do next, one sentence each."""
-        fitting = [fit for fit in self.fits if fit.fits]
+        usable = [fit for fit in self.fits if not fit.is_planned]
+        fitting = [fit for fit in usable if fit.fits]
         if fitting:
-            # The smallest board that it fits, of those that can run it.
-            emulated = [fit for fit in fitting if fit.board.emulated in ("unicorn", "qemu")]
-            if not emulated:
-                return ()
-            chosen = emulated[-1]
+            # The smallest board: the one whose memory it fills most.
+            chosen = fitting[-1]
             objective = "" if chosen.optimize == "latency" else f" --optimize {chosen.optimize}"
             return (f"Measure it: midge run {self.path} --board {chosen.board.name}{objective}",)
-        if not self.fits:
-            return ()
-        nearest = self.fits[0]
+        if not usable:
+            return ("Midge makes no firmware for this board yet.",)
+        nearest = usable[0]
         advice = [f"It fits none of these; {nearest.board.name} comes closest ({nearest.ratio:.2f} times its memory)."]
-        if any(fit.ram_short_bytes for fit in self.fits):
+        if any(fit.is_planned and fit.fits for fit in self.fits):
+            advice.append("It would fit planned boards, for which Midge makes no firmware yet.")
+        if any(fit.ram_short_bytes for fit in usable):
             advice.append("For RAM: a smaller input, or fewer channels in the layers with the largest tensors.")
-        if any(fit.flash_short_bytes for fit in self.fits):
+        if any(fit.flash_short_bytes for fit in usable):
             advice.append("For flash: fewer or narrower layers, or int8 weights where they are float32.")
         advice.append(f"Without a board's limits: midge run {self.path} --core cortex-m4")
         return tuple(advice)

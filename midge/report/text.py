@@ -219,7 +219,7 @@ def _fits_text(inspection: Inspection) -> tuple[RenderableType, ...]:
 
 
 def _verdict(fit: Fit) -> str:
-    planned = " (planned)" if fit.board.emulated == "planned" else ""
+    planned = " (planned)" if fit.is_planned else ""
     if fit.fits:
         return f"fits{planned}"
     short = (("RAM", fit.ram_short_bytes), ("flash", fit.flash_short_bytes))

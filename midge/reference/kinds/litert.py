@@ -33,6 +33,9 @@ def _silence() -> Iterator[None]:
         os.close(nowhere)
 
 
+CURE = "Run `pip install midge[litert]` or `pip install ai-edge-litert`"
+
+
 class LiteRT:
     """An interpreter with `OpResolverType.BUILTIN_REF`, on one thread."""
 
@@ -87,7 +90,9 @@ def open_reference(model: Model) -> LiteRT:
             import ai_edge_litert.interpreter  # noqa: F401
     except ImportError:
         raise ToolError(
-            "--against litert", "the package ai-edge-litert is not installed", cure="Run `pip install midge[litert]`"
+            "--against litert",
+            "the package ai-edge-litert is not installed",
+            cure=CURE,
         ) from None
     try:
         return LiteRT(model.path.read_bytes())
