@@ -25,7 +25,9 @@ from midge.ops.base import Rounding
 from midge.ops.fixed_point import multiply_by_quantized_multiplier
 
 _LONGEST_SHIFT = 18
-_DISTANCES = (0.0, *(sign * 2.0**-power for power in range(22, 9, -1) for sign in (1, -1)))
+_NEAR = tuple(sign * turn * 2.0**-20 for turn in range(1, 49) for sign in (1, -1))
+_FAR = tuple(sign * 2.0**-power for power in range(22, 9, -1) for sign in (1, -1))
+_DISTANCES = (0.0, *_FAR, *_NEAR)
 """How far from the real scale multipliers are tried, as a part of it."""
 
 
@@ -56,6 +58,35 @@ class Staircase:
     lowerings: np.ndarray | None
     shift: int
     fraction_bits: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Literal:
+    """The reference itself, for DOUBLE rounding and scales below 1, where no cheaper form is proven.
+
+    `high = (acc * multiplier * 2 + 2^31) >> 32` (`SMMULR`), then `(high + (high >> 31) + offset) >> shift`: a half is
+    part of the offset, and so is the zero point.
+    """
+
+    starts: np.ndarray
+    multipliers: np.ndarray
+    offsets: np.ndarray
+    shifts: np.ndarray
+    fraction_bits: int
+
+
+def literal(scaling: Scaling, biases: np.ndarray, lows: np.ndarray, highs: np.ndarray, *, zero_point: int,
+            fraction_bits: int) -> Literal | None:  # fmt: skip
+    """The literal form for accumulators that start at `biases`; None where it does not apply or 32 bits are too few."""
+    shifts = -scaling.shifts.astype(np.int64)
+    reach = max(np.abs(lows).max(), np.abs(highs).max()) << fraction_bits
+    if scaling.rounding is not Rounding.DOUBLE or shifts.min() < 1 or shifts.max() > 22 or reach >= 2**31:
+        return None
+    offsets = (np.int64(zero_point) << shifts) + (np.int64(1) << (shifts - 1))
+    return Literal(
+        biases.astype(np.int64) << fraction_bits, scaling.multipliers.astype(np.int32), offsets.astype(np.int32),
+        shifts.astype(np.int32), fraction_bits,
+    )  # fmt: skip
 
 
 def first_accumulators(scaling: Scaling, lows: np.ndarray, highs: np.ndarray) -> np.ndarray:
@@ -131,18 +162,21 @@ def _search(results: np.ndarray, reaches: np.ndarray, misses: np.ndarray, reacha
     guess = np.round(real * 2.0 ** (32 + shift)).astype(np.int64)
     multipliers = np.zeros(len(real), np.int64)
     offsets = np.zeros(len(real), np.int64)
-    open_ = np.ones(len(real), bool)
+    left = np.arange(len(real))
+    goal = results << shift
     for distance in _DISTANCES:
-        tried = guess + np.round(guess * distance).astype(np.int64)
-        goal = results << shift
-        least = np.where(reachable, goal - ((reaches * tried) >> 32), -(2**31)).max(0)
-        most = np.where(reachable, goal - 1 - ((misses * tried) >> 32), 2**31 - 1).min(0)
-        good = open_ & (least <= most) & (tried < 2**31) & (tried > 0)
-        multipliers = np.where(good, tried, multipliers)
-        offsets = np.where(good, (least + most) >> 1, offsets)
-        open_ &= ~good
-        if not open_.any():
+        tried = guess[left] + np.round(guess[left] * distance).astype(np.int64)
+        needed = reachable[:, left]
+        least = np.where(needed, goal - ((reaches[:, left] * tried) >> 32), -(2**31)).max(0)
+        most = np.where(needed, goal - 1 - ((misses[:, left] * tried) >> 32), 2**31 - 1).min(0)
+        good = (least <= most) & (tried < 2**31) & (tried > 0)
+        multipliers[left[good]] = tried[good]
+        offsets[left[good]] = (least + most)[good] >> 1
+        left = left[~good]
+        if not left.size:
             return multipliers.astype(np.int32), offsets.astype(np.int32)
+        if left.size > len(real) // 4 and distance == _FAR[-1]:
+            return None  # too coarse altogether: a search nearby would not help
     return None
 
 
