@@ -117,7 +117,7 @@ def test_access_that_is_not_executed_is_no_fault(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("core", "code"),
-    [("cortex-m3", ".short 0xfb21, 0xf102"), ("cortex-m3", ".short 0xfa5f, 0xf181"),  # smuad, uxtab
+    [("cortex-m3", ".short 0xfb21, 0xf102"), ("cortex-m3", ".short 0xfa50, 0xf181"),  # smuad, uxtab
      ("cortex-m0plus", ".short 0xb100"), ("cortex-m0plus", ".short 0xbf08"), ("cortex-m0plus", ".short 0xfb90, 0xf0f1")],
 )  # fmt: skip
 def test_instruction_beyond_the_core(core: str, code: str, tmp_path: Path) -> None:

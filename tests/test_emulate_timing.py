@@ -70,7 +70,7 @@ CASES = [
     # Armv6-M: loads and stores 2, taken branches 2, BL 3, POP of the program counter 3 + N.
     ("cortex-m0plus", "nop; adds r1, r2, r3; muls r1, r2; mov r12, r1", 4, 4),
     ("cortex-m0plus", "ldr r1, [r0]; ldr r2, [r0, #4]; str r1, [r0]; ldrb r3, [r0]", 4, 8),
-    ("cortex-m0plus", "ldm r0, {r1, r2, r3}", 1, 4),
+    ("cortex-m0plus", "ldm r0!, {r1, r2, r3}", 1, 4),
     ("cortex-m0plus", "movs r1, #10; 1: subs r1, #1; bne 1b", 21, 1 + 10 + 9 * 2 + 1),
     ("cortex-m0plus", "push {r4, lr}; bl 1f; b 2f; 1: push {r4, lr}; pop {r4, pc}; 2: pop {r1, r2}; mov lr, r2",
      7, 3 + 3 + 2 + 3 + (3 + 2) + 3 + 1),
@@ -113,7 +113,7 @@ def test_instruction_widths() -> None:
 
 def test_unknown_instruction_is_refused() -> None:
     with pytest.raises(UnsupportedError, match=r"unknown instruction|no class for the instruction"):
-        decode(bytes.fromhex("00ef4008"), 0x100)
+        decode(bytes.fromhex("ffffffff"), 0x100)
 
 
 def test_table_without_an_entry() -> None:

@@ -119,7 +119,8 @@ class Machine:
         try:
             self.uc.emu_start(self.pc | 1, until, timeout=timeout_seconds * 1_000_000)
         except UcError as error:
-            raise self._fault or DeviceFault(str(error), self.pc, None, self.sp) from error
+            what = EXCEPTIONS[1] if error.errno == unicorn_const.UC_ERR_INSN_INVALID else str(error)
+            raise self._fault or DeviceFault(what, self.pc, None, self.sp) from error
         if self._fault is not None:
             raise self._fault
         if self.host.exit_failed is None and self.pc != until:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
 
+from midge.ir.graph import Graph, Node
 from midge.kernels.assembly import Assembly
 from midge.kernels.base import Layout
-from midge.kernels.quantized import ChannelScaling
-from midge.kernels.staircase import Literal, Scaling, Staircase, literal, prove
+from midge.kernels.quantized import ChannelScaling, channel_scaling
+from midge.kernels.staircase import Literal, Scaling, Staircase, accumulator_range, literal, prove
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,18 +72,54 @@ class Requantization:
             code.op(f"{sign} {{{acc}}}, {{{acc}}}, #{abs(self.zero_point)}")
 
 
-def requantization(scaling: ChannelScaling, biases: np.ndarray, lows: np.ndarray, highs: np.ndarray, layout: Layout,
-                   fraction_bits: int) -> Requantization | None:  # fmt: skip
-    """A form for accumulators with these biases and bounds, for results in `layout`: the proven one, or the literal one."""
+def form_for(scaling: ChannelScaling, biases: np.ndarray, lows: np.ndarray, highs: np.ndarray, fraction_bits: int
+             ) -> Staircase | Literal | None:  # fmt: skip
+    """The form for accumulators with these biases and bounds: a proven one, or the literal one where it applies."""
     reference = Scaling(
         scaling.multipliers.astype(np.int64), scaling.shifts.astype(np.int64), scaling.rounding,
         scaling.zero_point, scaling.low, scaling.high,
     )  # fmt: skip
+    proven = prove(reference, biases, lows, highs, fraction_bits=fraction_bits)
+    return proven or literal(reference, biases, lows, highs, fraction_bits=fraction_bits)
+
+
+_FORMS: OrderedDict[tuple[Hashable, ...], tuple[ChannelScaling, Staircase | Literal | None]] = OrderedDict()
+_MOST_FORMS = 512
+
+
+def requantized(node: Node, graph: Graph, layout: Layout, channel_axis: int, *, is_centred: bool,
+                fraction_bits: int) -> Requantization | None:  # fmt: skip
+    """The requantisation of a node with operands (x, weights, bias), results stored in `layout`; None where none is found.
+
+    `channel_axis` is the weights' axis of output channels; `is_centred` says that the kernel reads x without its zero point.
+    Forms are kept: kernels are asked for theirs several times.
+    """
+    operands = [graph.values[name] for name in node.inputs[1:] if name is not None]
+    x, y = graph.type(node.inputs[0] or ""), graph.type(node.outputs[0])
+    key = (node, *operands, x, y, is_centred, fraction_bits)
+    if key not in _FORMS:
+        _FORMS[key] = _found(node, graph, channel_axis, is_centred, fraction_bits)
+        if len(_FORMS) > _MOST_FORMS:
+            _FORMS.popitem(last=False)
+    scaling, form = _FORMS[key]
+    return None if form is None else stored_in(form, scaling, layout)
+
+
+def _found(node: Node, graph: Graph, channel_axis: int, is_centred: bool, fraction_bits: int
+           ) -> tuple[ChannelScaling, Staircase | Literal | None]:  # fmt: skip
+    weights = graph.constant(node.inputs[1])
+    assert weights is not None
+    flat = np.moveaxis(weights, channel_axis, 0).reshape(weights.shape[channel_axis], -1)
+    sums = flat.sum(1, dtype=np.int64)
+    scaling = channel_scaling(node, graph, sums)
+    zero_point = graph.type(node.inputs[0] or "").zero_point if is_centred else 0
+    biases = scaling.bias + zero_point * sums
+    lows, highs = accumulator_range(flat, biases, -128 - zero_point, 127 - zero_point)
+    return scaling, form_for(scaling, biases, lows, highs, fraction_bits)
+
+
+def stored_in(form: Staircase | Literal, scaling: ChannelScaling, layout: Layout) -> Requantization:
+    """A form with its results as a layout holds them: where a rectifier ends at the zero point, without it already."""
     is_centred = layout.fraction_bits is not None and scaling.low == scaling.zero_point
-    shown = 0 if is_centred else scaling.zero_point
-    form = prove(reference, biases, lows, highs, zero_point=shown, fraction_bits=fraction_bits)
-    form = form or literal(reference, biases, lows, highs, zero_point=shown, fraction_bits=fraction_bits)
-    if form is None:
-        return None
-    moved = shown - scaling.zero_point
-    return Requantization(form, layout, scaling.low + moved, scaling.high + moved, is_centred, scaling.zero_point)
+    by = -scaling.zero_point if is_centred else 0
+    return Requantization(form.moved(by), layout, scaling.low + by, scaling.high + by, is_centred, scaling.zero_point)

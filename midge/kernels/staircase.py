@@ -17,7 +17,7 @@ reference's first rounding.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from midge.ops.base import Rounding
 from midge.ops.fixed_point import multiply_by_quantized_multiplier
 
 _LONGEST_SHIFT = 18
+_SHIFTS = 2
 _NEAR = tuple(sign * turn * 2.0**-20 for turn in range(1, 49) for sign in (1, -1))
 _FAR = tuple(sign * 2.0**-power for power in range(22, 9, -1) for sign in (1, -1))
 _DISTANCES = (0.0, *_FAR, *_NEAR)
@@ -59,6 +60,10 @@ class Staircase:
     shift: int
     fraction_bits: int
 
+    def moved(self, by: int) -> Staircase:
+        """The form whose results are larger by a constant."""
+        return replace(self, offsets=self.offsets + (by << self.shift))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Literal:
@@ -74,15 +79,19 @@ class Literal:
     shifts: np.ndarray
     fraction_bits: int
 
+    def moved(self, by: int) -> Literal:
+        """The form whose results are larger by a constant."""
+        return replace(self, offsets=self.offsets + (by << self.shifts))
 
-def literal(scaling: Scaling, biases: np.ndarray, lows: np.ndarray, highs: np.ndarray, *, zero_point: int,
-            fraction_bits: int) -> Literal | None:  # fmt: skip
+
+def literal(scaling: Scaling, biases: np.ndarray, lows: np.ndarray, highs: np.ndarray, *, fraction_bits: int
+            ) -> Literal | None:  # fmt: skip
     """The literal form for accumulators that start at `biases`; None where it does not apply or 32 bits are too few."""
     shifts = -scaling.shifts.astype(np.int64)
     reach = max(np.abs(lows).max(), np.abs(highs).max()) << fraction_bits
     if scaling.rounding is not Rounding.DOUBLE or shifts.min() < 1 or shifts.max() > 22 or reach >= 2**31:
         return None
-    offsets = (np.int64(zero_point) << shifts) + (np.int64(1) << (shifts - 1))
+    offsets = (np.int64(scaling.zero_point) << shifts) + (np.int64(1) << (shifts - 1))
     return Literal(
         biases.astype(np.int64) << fraction_bits, scaling.multipliers.astype(np.int32), offsets.astype(np.int32),
         shifts.astype(np.int32), fraction_bits,
@@ -105,17 +114,16 @@ def first_accumulators(scaling: Scaling, lows: np.ndarray, highs: np.ndarray) ->
     return above
 
 
-def prove(scaling: Scaling, biases: np.ndarray, lows: np.ndarray, highs: np.ndarray, *, zero_point: int,
+def prove(scaling: Scaling, biases: np.ndarray, lows: np.ndarray, highs: np.ndarray, *,
           fraction_bits: int) -> Staircase | None:  # fmt: skip
     """A proven form for accumulators that start at `biases` and stay within [lows, highs]; None where there is none.
 
-    Results carry `zero_point` in place of the scaling's own (0 for rows that hold values without their zero point).
     Tried in this order: accumulators that start at 0, the bias part of the offset; that start at the bias; and the
     latter with lowerings.
     """
     thresholds = first_accumulators(scaling, lows, highs)
     reachable = (thresholds > lows) & (thresholds <= highs)
-    results = np.arange(scaling.low + 1, scaling.high + 1, dtype=np.int64)[:, None] - scaling.zero_point + zero_point
+    results = np.arange(scaling.low + 1, scaling.high + 1, dtype=np.int64)[:, None]
     real = scaling.multipliers.astype(np.float64) * 2.0 ** (scaling.shifts.astype(np.float64) - 31 - fraction_bits)
     unit = 1 << fraction_bits
     if max(np.abs(lows).max(), np.abs(highs).max(), np.abs(biases).max()) * unit * 2 >= 2**31 or not real.min() > 0:
@@ -139,8 +147,9 @@ def prove(scaling: Scaling, biases: np.ndarray, lows: np.ndarray, highs: np.ndar
 
 def _forms(results: np.ndarray, reaches: np.ndarray, misses: np.ndarray, reachable: np.ndarray, real: np.ndarray
            ) -> tuple[np.ndarray, np.ndarray, int] | None:  # fmt: skip
-    """Multipliers, offsets and the shift that they share."""
-    for shift in range(min(_LONGEST_SHIFT, _most_shift(real)), 0, -1):
+    """Multipliers, offsets and the shift that they share. A shorter shift is coarser: few are worth a try."""
+    longest = min(_LONGEST_SHIFT, _most_shift(real))
+    for shift in range(longest, max(0, longest - _SHIFTS), -1):
         found = _search(results, reaches, misses, reachable, real, shift)
         if found is not None:
             return (*found, shift)

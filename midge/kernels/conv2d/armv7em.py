@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
 from typing import ClassVar
 
-import numpy as np
-
 from midge.ir.graph import Graph, Node
-from midge.kernels import render
+from midge.kernels import render, requantize_armv7em
 from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, row_steps
 from midge.kernels.conv2d import wide
 from midge.kernels.conv2d.portable import Conv2DS8, conv2d_window
 from midge.kernels.layouts import NATURAL, PLANES, WIDE
-from midge.kernels.quantized import ChannelScaling, channel_scaling
-from midge.kernels.requantize_armv7em import Requantization, requantization
-from midge.kernels.staircase import accumulator_range
+from midge.kernels.quantized import ChannelScaling
+from midge.kernels.requantize_armv7em import Requantization
 from midge.kernels.view import TaskView
 from midge.ops.conv2d import Conv2D
 from midge.targets.records import Core
@@ -96,18 +92,12 @@ class Conv2DS8WideToPlanes(Conv2DS8Wide):
     layout = PLANES
 
 
-@lru_cache(maxsize=512)
 def requantized(node: Node, graph: Graph, layout: Layout) -> Requantization | None:
-    """The proven requantisation of a convolution of widened rows."""
-    weights, bias = graph.constant(node.inputs[1]), graph.constant(node.inputs[2])
-    assert weights is not None
-    flat = weights.reshape(weights.shape[0], -1)
-    biases = np.zeros(len(flat), np.int64) if bias is None else bias.astype(np.int64)
-    zero_point = graph.type(node.inputs[0] or "").zero_point
-    lows, highs = accumulator_range(flat, biases, -128 - zero_point, 127 - zero_point)
-    scaling = channel_scaling(node, graph, flat.sum(1, dtype=np.int64))
+    """The requantisation of a convolution of widened rows."""
     assert WIDE.fraction_bits is not None
-    return requantization(scaling, biases, lows, highs, layout, WIDE.fraction_bits)
+    return requantize_armv7em.requantized(
+        node, graph, layout, channel_axis=0, is_centred=True, fraction_bits=WIDE.fraction_bits
+    )
 
 
 KERNELS = (Conv2DS8WideToPlanes(), Conv2DS8WideToWide(), Conv2DS8Wide(), Conv2DS8Smlad())

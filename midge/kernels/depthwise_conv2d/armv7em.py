@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
 from typing import ClassVar
 
-import numpy as np
-
 from midge.ir.graph import Graph, Node
-from midge.kernels import render
+from midge.kernels import render, requantize_armv7em
 from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, row_steps
 from midge.kernels.depthwise_conv2d import planes
 from midge.kernels.depthwise_conv2d.portable import DepthwiseConv2DS8, depthwise_window
 from midge.kernels.layouts import NATURAL, PLANES, WIDE
-from midge.kernels.quantized import ChannelScaling, channel_scaling
-from midge.kernels.requantize_armv7em import Requantization, requantization
-from midge.kernels.staircase import accumulator_range
+from midge.kernels.quantized import ChannelScaling
+from midge.kernels.requantize_armv7em import Requantization
 from midge.kernels.view import TaskView
 from midge.ops.depthwise_conv2d import DepthwiseConv2D
 from midge.targets.records import Core
@@ -92,15 +88,11 @@ class DepthwiseConv2DS8PlanesToWide(DepthwiseConv2DS8Planes):
     layout = WIDE
 
 
-@lru_cache(maxsize=512)
 def requantized(node: Node, graph: Graph, layout: Layout) -> Requantization | None:
-    """The proven requantisation of a depthwise convolution of values that still have their zero point."""
-    weights = graph.constant(node.inputs[1])
-    assert weights is not None
-    flat = weights.reshape(-1, weights.shape[-1]).T
-    scaling = channel_scaling(node, graph, flat.sum(1, dtype=np.int64))
-    lows, highs = accumulator_range(flat, scaling.bias, -128, 127)
-    return requantization(scaling, scaling.bias, lows, highs, layout, planes.FRACTION_BITS)
+    """The requantisation of a depthwise convolution of values that still have their zero point."""
+    return requantize_armv7em.requantized(
+        node, graph, layout, channel_axis=3, is_centred=False, fraction_bits=planes.FRACTION_BITS
+    )
 
 
 KERNELS = (DepthwiseConv2DS8PlanesToWide(), DepthwiseConv2DS8Planes(), DepthwiseConv2DS8Quad())
