@@ -143,7 +143,7 @@ def test_stack_shrinks_to_what_is_left(tmp_path: Path) -> None:
 
 
 def test_ram_too_small_by_the_plan(tmp_path: Path) -> None:
-    with pytest.raises(DoesNotFitError, match="1152 bytes of RAM needed.*at most 1024 bytes") as error:
+    with pytest.raises(DoesNotFitError, match=r"1152 bytes of RAM needed.*at most 1024 bytes") as error:
         build(tiny_network.sources(), small_board(65536, 1024), tmp_path / "out")
     assert error.value.exit_code == 3
     assert not (tmp_path / "out").exists()
@@ -159,7 +159,7 @@ def test_ram_too_small_by_the_linker(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cc", COMPILERS)
 def test_flash_too_small_by_the_linker(cc: str, tmp_path: Path) -> None:
-    with pytest.raises(DoesNotFitError, match="bytes of flash needed.*at most 512 bytes. Largest: (tiny_|weights)"):
+    with pytest.raises(DoesNotFitError, match=r"bytes of flash needed.*at most 512 bytes. Largest: (tiny_|weights)"):
         build(tiny_network.sources(), small_board(512, 65536), tmp_path, cc=cc)  # type: ignore[arg-type]
 
 

@@ -54,7 +54,7 @@ def test_fault_names_layer_and_access(core: str, statement: str, message: str, t
 def test_fault_without_counting_names_the_layer_too(tmp_path: Path) -> None:
     board = core_board("cortex-m4")
     image, sources = build_with("*(volatile int *)0x40000000 = step;", board, tmp_path)
-    with pytest.raises(InternalError, match="layer `divide`, function `tiny_layer_1`.*write of 4 bytes at 0x40000000"):
+    with pytest.raises(InternalError, match=r"layer `divide`, function `tiny_layer_1`.*write of 4 bytes at 0x40000000"):
         emulate_many(image, sources, board, [(fixed_pattern(sources.inputs[0].type),)])
 
 
@@ -72,7 +72,7 @@ def test_stack_overflow(core: str, counted: bool, tmp_path: Path) -> None:
     board = core_board(core)
     statement = "volatile int deep[4000]; for (int i = 3999; i >= 0; --i) deep[i] = step;"
     image, sources = build_with(statement, board, tmp_path)
-    with pytest.raises(DoesNotFitError, match="layer `divide`.*stack overflow.*at most 7680 bytes of stack"):
+    with pytest.raises(DoesNotFitError, match=r"layer `divide`.*stack overflow.*at most 7680 bytes of stack"):
         if counted:
             emulate(image, sources, board)
         else:
@@ -98,7 +98,7 @@ def test_unaligned_access(core: str, access: str, faults: bool, tmp_path: Path) 
     board = core_board(core)
     image, sources = build_with(UNALIGNED[access], board, tmp_path)
     if faults:
-        with pytest.raises(InternalError, match="function `tiny_layer_1`.*align"):
+        with pytest.raises(InternalError, match=r"function `tiny_layer_1`.*align"):
             emulate(image, sources, board)
         return
     # It costs one cycle more in each of the layer's 8 runs.
@@ -117,14 +117,19 @@ def test_access_that_is_not_executed_is_no_fault(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("core", "code"),
-    [("cortex-m3", ".short 0xfb21, 0xf102"), ("cortex-m3", ".short 0xfa50, 0xf181"),  # smuad, uxtab
-     ("cortex-m0plus", ".short 0xb100"), ("cortex-m0plus", ".short 0xbf08"), ("cortex-m0plus", ".short 0xfb90, 0xf0f1")],
-)  # fmt: skip
+    [
+        ("cortex-m3", ".short 0xfb21, 0xf102"),  # smuad r1, r1, r2
+        ("cortex-m3", ".short 0xfa50, 0xf181"),  # uxtab r1, r0, r1
+        ("cortex-m0plus", ".short 0xb100"),  # cbz r0, to the next instruction but one
+        ("cortex-m0plus", ".short 0xbf08"),  # it eq
+        ("cortex-m0plus", ".short 0xfb90, 0xf0f1"),  # sdiv r0, r0, r1
+    ],
+)
 def test_instruction_beyond_the_core(core: str, code: str, tmp_path: Path) -> None:
     board = core_board(core)
     statement = f'__asm volatile("b 1f\\n\\t.balign 4\\n1: {code}\\n\\tnop" ::: "r0", "r1", "cc");'
     image, sources = build_with(statement, board, tmp_path)
-    with pytest.raises(InternalError, match="layer `divide`|function `tiny_layer_1`"):
+    with pytest.raises(InternalError, match=r"layer `divide`|function `tiny_layer_1`"):
         emulate(image, sources, board)
 
 

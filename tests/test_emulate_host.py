@@ -118,7 +118,8 @@ static void host_call(int operation, const void *argument)
 
 
 def test_hello_from_code(tmp_path: Path) -> None:
-    text = HELLO + tiny_network.text().replace("void tiny_run(void)\n{", 'void tiny_run(void)\n{\n host_call(4, "hi!\\n");')
+    head = "void tiny_run(void)\n{"
+    text = HELLO + tiny_network.text().replace(head, f'{head}\n host_call(4, "hi!\\n");')
     image = build(tiny_network.sources(text), core_board("cortex-m4"), tmp_path)
     host = Host("fw 3")
     machine = Machine(core_board("cortex-m4"), load(image.elf), host)

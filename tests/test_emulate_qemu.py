@@ -44,8 +44,8 @@ def busy_network() -> tiny_network.Sources:
     straight = "\n".join(f"data[{i % 8}] = (int8_t)(data[{(i + 3) % 8}] + {i});" for i in range(600))
     head = "__attribute__((noinline)) static void tiny_layer_1"
     text = tiny_network.text().replace(head, BUSY.replace("STRAIGHT", straight) + head)
-    return tiny_network.sources(text.replace("static void tiny_layer_1(int step)\n{",
-                                             "static void tiny_layer_1(int step)\n{\n    tiny_busy(step);"))  # fmt: skip
+    head = "static void tiny_layer_1(int step)\n{"
+    return tiny_network.sources(text.replace(head, f"{head}\n    tiny_busy(step);"))
 
 
 @pytest.mark.parametrize("network", ["tiny", "busy"])
@@ -109,7 +109,8 @@ def test_bare_armv8m_boots_in_secure_state(tmp_path: Path) -> None:
 
 def test_faults_are_reported_by_the_firmware(tmp_path: Path) -> None:
     head = "static void tiny_layer_1(int step)\n{\n"
-    sources = tiny_network.sources(tiny_network.text().replace(head, f"{head}    *(volatile int *)0x60000000 = step;\n"))
+    text = tiny_network.text().replace(head, f"{head}    *(volatile int *)0x60000000 = step;\n")
+    sources = tiny_network.sources(text)
     image = build(sources, core_board("cortex-m4"), tmp_path)
     result = subprocess.run(
         [qemu.COMMAND, "-M", "mps2-an386", "-nographic", "-semihosting-config", "enable=on,target=native,arg=fw",

@@ -61,7 +61,7 @@ CASES = [
     ("cortex-m4", "cmp r1, r1; it ne; bxne lr", 3, 1 + 1 + 1),
     ("cortex-m4", "dmb; mrs r1, apsr", 2, 1 + 2),
     # The floating-point unit.
-    ("cortex-m4", "vadd.f32 s0, s1, s2; vmul.f32 s0, s1, s2; vmla.f32 s0, s1, s2; vfma.f32 s0, s1, s2", 4, 1 + 1 + 3 + 3),
+    ("cortex-m4", "vadd.f32 s0, s1, s2; vmul.f32 s0, s1, s2; vmla.f32 s0, s1, s2; vfma.f32 s0, s1, s2", 4, 8),
     ("cortex-m4", "vdiv.f32 s0, s1, s2; vsqrt.f32 s3, s4; vcmp.f32 s0, s1; vmrs apsr_nzcv, fpscr", 4, 14 + 14 + 1 + 1),
     ("cortex-m4", "vldr s0, [r0]; vldr d1, [r0, #8]; vstr s0, [r0]; vstr d1, [r0, #8]", 4, 2 + 3 + 2 + 3),
     ("cortex-m4", "vldmia r0, {s0, s1, s2}; vstmia r0, {d0, d1}; vpush {s0}; vpop {s0}", 4, 4 + 5 + 2 + 2),

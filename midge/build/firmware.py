@@ -19,7 +19,7 @@ from midge.build.compiler import HARNESS_FLAGS, NETWORK_FLAGS, Compiler
 from midge.build.image import Image
 from midge.build.sizes import ObjectBytes, does_not_fit, firmware_bytes, object_bytes
 from midge.emit.sources import Port, Sources
-from midge.errors import InternalError, ToolError, UnsupportedError, UsageError
+from midge.errors import ToolError, UnsupportedError, UsageError
 from midge.ir.types import DType
 from midge.targets.records import Board
 
@@ -184,7 +184,7 @@ def _publish(job: _Job, directory: Path) -> None:
     try:
         for name in kept:
             (directory / name).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(job.folder / name, directory / name)
+            (job.folder / name).replace(directory / name)
     except OSError as error:
         raise UsageError(str(directory), f"cannot be written: {error}", "a folder that can") from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
@@ -46,7 +45,7 @@ def cached(name: str, make: Callable[[Path], None]) -> Path:
         fresh = Path(temporary) / name
         make(fresh)
         try:
-            os.replace(fresh, path)
+            fresh.replace(path)
         except OSError:
             # Windows refuses to replace a library that another process has loaded; theirs is the same.
             if not path.is_file():

@@ -62,6 +62,7 @@ class Project:
             "board": compiled.board,
             "compiler": compiled.image.compiler,
             "macs": compiled.model.graph.total_macs,
+            "macs_computed": sum(layer.macs for layer in sources.layers),
             "ram_bytes": compiled.image.arena_bytes + compiled.image.static_bytes,
             "flash_bytes": compiled.image.flash.total,
             "weights_bytes": compiled.image.flash.weights,

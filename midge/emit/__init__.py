@@ -85,6 +85,7 @@ def _layer_code(plan: Plan, task: Task, pool: ConstantPool, index: int, prefix: 
     arena = f"{prefix}_arena"
     view = TaskView(
         prefix=prefix,
+        core=plan.board.core,
         node=task.node,
         graph=plan.graph,
         inputs=tuple(

@@ -49,7 +49,7 @@ def _is_legal(instruction: Instruction, core: Core) -> bool:
     return core.hardware_float or not instruction.mnemonic.startswith("v")
 
 
-def check_alignment(unaligned: np.ndarray, board: Board, program: Program) -> None:
+def check_unaligned(unaligned: np.ndarray, board: Board, program: Program) -> None:
     """InternalError for an unaligned access (records of `counter.UNALIGNED`) that the core would fault at."""
     for site in unaligned:
         pc = int(site["pc"])

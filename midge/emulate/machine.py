@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unicorn import UC_ARCH_ARM, UC_MODE_THUMB, Uc, UcError, arm_const, unicorn_const
+from unicorn import arm_const, unicorn_const
+from unicorn.unicorn import Uc, UcError
 
 from midge.emulate.host import Host
 from midge.emulate.program import Program
@@ -21,7 +22,8 @@ REGISTER_PC = arm_const.UC_ARM_REG_PC
 # QEMU's numbers of exceptions, as Unicorn hands them on.
 EXCEPTION_BREAKPOINT = 7
 EXCEPTIONS = {
-    1: "undefined instruction", 2: "supervisor call", 3: "prefetch abort", 4: "data abort (an access that is not aligned)", 7: "breakpoint",
+    1: "undefined instruction", 2: "supervisor call", 3: "prefetch abort",
+    4: "data abort (an access that is not aligned)", 7: "breakpoint",
     17: "coprocessor or floating-point unit that is off", 18: "invalid state (a branch to an even address?)",
     19: "stack limit",
 }  # fmt: skip
@@ -55,7 +57,7 @@ class Machine:
         self.board, self.program, self.host = board, program, host
         # Not UC_MODE_MCLASS: with it Unicorn takes the Cortex-M33 whatever model is asked for, and a Cortex-M0+
         # would execute divisions and unaligned accesses.
-        self.uc = Uc(UC_ARCH_ARM, UC_MODE_THUMB)
+        self.uc = Uc(unicorn_const.UC_ARCH_ARM, unicorn_const.UC_MODE_THUMB)
         self.uc.ctl_set_cpu_model(getattr(arm_const, f"UC_CPU_ARM_{core.unicorn_model}"))
         self._map_memories()
         self._fault: DeviceFault | None = None

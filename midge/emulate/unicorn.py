@@ -12,7 +12,7 @@ from midge.emit.sources import Sources
 from midge.emulate.accesses import Accesses, accesses
 from midge.emulate.counter import Counter
 from midge.emulate.host import Host
-from midge.emulate.isa import check_alignment as check_unaligned, check_instructions
+from midge.emulate.isa import check_instructions, check_unaligned
 from midge.emulate.machine import DeviceFault, Machine, is_stack_overflow
 from midge.emulate.owners import Owners, layer_owners
 from midge.emulate.pattern import pattern_inputs, sample_arrays, sample_bytes
@@ -44,7 +44,8 @@ def trace(image: Image, sources: Sources, board: Board, inputs: Sequence[np.ndar
     counts = cost(program, run.blocks, len(owners.names), pipeline, decoded)
     # Unicorn's Armv6-M faults at unaligned accesses by itself.
     if has_read_cache(board) or (check_alignment and not board.core.architecture.startswith("armv6-m")):
-        first, run = run, _counted(program, sources, board, data, owners, accesses(decoded, owners, has_read_cache(board)))
+        watched = accesses(decoded, owners, has_read_cache(board))
+        first, run = run, _counted(program, sources, board, data, owners, watched)
         # The blocks themselves may be cut elsewhere; what they add up to may not change.
         if cost(program, run.blocks, len(owners.names), pipeline) != counts or first.output != run.output:
             raise InternalError("emulator", "two runs of one firmware differ", "the same counts and outputs")
@@ -164,6 +165,7 @@ def _fault_error(fault: DeviceFault, board: Board, program: Program, owners: Own
     if is_stack_overflow(fault, board):
         top, bottom = (program.addresses[f"harness_{name}"] for name in ("network_stack_top", "stack_bottom"))
         return DoesNotFitError(
-            where, f"stack overflow ({fault.what})", f"at most {top - bottom} bytes of stack", "Use a board with more RAM"
-        )
+            where, f"stack overflow ({fault.what})", f"at most {top - bottom} bytes of stack",
+            "Use a board with more RAM",
+        )  # fmt: skip
     return InternalError(where, fault.what, "an access that the board's memory map allows")

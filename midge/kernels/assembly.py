@@ -6,8 +6,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from midge.kernels.base import Function
+from midge.targets.records import Core
 
 _INDENT = "    "
+
+
+_LONGEST_LOOP_BYTES = 4096
+
+
+def core_loop_bytes(core: Core) -> int:
+    """How much code a loop may take: most of the instruction cache where flash has wait states behind one."""
+    timing = core.timing
+    cached = float(timing.get("fetch_cache_lines", 0)) * float(timing.get("fetch_cache_line_bytes", 32))
+    return int(cached * 0.85) if timing.get("flash_miss") and cached else _LONGEST_LOOP_BYTES
 
 
 class Assembly:

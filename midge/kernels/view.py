@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from midge.ir.graph import Graph, Node
 from midge.ir.types import DType, TensorType
+from midge.targets.records import Core
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class TaskView:
 
     prefix: str
     """What external names of the network start with."""
+    core: Core
     node: Node
     graph: Graph
     inputs: tuple[Rows | None, ...]

@@ -64,6 +64,7 @@ def run_json(result: Result) -> Json:
              "cycles": layer.cycles}
             for layer in result.layers
         ],
+        "macs_computed": result.macs_computed,
         "arena": arena_json(result.arena),
         "output_types": [port_json(port) for port in result.output_ports],
         "timing_note": result.cycles_note,

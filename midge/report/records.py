@@ -70,6 +70,11 @@ class Result:
     backend: str
 
     @property
+    def macs_computed(self) -> int:
+        """Multiply-accumulates that are left after what cannot matter was removed."""
+        return sum(layer.macs for layer in self.layers)
+
+    @property
     def latency_ms(self) -> float:
         return self.cycles / self.board.clock_hz * 1e3
 

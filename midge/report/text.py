@@ -78,10 +78,12 @@ def run_text(result: Result) -> tuple[RenderableType, ...]:
         layers.add_row(layer.name, layer.op, f"{layer.macs:,}", f"{layer.instructions:,}", f"{layer.cycles:,}",
                        f"{share:.1%}")  # fmt: skip
     layers.add_section()
-    layers.add_row("total", "", f"{result.macs:,}", f"{result.instructions:,}", f"{result.cycles:,}", "")
+    layers.add_row("total", "", f"{result.macs_computed:,}", f"{result.instructions:,}", f"{result.cycles:,}", "")
     per_mac = f", {result.cycles / result.macs:.2f} cycles per MAC" if result.macs else ""
+    work = f"{result.macs:,} MACs in the model, {result.macs_computed:,} left to compute"
     flash = result.flash
     facts = grid([
+        *([("work", work)] if result.macs_computed != result.macs else []),
         ("time", f"{duration(result.latency_ms)} at {clock(result.board.clock_hz)}{per_mac}"),
         ("cycles", result.cycles_note),
         ("energy", energy_text(result)),

@@ -88,7 +88,8 @@ def decode(code: bytes, address: int) -> tuple[Instruction, ...]:
         decoded.append(_instruction(mnemonic, operands, size))
         end += size
     if end != len(code):
-        raise UnsupportedError(f"timing, address {address + end:#x}", f"unknown instruction {code[end : end + 4].hex()}")
+        where = f"timing, address {address + end:#x}"
+        raise UnsupportedError(where, f"unknown instruction {code[end : end + 4].hex()}")
     return tuple(decoded)
 
 
@@ -112,12 +113,12 @@ def _disassembler() -> capstone.Cs:
 def _instruction(mnemonic: str, operands: str, size: int) -> Instruction:
     base, _, kind = mnemonic.removesuffix(".w").removesuffix(".n").partition(".")
     class_ = _class(base, kind, operands)
-    registers = [_SYNONYMS.get(name, name) for name in _REGISTER.findall(operands)]
+    registers = [_canonical(name) for name in _REGISTER.findall(operands)]
     listed = _LIST.search(operands)
-    in_list = [_SYNONYMS.get(name, name) for name in _REGISTER.findall(listed[1])] if listed else []
+    in_list = [_canonical(name) for name in _REGISTER.findall(listed[1])] if listed else []
     words = sum(2 if name.startswith("d") else 1 for name in in_list) or 1
     memory = _MEMORY.search(operands)
-    address = [_SYNONYMS.get(name, name) for name in _REGISTER.findall(memory[1])] if memory else []
+    address = [_canonical(name) for name in _REGISTER.findall(memory[1])] if memory else []
     loads = _loaded(class_, registers, in_list)
     return Instruction(
         class_=class_,
@@ -131,6 +132,10 @@ def _instruction(mnemonic: str, operands: str, size: int) -> Instruction:
         register_offset=len(address) > 1,
         double=_is_double(class_, kind, registers),
     )
+
+
+def _canonical(register: str) -> str:
+    return _SYNONYMS.get(register, register)
 
 
 def _class(base: str, kind: str, operands: str) -> str:
@@ -167,4 +172,5 @@ def _is_double(class_: str, kind: str, registers: list[str]) -> bool:
         # Two core registers to or from a double, or two singles.
         core = [name for name in registers if name[0] not in "sd" or name == "sp"]
         return len(core) >= 2
-    return class_.startswith("float_") and (kind.endswith("f64") or registers[:1] != [] and registers[0].startswith("d"))
+    in_double = registers[:1] != [] and registers[0].startswith("d")
+    return class_.startswith("float_") and (kind.endswith("f64") or in_double)

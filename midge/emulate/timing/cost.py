@@ -10,7 +10,6 @@ from midge.emulate.program import Program
 from midge.emulate.timing.classify import Instruction, decode, instruction_count
 from midge.emulate.timing.pipeline import Pipeline
 
-
 Decoded = dict[tuple[int, int], tuple[Instruction, ...]]
 
 
@@ -44,7 +43,8 @@ def cost(program: Program, blocks: np.ndarray, owner_count: int, pipeline: Pipel
     return Cost(tuple(instructions), tuple(cycles))
 
 
-def _cycles(pipeline: Pipeline, block: tuple[Instruction, ...], before: Instruction | None, counts: np.ndarray) -> float:
+def _cycles(pipeline: Pipeline, block: tuple[Instruction, ...], before: Instruction | None,
+            counts: np.ndarray) -> float:  # fmt: skip
     """All runs of one block. `counts[entered by a branch][left by a branch]`."""
     after_branch = pipeline.body(block, None)
     in_line = pipeline.body(block, before)

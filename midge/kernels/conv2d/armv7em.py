@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from midge.ir.graph import Graph, Node
 from midge.kernels import render, requantize_armv7em
+from midge.kernels.assembly import core_loop_bytes
 from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, row_steps
 from midge.kernels.conv2d import wide
 from midge.kernels.conv2d.portable import Conv2DS8, conv2d_window
@@ -51,14 +52,14 @@ class Conv2DS8Wide(Kernel):
         assert weights is not None
         if weights.shape[3] != window.x.channels or window.dilation_w != 1:
             return "it has groups or dilated rows"
-        shape = wide.shape_of(window)
+        shape = wide.shape_of(window, core_loop_bytes(core))
         if wide.reaches_far(shape, (2 * window.y.channels,)):
             return "its pixels lie too far apart"
         return None if requantized(node, graph, self.layout) is not None else "no proven requantisation"
 
     def bind(self, node: Node, graph: Graph) -> Binding:
         window = conv2d_window(node, graph)
-        over = wide.shape_of(window).run_steps * 8 - window.kw * window.x.channels * 2
+        over = wide.shape_of(window, 0).run_bytes - window.kw * window.x.channels * 2
         reads = replace(window.reads(over_bytes=over), layout=WIDE)
         steps = row_steps(graph.input_types(node), window.y, {0: window.rows})
         return Binding(self, (reads, None, None)[: len(node.inputs)], (self.layout,), steps)
@@ -68,7 +69,7 @@ class Conv2DS8Wide(Kernel):
         weights = view.graph.constant(view.node.inputs[1])
         form = requantized(view.node, view.graph, self.layout)
         assert weights is not None and form is not None
-        shape = wide.shape_of(window)
+        shape = wide.shape_of(window, core_loop_bytes(view.core))
         plane = f"p{view.y.plane_bytes}" if self.layout.planes else ""
         name = f"{view.prefix}_{self.name}_{window.key}{form.key}{plane}"
         title = f"Convolution {window.kh}x{window.kw}: {window.x.channels} channels in, {window.y.channels} out."

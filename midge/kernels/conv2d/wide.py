@@ -5,7 +5,8 @@ One step multiplies four inputs of each pixel by four weights of each channel:
     weights   w0 w2 w1 w3 | of the second channel      a word each, widened by SXTB16 to (w0, w1) and (w2, w3)
     inputs    (x0, x1) (x2, x3)                        widened already, two words for each pixel
 
-The stream of weights holds, for each pair of channels: start values, the weights of all steps, then multipliers and offsets.
+Where a row of taps does not come out even, a half step takes two inputs, and a word holds two weights widened already.
+The stream holds for each pair of channels: start values, the weights of all steps, multipliers and offsets.
 """
 
 from __future__ import annotations
@@ -25,9 +26,8 @@ _REGISTERS = {
     "xp": "r0", "wp": "r1", "a0": "r4", "a1": "r5", "a2": "r6", "b0": "r7", "b1": "r8", "b2": "r9",
     "wa": "r2", "wb": "r3", "x0": "r10", "x1": "r11", "x2": "r12", "t": "lr",
 }  # fmt: skip
-_LONGEST_UNROLL = 8
-_MOST_UNROLLED = 12
-"""Steps of all rows of taps that are written out one after the other."""
+_STEP_BYTES = 104
+"""Code of one step of the largest block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +35,37 @@ class Shape:
     """What the code of a convolution depends on. All sizes in values unless they say bytes."""
 
     kh: int
-    run_steps: int
+    full_steps: int
     """Steps of four inputs in one row of taps."""
+    half_step: bool
+    """A step of two inputs follows them."""
     pixel_bytes: int
     """From a pixel's window to the next one's."""
     columns: int
     channels: int
+    loop_bytes: int
+    """Code that a loop may take before it runs slower than a shorter one would."""
+
+    @property
+    def run_words(self) -> int:
+        """Words of weights of one row of taps."""
+        return self.full_steps + self.half_step
+
+    @property
+    def run_bytes(self) -> int:
+        """Inputs that one row of taps reads."""
+        return 8 * self.full_steps + 4 * self.half_step
 
     @property
     def unroll(self) -> int:
-        """Steps in the body of the innermost loop."""
-        return next(n for n in range(min(_LONGEST_UNROLL, self.run_steps), 0, -1) if self.run_steps % n == 0)
+        """Full steps in the body of the innermost loop."""
+        most = max(1, self.loop_bytes // _STEP_BYTES)
+        return next((n for n in range(min(most, self.full_steps), 0, -1) if self.full_steps % n == 0), 0)
+
+    @property
+    def is_straight(self) -> bool:
+        """All rows of taps are written out one after the other."""
+        return self.kh * self.run_words * _STEP_BYTES <= self.loop_bytes
 
     @property
     def blocks(self) -> tuple[tuple[int, int], ...]:
@@ -57,19 +77,25 @@ class Shape:
         return tuple((pixels, count) for pixels, count in ((3, threes), (2, twos), (1, ones)) if count)
 
 
-def shape_of(window: Window) -> Shape:
+def shape_of(window: Window, loop_bytes: int) -> Shape:
     """The shape of a convolution without groups or dilation along the row."""
-    run = window.kw * window.x.channels
-    return Shape(window.kh, -(-run // 4), window.stride_w * window.x.channels * 2, window.y.columns, window.y.channels)
+    full, rest = divmod(window.kw * window.x.channels, 4)
+    full, half = (full + 1, False) if rest == 3 else (full, rest > 0)
+    pixel_bytes = window.stride_w * window.x.channels * 2
+    return Shape(window.kh, full, half, pixel_bytes, window.y.columns, window.y.channels, loop_bytes)
 
 
 def weight_stream(weights: np.ndarray, shape: Shape, requantization: Requantization) -> np.ndarray:
     """int32 words in the order the code reads them. weights: int8 [O, KH, KW, I]."""
     outputs, kh = weights.shape[:2]
     flat = weights.reshape(outputs, kh, -1)
-    flat = np.pad(flat, ((0, 0), (0, 0), (0, shape.run_steps * 4 - flat.shape[2])))
-    steps = flat.reshape(outputs, kh * shape.run_steps, 4)[:, :, [0, 2, 1, 3]]
-    words = np.ascontiguousarray(steps).view(np.int32).reshape(outputs, -1)
+    flat = np.pad(flat, ((0, 0), (0, 0), (0, shape.run_bytes // 2 - flat.shape[2])))
+    full = flat[:, :, : 4 * shape.full_steps].reshape(outputs, kh, shape.full_steps, 4)[..., [0, 2, 1, 3]]
+    half = flat[:, :, 4 * shape.full_steps :].astype(np.int16)
+    parts_of_rows = [
+        np.ascontiguousarray(part).view(np.int32).reshape(outputs, kh, -1) for part in (full, half) if part.size
+    ]
+    words = np.concatenate(parts_of_rows, axis=2).reshape(outputs, -1)
     starts = requantization.form.starts.astype(np.int32)
     parameters = requantization.parameters
     parts: list[np.ndarray] = []
@@ -92,10 +118,10 @@ class _Writer:
         self.requantization = requantization
         self.y = y
         self.out_at = 4 * shape.kh
-        self.stream_at, self.slot_at, self.end_at, self.blocks_at, self.pair_at = (
-            self.out_at + 4 * i for i in range(1, 6)
+        self.stream_at, self.slot_at, self.end_at, self.blocks_at, self.pair_at, self.run_end_at = (
+            self.out_at + 4 * i for i in range(1, 7)
         )  # fmt: skip
-        frame = -(-(self.pair_at + 4) // 8) * 8
+        frame = -(-(self.run_end_at + 4) // 8) * 8
         self.code = Assembly(name, title, _REGISTERS, frame)
 
     def write(self) -> Function:
@@ -141,7 +167,7 @@ class _Writer:
         pairs, single = divmod(shape.channels, 2)
         if pairs:
             if pairs > 1 or single:
-                stream_bytes = pairs * 8 * (1 + shape.kh * shape.run_steps + self.requantization.parameters.shape[1])
+                stream_bytes = pairs * 8 * (1 + shape.kh * shape.run_words + self.requantization.parameters.shape[1])
                 code.constant("t", stream_bytes)
                 code.ops(["add {t}, {wp}", f"str {{t}}, [sp, #{self.end_at}]"])
             with code.loop("next pair of channels") as label:
@@ -160,7 +186,7 @@ class _Writer:
             code.op("ldr {a0}, [{wp}], #4", "start value")
         for pixel in range(1, pixels):
             code.ops([f"mov {{{name}{pixel}}}, {{{name}0}}" for name in "ab"[:channels]])
-        if shape.kh * shape.run_steps <= _MOST_UNROLLED:
+        if shape.is_straight:
             for row in range(shape.kh):
                 code.op(f"ldr {{xp}}, [sp, #{4 * row}]")
                 self.run(pixels, channels)
@@ -181,18 +207,20 @@ class _Writer:
     def run(self, pixels: int, channels: int) -> None:
         """The steps of one row of taps."""
         code, shape = self.code, self.shape
-        turns = shape.run_steps // shape.unroll
-        if turns == 1:
-            for step in range(shape.unroll):
+        unroll = shape.unroll
+        if unroll == shape.full_steps:
+            for step in range(unroll):
                 self.step(pixels, channels, 8 * step)
-            return
-        code.constant("t", 8 * shape.run_steps)
-        code.ops(["add {t}, {xp}", f"str {{t}}, [sp, #{self.blocks_at + 8}]"])
-        with code.loop(f"next {shape.unroll} steps") as label:
-            for step in range(shape.unroll):
-                self.step(pixels, channels, 8 * step)
-            code.op(f"add {{xp}}, #{8 * shape.unroll}")
-            code.ops([f"ldr {{t}}, [sp, #{self.blocks_at + 8}]", "cmp {xp}, {t}", f"bne {label}"])
+        else:
+            code.constant("t", 8 * shape.full_steps)
+            code.ops(["add {t}, {xp}", f"str {{t}}, [sp, #{self.run_end_at}]"])
+            with code.loop(f"next {unroll} steps") as label:
+                for step in range(unroll):
+                    self.step(pixels, channels, 8 * step)
+                code.op(f"add {{xp}}, #{8 * unroll}")
+                code.ops([f"ldr {{t}}, [sp, #{self.run_end_at}]", "cmp {xp}, {t}", f"bne {label}"])
+        if shape.half_step:
+            self.half_step(pixels, channels, 8 * unroll if unroll == shape.full_steps else 0)
 
     def step(self, pixels: int, channels: int, offset: int) -> None:
         """Four inputs of each pixel by four weights of each channel."""
@@ -210,6 +238,16 @@ class _Writer:
                 code.op(f"sxtb16 {{{widened}}}, {{w{name}}}{rotation}")
                 for pixel in range(pixels):
                     code.op(f"smlad {{{name}{pixel}}}, {{x{pixel}}}, {{{widened}}}, {{{name}{pixel}}}")
+
+    def half_step(self, pixels: int, channels: int, offset: int) -> None:
+        """Two inputs of each pixel by two weights of each channel."""
+        code = self.code
+        code.ops(["ldr {wa}, [{wp}], #8", "ldr {wb}, [{wp}, #-4]"] if channels == 2 else ["ldr {wa}, [{wp}], #4"])
+        for pixel in range(pixels):
+            code.op(f"ldr {{x{pixel}}}, [{{xp}}, #{offset + pixel * self.shape.pixel_bytes}]")
+        for name in "ab"[:channels]:
+            for pixel in range(pixels):
+                code.op(f"smlad {{{name}{pixel}}}, {{x{pixel}}}, {{w{name}}}, {{{name}{pixel}}}")
 
     def store(self, pixels: int, channels: int) -> None:
         """Scale the accumulators and store the results."""
@@ -262,5 +300,5 @@ class _Writer:
 
 def reaches_far(shape: Shape, y_pixel_bytes: Sequence[int]) -> bool:
     """True where an offset would leave the 12 bits of a load or store."""
-    most = 8 * shape.unroll + 2 * shape.pixel_bytes
+    most = shape.run_bytes + 2 * shape.pixel_bytes
     return max(most, *(2 * size + 4 for size in y_pixel_bytes)) > 4095
