@@ -127,4 +127,4 @@ def _unicorn_library() -> Any:
             module = getattr(module, part, None)
         if hasattr(module, "uclib"):
             return module.uclib
-    raise InternalError("unicorn", f"this version keeps its library elsewhere", "`uclib`")
+    raise InternalError("unicorn", "this version keeps its library elsewhere", "`uclib`")

@@ -89,10 +89,10 @@ _MOST_FORMS = 512
 
 def requantized(node: Node, graph: Graph, layout: Layout, channel_axis: int, *, is_centred: bool,
                 fraction_bits: int) -> Requantization | None:  # fmt: skip
-    """The requantisation of a node with operands (x, weights, bias), results stored in `layout`; None where none is found.
+    """The requantisation of a node with operands (x, weights, bias), results stored in `layout`; None where there is none.
 
-    `channel_axis` is the weights' axis of output channels; `is_centred` says that the kernel reads x without its zero point.
-    Forms are kept: kernels are asked for theirs several times.
+    `channel_axis` is the weights' axis of output channels; `is_centred` says that the kernel reads x without its zero
+    point. Forms are kept: kernels are asked for theirs several times.
     """
     operands = [graph.values[name] for name in node.inputs[1:] if name is not None]
     x, y = graph.type(node.inputs[0] or ""), graph.type(node.outputs[0])

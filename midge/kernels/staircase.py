@@ -9,8 +9,8 @@ form searched for is that of Armv7E-M's `SMMLA` and `SSAT`:
 with `shift` shared by all channels, so that it is part of the instruction. Accumulators come with `fraction_bits` zero
 bits below the point, since rows hold their values shifted left: that is what makes the product fine enough.
 
-Where a rectifier cuts off all that is negative the bias can be part of the offset. Where not, the reference rounds halves
-away from zero; then a negative accumulator (the bias included) is lowered by `lowering` first, half a step of the
+Where a rectifier cuts off all that is negative the bias can be part of the offset. Where not, the reference rounds
+halves away from zero; then a negative accumulator (the bias included) is lowered by `lowering` first, one step of the
 reference's first rounding.
 """
 
@@ -51,7 +51,7 @@ class Scaling:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Staircase:
-    """The proven form. Accumulators start at `starts`; a negative one is first lowered by `lowerings` (None: is not)."""
+    """The proven form. Accumulators start at `starts`; a negative one is first lowered by `lowerings`, if any."""
 
     starts: np.ndarray
     multipliers: np.ndarray

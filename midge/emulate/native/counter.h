@@ -22,7 +22,7 @@ struct block {
 
 /* A least-recently-used cache whose lines are filled sector by sector. `lines` = 0: there is none. */
 struct cache {
-    uint32_t lines, line_bytes, sector_bytes, clock;
+    uint32_t lines, line_bytes, sector_bytes, clock, latest; /* latest: the line of the last access */
     struct {
         uint32_t tag, sectors, age, used;
     } line[CACHE_LINES];
@@ -54,6 +54,22 @@ struct counter {
     uint64_t lowest_store, stack_top; /* of stores below stack_top */
 };
 
+/* The line that holds a tag; the oldest one, emptied, where none does. Lines never used are the oldest. */
+static inline uint32_t cache_line(struct cache *cache, uint32_t tag)
+{
+    uint32_t victim = 0;
+    for (uint32_t i = 0; i < cache->lines; ++i) {
+        if (cache->line[i].used && cache->line[i].tag == tag)
+            return i;
+        if (cache->line[i].age < cache->line[victim].age)
+            victim = i;
+    }
+    cache->line[victim].used = 1;
+    cache->line[victim].tag = tag;
+    cache->line[victim].sectors = 0;
+    return victim;
+}
+
 /* Sectors of [address, address + bytes) that the cache did not hold; they are brought in. */
 static inline uint32_t cache_misses(struct cache *cache, uint32_t address, uint32_t bytes)
 {
@@ -64,26 +80,10 @@ static inline uint32_t cache_misses(struct cache *cache, uint32_t address, uint3
     for (; sector < end; sector += cache->sector_bytes) {
         const uint32_t tag = sector & ~(cache->line_bytes - 1u);
         const uint32_t bit = 1u << ((sector - tag) / cache->sector_bytes);
-        uint32_t victim = 0, found = cache->lines;
+        uint32_t found = cache->latest;
         ++cache->clock;
-        for (uint32_t i = 0; i < cache->lines; ++i) {
-            if (cache->line[i].used && cache->line[i].tag == tag) {
-                found = i;
-                break;
-            }
-            if (!cache->line[i].used) {
-                if (cache->line[victim].used)
-                    victim = i;
-            } else if (cache->line[victim].used && cache->line[i].age < cache->line[victim].age) {
-                victim = i;
-            }
-        }
-        if (found == cache->lines) {
-            found = victim;
-            cache->line[found].used = 1;
-            cache->line[found].tag = tag;
-            cache->line[found].sectors = 0;
-        }
+        if (!cache->line[found].used || cache->line[found].tag != tag)
+            found = cache->latest = cache_line(cache, tag);
         if (!(cache->line[found].sectors & bit)) {
             cache->line[found].sectors |= bit;
             ++misses;

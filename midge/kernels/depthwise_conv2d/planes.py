@@ -1,8 +1,9 @@
 """Assembly of depthwise 3x3 convolutions on rows in planes: blocks of up to six neighbouring pixels of one channel.
 
-A word brings four neighbours x0 … x3; `SXTB16` splits them into e = (x0, x2) and o = (x1, x3). Of a row of taps, (w0, w2)
-share a register and w1 has one: where a pixel's first and third tap are a pair, `SMLAD` does both; elsewhere the
-halves are multiplied one by one. Weights are shifted left by six bits, which requantisation wants and the 16 bits have room for.
+A word brings four neighbours x0 … x3; `SXTB16` splits them into e = (x0, x2) and o = (x1, x3). Of a row of taps,
+(w0, w2) share a register and w1 has one: where a pixel's first and third tap are a pair, `SMLAD` does both; elsewhere the
+halves are multiplied one by one. Weights are shifted left by six bits, which requantisation wants and 16 bits have room
+for.
 
 The stream holds for each channel: start value, (w0, w2) and w1 of three rows, multiplier, offset (and lowering).
 """
@@ -40,9 +41,13 @@ class Shape:
     plane_bytes: int
 
     @property
+    def is_one_block(self) -> bool:
+        return self.columns <= len(_ACCUMULATORS)
+
+    @property
     def blocks(self) -> tuple[tuple[int, int], ...]:
         """(pixels, how often): fours, and a last block of three to six."""
-        if self.columns <= 6:
+        if self.is_one_block:
             return ((self.columns, 1),)
         fours, rest = divmod(self.columns, 4)
         if rest in (1, 2):
@@ -85,7 +90,7 @@ class _Writer:
         code.ops(["add {e}, {wp}", f"str {{e}}, [sp, #{_END_AT}]", "ldr {p2}, [r0, #8]", "ldr {p1}, [r0, #4]",
                   "ldr {p0}, [r0]"])  # fmt: skip
         with code.loop("next channel") as label:
-            if len(shape.blocks) > 1 or shape.blocks[0][1] > 1:
+            if not shape.is_one_block:
                 code.ops([f"ldr {{e}}, [sp, #{_OUT_AT}]", f"str {{e}}, [sp, #{_OUT_NOW_AT}]"])
             passed = 0
             for pixels, count in shape.blocks:
@@ -102,11 +107,10 @@ class _Writer:
     def blocks(self, pixels: int, count: int) -> int:
         """Blocks of one size; returns by how many bytes the row pointers were moved."""
         code, shape = self.code, self.shape
-        is_only = len(shape.blocks) == 1 and count == 1
-        step = 4 * shape.stride if not is_only else 0
         if count == 1:
-            self.block(pixels, is_only=is_only)
+            self.block(pixels, is_only=shape.is_one_block)
             return 0
+        step = pixels * shape.stride
         code.ops([f"mov {{e}}, #{count}", f"str {{e}}, [sp, #{_BLOCKS_AT}]"])
         with code.loop(f"next {pixels} pixels") as label:
             self.block(pixels, is_only=False)
