@@ -88,8 +88,11 @@ class Machine:
         self.uc.reg_write(REGISTER_PC, int.from_bytes(vectors[4:], "little"))
 
     def _load_address(self, address: int, count: int) -> int:
-        """The address itself, or its Non-secure alias (build.firmware.load_offset). UsageError where neither is."""
-        for candidate in (address, address & ~SECURE_ALIAS_BIT):
+        """The address itself; on Armv8-M also its Non-secure alias (build.firmware.load_offset)."""
+        candidates = [address]
+        if self.board.core.architecture.startswith("armv8"):
+            candidates.append(address & ~SECURE_ALIAS_BIT)
+        for candidate in candidates:
             for region in self.board.regions:
                 if region.base <= candidate and candidate + count <= region.base + region.bytes:
                     return candidate

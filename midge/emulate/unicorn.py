@@ -10,6 +10,7 @@ import numpy as np
 from midge.build.image import Image
 from midge.emit.sources import Sources
 from midge.emulate.accesses import Accesses, accesses
+from midge.emulate.caches import has_read_cache, set_caches
 from midge.emulate.counter import Counter
 from midge.emulate.host import Host
 from midge.emulate.isa import check_instructions, check_unaligned
@@ -78,7 +79,7 @@ def _counted(program: Program, sources: Sources, board: Board, data: bytes, owne
     host = _host(1, data)
     machine = Machine(board, program, host)
     counter = Counter(machine.uc, owners, watched)
-    _set_caches(counter, board)
+    set_caches(counter, board)
     machine.load()
     try:
         machine.run(program.addresses[sources.run_symbol], TIMEOUT_SECONDS)
@@ -133,23 +134,6 @@ def _count_run(machine: Machine, counter: Counter) -> int:
     painted = machine.read(bottom, top - bottom)
     untouched = len(painted) - len(painted.lstrip(bytes([PAINT])))
     return top - bottom - untouched
-
-
-def has_read_cache(board: Board) -> bool:
-    """True where data read from flash goes through a cache that is modelled."""
-    return bool(board.core.timing.get("flash_miss")) and bool(board.core.timing.get("read_cache_lines"))
-
-
-def _set_caches(counter: Counter, board: Board) -> None:
-    """The caches in front of the board's flash, where its `[timing]` table has them (docs/timing.md)."""
-    table = board.core.timing
-    if not table.get("flash_miss"):
-        return
-    for of_reads, name in ((False, "fetch_cache"), (True, "read_cache")):
-        lines, line_bytes = int(table.get(f"{name}_lines", 0)), int(table.get(f"{name}_line_bytes", 32))
-        counter.set_cache(
-            of_reads, board.flash.base, board.flash.bytes, lines, line_bytes, int(table.get("flash_sector_bytes", 8))
-        )
 
 
 def _check_exit(host: Host) -> None:

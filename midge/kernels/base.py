@@ -121,7 +121,7 @@ class LayerCode:
 class Kernel(ABC):
     """One implementation of an operator on an instruction set. Instances carry no state."""
 
-    name: ClassVar[str]
+    name: str
     """`<op>_<dtype>_<variant>__<isa>`."""
     op: ClassVar[type[Op]]
 

@@ -89,7 +89,7 @@ _MOST_FORMS = 512
 
 def requantized(node: Node, graph: Graph, layout: Layout, channel_axis: int, *, is_centred: bool,
                 fraction_bits: int) -> Requantization | None:  # fmt: skip
-    """The requantisation of a node with operands (x, weights, bias), results stored in `layout`; None where there is none.
+    """The requantisation of a node with operands (x, weights, bias), results stored in `layout`; None if there is none.
 
     `channel_axis` is the weights' axis of output channels; `is_centred` says that the kernel reads x without its zero
     point. Forms are kept: kernels are asked for theirs several times.

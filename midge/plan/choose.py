@@ -24,19 +24,45 @@ def bind_kernels(graph: Graph, core: Core, pinned: Mapping[str, Kernel]) -> dict
     legal = _legal_bindings(graph, core)
     nodes = {node.name: node for node in graph.nodes}
     legal |= {name: [kernel.bind(nodes[name], graph)] for name, kernel in pinned.items() if name in nodes}
-    wanted: dict[str, list[Layout]] = {}
     writable = _writable_layouts(graph, legal)
+    first, wishes = _chosen(graph, legal, writable, {})
+    return _chosen(graph, legal, writable, wishes)[0] if wishes else first
+
+
+def _chosen(graph: Graph, legal: Mapping[str, list[Binding]], writable: Mapping[str, list[Layout]],
+            wishes: Mapping[str, list[Layout]]) -> tuple[dict[str, Binding], dict[str, list[Layout]]]:  # fmt: skip
+    """Bindings, and the layouts that readers of each value want; `wishes` are those of an earlier round.
+
+    Of bindings that write what is wanted, one whose operands lie as their other readers want them goes first.
+    """
+    wanted: dict[str, list[Layout]] = {}
     chosen: dict[str, Binding] = {}
     for node in reversed(graph.nodes):
         if node.name not in legal:
             continue
         layouts = tuple(_agreed(graph, name, wanted, writable) for name in node.outputs)
-        binding = next(binding for binding in legal[node.name] if binding.writes == layouts)
+        fitting = [binding for binding in legal[node.name] if binding.writes == layouts]
+        binding = min(fitting, key=lambda binding: _disagreements(graph, node, binding, wishes))
         chosen[node.name] = binding
         for name, reads in zip(node.inputs, binding.reads, strict=True):
             if name is not None and reads is not None:
                 wanted.setdefault(root_value(graph, name), []).append(reads.layout)
-    return chosen
+    return chosen, wanted
+
+
+def _disagreements(graph: Graph, node: Node, binding: Binding, wishes: Mapping[str, list[Layout]]) -> int:
+    """Wishes of an earlier round for the operands that a binding does not share; one of them may be its own."""
+    return sum(
+        layout != reads.layout
+        for name, reads in zip(node.inputs, binding.reads, strict=True)
+        if name is not None and reads is not None
+        for layout in _others(wishes.get(root_value(graph, name), []))
+    )
+
+
+def _others(layouts: list[Layout]) -> list[Layout]:
+    """Wishes that do not stem from one reader alone."""
+    return layouts if len(layouts) > 1 else []
 
 
 def _legal_bindings(graph: Graph, core: Core) -> dict[str, list[Binding]]:

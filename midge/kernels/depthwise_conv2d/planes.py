@@ -1,8 +1,8 @@
 """Assembly of depthwise 3x3 convolutions on rows in planes: blocks of up to six neighbouring pixels of one channel.
 
 A word brings four neighbours x0 … x3; `SXTB16` splits them into e = (x0, x2) and o = (x1, x3). Of a row of taps,
-(w0, w2) share a register and w1 has one: where a pixel's first and third tap are a pair, `SMLAD` does both; elsewhere the
-halves are multiplied one by one. Weights are shifted left by six bits, which requantisation wants and 16 bits have room
+(w0, w2) share a register and w1 has one: where a pixel's first and third tap are a pair, `SMLAD` does both; elsewhere
+the halves are multiplied one by one. Weights are shifted left by six bits, which requantisation wants and 16 bits have room
 for.
 
 The stream holds for each channel: start value, (w0, w2) and w1 of three rows, multiplier, offset (and lowering).
