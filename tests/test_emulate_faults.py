@@ -148,10 +148,11 @@ def test_layer_without_function(tmp_path: Path) -> None:
         emulate(image, dataclasses.replace(sources, layers=layers), board)
 
 
-def test_error_of_the_firmware_itself(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("reason", "message"), [(0x20023, "ended with an error"), (0x20026, "ended before")])
+def test_end_inside_the_network(reason: int, message: str, tmp_path: Path) -> None:
     board = core_board("cortex-m4")
-    statement = 'register int op __asm("r0") = 0x18; register int why __asm("r1") = 0x20023;' \
-                ' __asm volatile("bkpt 0xab" :: "r"(op), "r"(why));'  # fmt: skip
+    statement = f"""register int op __asm("r0") = 0x18; register int why __asm("r1") = {reason};
+                    __asm volatile("bkpt 0xab" :: "r"(op), "r"(why));"""
     image, sources = build_with(statement, board, tmp_path)
-    with pytest.raises(ToolError, match="firmware: ended with an error"):
+    with pytest.raises(ToolError, match=f"firmware: {message}"):
         emulate(image, sources, board)

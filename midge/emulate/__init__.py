@@ -11,10 +11,10 @@ from midge.build.image import Image
 from midge.emit.sources import Sources
 from midge.emulate import unicorn
 from midge.emulate.pattern import fixed_pattern
-from midge.emulate.trace import LayerCount, Trace
+from midge.emulate.trace import Execution, LayerCount, Trace
 from midge.targets.records import Board
 
-__all__ = ["LayerCount", "Trace", "emulate", "emulate_many", "fixed_pattern"]
+__all__ = ["Execution", "LayerCount", "Trace", "emulate", "emulate_many", "execute", "fixed_pattern"]
 
 
 def emulate(image: Image, sources: Sources, board: Board, inputs: Sequence[np.ndarray] | None = None, *,
@@ -30,6 +30,16 @@ def emulate(image: Image, sources: Sources, board: Board, inputs: Sequence[np.nd
 
         return qemu.trace(image, sources, board, inputs)
     return unicorn.trace(image, sources, board, inputs, check_alignment)
+
+
+def execute(image: Image, sources: Sources, board: Board, inputs: Sequence[np.ndarray] | None = None, *,
+            backend: Literal["unicorn", "qemu"] = "unicorn") -> Execution:  # fmt: skip
+    """As `emulate`, for cores without a timing table: outputs, instructions and stack, no cycles and no layers."""
+    if backend == "qemu":
+        from midge.emulate import qemu
+
+        return qemu.execute(image, sources, board, inputs)
+    return unicorn.execute(image, sources, board, inputs)
 
 
 def emulate_many(image: Image, sources: Sources, board: Board, samples: Sequence[Sequence[np.ndarray]], *,

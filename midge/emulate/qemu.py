@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +27,7 @@ from midge.emulate.pattern import pattern_inputs, sample_arrays, sample_bytes
 from midge.emulate.program import load
 from midge.emulate.report import layer_counts, with_memory
 from midge.emulate.timing import Pipeline, cost
-from midge.emulate.trace import Trace
+from midge.emulate.trace import Execution, Trace
 from midge.errors import InternalError, ToolError, UnsupportedError
 from midge.targets.records import Board
 
@@ -36,15 +35,6 @@ COMMAND = "qemu-system-arm"
 TIMEOUT_SECONDS = 1800
 # QEMU 9.0 raised the oldest plugin interface that it loads from 0 to 2; what is used here did not change.
 FIRST_MAJOR_OF_INTERFACE_2 = 9
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class QemuResult:
-    """What QEMU can say without a timing table."""
-
-    outputs: tuple[np.ndarray, ...]
-    instructions: int
-    stack_bytes: int
 
 
 def trace(image: Image, sources: Sources, board: Board, inputs: Sequence[np.ndarray] | None = None) -> Trace:
@@ -57,11 +47,11 @@ def trace(image: Image, sources: Sources, board: Board, inputs: Sequence[np.ndar
                  stack_bytes, layers, "qemu")  # fmt: skip
 
 
-def run(image: Image, sources: Sources, board: Board, inputs: Sequence[np.ndarray] | None = None) -> QemuResult:
+def execute(image: Image, sources: Sources, board: Board, inputs: Sequence[np.ndarray] | None = None) -> Execution:
     """One inference from reset, for any core that QEMU has."""
     outputs, blocks, tallies, stack_bytes = _run(image, sources, board, inputs)
     counts = cost(load(image.elf), blocks, len(tallies) - 1, None)
-    return QemuResult(outputs, sum(counts.instructions), stack_bytes)
+    return Execution(outputs, sum(counts.instructions), stack_bytes, "qemu")
 
 
 def _run(image: Image, sources: Sources, board: Board, inputs: Sequence[np.ndarray] | None

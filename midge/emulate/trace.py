@@ -19,6 +19,16 @@ class LayerCount:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Execution:
+    """One inference on a core without a timing table: all that can be said without cycles."""
+
+    outputs: tuple[np.ndarray, ...]
+    instructions: int
+    stack_bytes: int
+    backend: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Trace:
     """One inference. Layer counts add up to the totals; code of the harness is not counted.
 

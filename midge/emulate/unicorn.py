@@ -20,7 +20,7 @@ from midge.emulate.pattern import pattern_inputs, sample_arrays, sample_bytes
 from midge.emulate.program import Program, load
 from midge.emulate.report import layer_counts, with_memory
 from midge.emulate.timing import Pipeline, cost, decode_blocks
-from midge.emulate.trace import Trace
+from midge.emulate.trace import Execution, Trace
 from midge.errors import DoesNotFitError, InternalError, MidgeError, ToolError
 from midge.targets.records import Board
 
@@ -63,6 +63,17 @@ def trace(image: Image, sources: Sources, board: Board, inputs: Sequence[np.ndar
     )
 
 
+def execute(image: Image, sources: Sources, board: Board, inputs: Sequence[np.ndarray] | None = None) -> Execution:
+    """One inference from reset on any core that Unicorn has: no cycles, so no timing table is needed."""
+    program = load(image.elf)
+    data = sample_bytes(sources.inputs, pattern_inputs(sources) if inputs is None else inputs)
+    owners = layer_owners(program, sources)
+    run = _counted(program, sources, board, data, owners, None)
+    check_instructions(decode_blocks(program, run.blocks), board, program)
+    counts = cost(program, run.blocks, len(owners.names), None)
+    return Execution(sample_arrays(sources.outputs, run.output), sum(counts.instructions), run.stack_bytes, "unicorn")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Run:
     """One counted run, raw."""
@@ -83,8 +94,9 @@ def _counted(program: Program, sources: Sources, board: Board, data: bytes, owne
     machine.load()
     try:
         machine.run(program.addresses[sources.run_symbol], TIMEOUT_SECONDS)
-        _check_exit(host)
+        _check_running(host)
         stack_bytes = _count_run(machine, counter)
+        _check_running(host)
         machine.run(timeout_seconds=TIMEOUT_SECONDS)
     except DeviceFault as fault:
         raise _fault_error(fault, board, program, owners, counter.owner) from fault
@@ -139,6 +151,13 @@ def _count_run(machine: Machine, counter: Counter) -> int:
 def _check_exit(host: Host) -> None:
     if host.exit_failed:
         raise ToolError("firmware", f"ended with an error: {host.text.strip() or 'no message'}")
+
+
+def _check_running(host: Host) -> None:
+    """Guard: the firmware may end only after the run function has returned."""
+    _check_exit(host)
+    if host.exit_failed is not None:
+        raise ToolError("firmware", f"ended before the network did: {host.text.strip() or 'no message'}")
 
 
 def _fault_error(fault: DeviceFault, board: Board, program: Program, owners: Owners, owner: int) -> MidgeError:

@@ -23,17 +23,19 @@ class Layout:
     """How rows lie in memory: elements of `dtype`, pixel after pixel, the channels of a pixel side by side.
 
     `planes`: channel after channel instead, each channel's rows side by side. `fraction_bits`: a row holds not the
-    quantised value q but `(q - zero point) * 2^fraction_bits`, so that padding is 0 (None: q itself).
+    quantised value q but `(q - zero point) * 2^fraction_bits`, so that padding is 0 (None: q itself). `excess`: a row
+    holds `q + excess`, as unsigned bytes.
     """
 
     dtype: DType
     planes: bool = False
     fraction_bits: int | None = None
+    excess: int = 0
 
     @property
     def is_natural(self) -> bool:
         """The layout of a tensor in a file: what inputs, outputs and portable kernels have."""
-        return not self.planes and self.fraction_bits is None
+        return not self.planes and self.fraction_bits is None and self.excess == 0
 
 
 @dataclass(frozen=True, slots=True)

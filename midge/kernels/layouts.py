@@ -14,3 +14,9 @@ accumulators fine enough for requantisation without a shift of their own, and |q
 
 PLANES = Layout(DType.INT8, planes=True)
 """Channel after channel: neighbouring pixels of a channel share a word, as depthwise kernels want them."""
+
+EXCESS = Layout(DType.UINT8, excess=128)
+"""q + 128: Armv6-M loads unsigned bytes at constant offsets, signed ones only at an offset in a register."""
+
+EXCESS_PLANES = Layout(DType.UINT8, planes=True, excess=128)
+"""The same, channel after channel."""

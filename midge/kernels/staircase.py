@@ -24,6 +24,8 @@ import numpy as np
 from midge.ops.base import Rounding
 from midge.ops.fixed_point import multiply_by_quantized_multiplier
 
+Pair = tuple[np.ndarray, np.ndarray]
+
 _LONGEST_SHIFT = 18
 _SHIFTS = 2
 _NEAR = tuple(sign * turn * 2.0**-20 for turn in range(1, 49) for sign in (1, -1))
@@ -122,7 +124,7 @@ def prove(scaling: Scaling, biases: np.ndarray, lows: np.ndarray, highs: np.ndar
     latter with lowerings.
     """
     thresholds = first_accumulators(scaling, lows, highs)
-    reachable = (thresholds > lows) & (thresholds <= highs)
+    occur = (thresholds <= highs, thresholds > lows)
     results = np.arange(scaling.low + 1, scaling.high + 1, dtype=np.int64)[:, None]
     real = scaling.multipliers.astype(np.float64) * 2.0 ** (scaling.shifts.astype(np.float64) - 31 - fraction_bits)
     unit = 1 << fraction_bits
@@ -139,18 +141,18 @@ def prove(scaling: Scaling, biases: np.ndarray, lows: np.ndarray, highs: np.ndar
         below = 0 if lowering is None else lowering
         reaches = np.where(steps < 0, steps - below, steps)
         misses = np.where(steps - unit < 0, steps - unit - below, steps - unit)
-        found = _forms(results, reaches, misses, reachable, real)
+        found = _forms(results, reaches, misses, occur, real)
         if found is not None:
             return Staircase(starts, found[0], found[1], lowering, found[2], fraction_bits)
     return None
 
 
-def _forms(results: np.ndarray, reaches: np.ndarray, misses: np.ndarray, reachable: np.ndarray, real: np.ndarray
+def _forms(results: np.ndarray, reaches: np.ndarray, misses: np.ndarray, occur: Pair, real: np.ndarray
            ) -> tuple[np.ndarray, np.ndarray, int] | None:  # fmt: skip
     """Multipliers, offsets and the shift that they share. A shorter shift is coarser: few are worth a try."""
     longest = min(_LONGEST_SHIFT, _most_shift(real))
     for shift in range(longest, max(0, longest - _SHIFTS), -1):
-        found = _search(results, reaches, misses, reachable, real, shift)
+        found = _search(results, reaches, misses, occur, real, shift)
         if found is not None:
             return (*found, shift)
     return None
@@ -161,8 +163,8 @@ def _most_shift(real: np.ndarray) -> int:
     return int(np.floor(-1 - np.log2(real.max())))
 
 
-def _search(results: np.ndarray, reaches: np.ndarray, misses: np.ndarray, reachable: np.ndarray, real: np.ndarray,
-            shift: int) -> tuple[np.ndarray, np.ndarray] | None:  # fmt: skip
+def _search(results: np.ndarray, reaches: np.ndarray, misses: np.ndarray, occur: Pair, real: np.ndarray, shift: int
+            ) -> Pair | None:  # fmt: skip
     """Multiplier and offset of each channel for one shift, or None.
 
     For a given multiplier each step bounds the offset from both sides: the accumulator that reaches result q must, with
@@ -175,9 +177,8 @@ def _search(results: np.ndarray, reaches: np.ndarray, misses: np.ndarray, reacha
     goal = results << shift
     for distance in _DISTANCES:
         tried = guess[left] + np.round(guess[left] * distance).astype(np.int64)
-        needed = reachable[:, left]
-        least = np.where(needed, goal - ((reaches[:, left] * tried) >> 32), -(2**31)).max(0)
-        most = np.where(needed, goal - 1 - ((misses[:, left] * tried) >> 32), 2**31 - 1).min(0)
+        least = np.where(occur[0][:, left], goal - ((reaches[:, left] * tried) >> 32), -(2**31)).max(0)
+        most = np.where(occur[1][:, left], goal - 1 - ((misses[:, left] * tried) >> 32), 2**31 - 1).min(0)
         good = (least <= most) & (tried < 2**31) & (tried > 0)
         multipliers[left[good]] = tried[good]
         offsets[left[good]] = (least + most)[good] >> 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from midge.errors import InternalError
 from midge.ir.graph import Graph
 from midge.ir.types import DType
 from midge.kernels.base import Binding, Kernel, Layout
@@ -18,6 +19,7 @@ from midge.targets.records import Board, Core
 __all__ = ["ALIGN_BYTES", "Action", "Buffer", "Kind", "Plan", "PlanOptions", "Task", "plan"]
 
 _MOST_SCHEDULES = 300
+_MOST_ROUNDS = 4
 
 
 def plan(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[str, Kernel] | None = None) -> Plan:
@@ -33,12 +35,13 @@ def plan(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[str, 
 
 def bind_with_copies(graph: Graph, core: Core, pinned: Mapping[str, Kernel]) -> tuple[Graph, dict[str, Binding]]:
     """Kernels for all nodes, and copies where two kernels do not agree how a value lies in memory."""
-    while True:
+    for _ in range(_MOST_ROUNDS):
         bindings = bind_kernels(graph, core, pinned)
         with_copies = insert_copies(graph, bindings)
         if with_copies is graph:
             return graph, bindings
         graph = with_copies
+    raise InternalError(graph.name, "copies do not end", "a copy kernel for each layout that a kernel reads")
 
 
 def _best_schedule(network: Network) -> Schedule:

@@ -8,6 +8,7 @@ from midge.errors import UnsupportedError
 from midge.ir.graph import Graph, Node
 from midge.kernels import kernels_for
 from midge.kernels.base import Binding, Kernel, Layout
+from midge.ops.copy import Copy
 from midge.ops.reshape import Reshape
 from midge.plan.copies import flat_values, root_value
 from midge.targets.records import Core
@@ -42,12 +43,28 @@ def _chosen(graph: Graph, legal: Mapping[str, list[Binding]], writable: Mapping[
             continue
         layouts = tuple(_agreed(graph, name, wanted, writable) for name in node.outputs)
         fitting = [binding for binding in legal[node.name] if binding.writes == layouts]
-        binding = min(fitting, key=lambda binding: _disagreements(graph, node, binding, wishes))
+        binding = min(
+            fitting,
+            key=lambda binding: (
+                _unwritable(graph, node, binding, writable), _disagreements(graph, node, binding, wishes)
+            ),
+        )  # fmt: skip
         chosen[node.name] = binding
         for name, reads in zip(node.inputs, binding.reads, strict=True):
             if name is not None and reads is not None:
                 wanted.setdefault(root_value(graph, name), []).append(reads.layout)
     return chosen, wanted
+
+
+def _unwritable(graph: Graph, node: Node, binding: Binding, writable: Mapping[str, list[Layout]]) -> int:
+    """Operands that a copy reads otherwise than their producer can write them; other readers get a copy of theirs."""
+    if not isinstance(node.op, Copy):
+        return 0
+    roots = [root_value(graph, name) for name in node.inputs if name is not None]
+    return sum(
+        reads is not None and reads.layout not in writable.get(root, [Layout(graph.type(root).dtype)])
+        for root, reads in zip(roots, binding.reads, strict=True)
+    )
 
 
 def _disagreements(graph: Graph, node: Node, binding: Binding, wishes: Mapping[str, list[Layout]]) -> int:
@@ -104,7 +121,8 @@ def _writable_layouts(graph: Graph, legal: Mapping[str, list[Binding]]) -> dict[
     for node in graph.nodes:
         for position, name in enumerate(node.outputs):
             layouts = [binding.writes[position] for binding in legal.get(node.name, ())]
-            writable[name] = [layout for layout in layouts if layout.is_natural] if name in natural else layouts
+            flat = [layout for layout in layouts if layout.is_natural] if name in natural else []
+            writable[name] = flat or layouts
     return writable
 
 
@@ -114,4 +132,4 @@ def _agreed(graph: Graph, name: str, wanted: Mapping[str, list[Layout]], writabl
     layouts = wanted.get(root_value(graph, name), [])
     if layouts and all(layout == layouts[0] for layout in layouts) and layouts[0] in writable[name]:
         return layouts[0]
-    return next(layout for layout in writable[name] if layout.is_natural)
+    return next((layout for layout in writable[name] if layout.is_natural), writable[name][0])

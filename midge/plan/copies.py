@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from midge.errors import InternalError
 from midge.ir.graph import Graph, GraphBuilder, Node
 from midge.kernels.base import Binding, Layout
 from midge.ops.copy import Copy
@@ -28,7 +27,9 @@ def insert_copies(graph: Graph, bindings: Mapping[str, Binding]) -> Graph:
     for node in graph.nodes:
         nodes.extend(_copy_operands(builder, node, bindings.get(node.name), flat, layouts, copies))
     for position, name in enumerate(graph.outputs):
-        if root_value(graph, name) in graph.inputs or graph.values[name].is_constant:
+        root = root_value(graph, name)
+        is_elsewhere = root in layouts and not layouts[root].is_natural
+        if root in graph.inputs or graph.values[name].is_constant or is_elsewhere:
             builder.outputs[position] = _copy(builder, nodes, name)
     if len(nodes) == len(graph.nodes):
         return graph
@@ -90,11 +91,6 @@ def _copy_operands(builder: GraphBuilder, node: Node, binding: Binding | None, f
         written = layouts.get(root, Layout(builder.values[root].type.dtype))
         if written == reads.layout and not (reads.is_padded and root in flat):
             continue
-        is_copy = any(made_by.outputs == (root,) and isinstance(made_by.op, Copy) for made_by in builder.nodes)
-        if is_copy and written != reads.layout:
-            raise InternalError(
-                node.name, f"no copy makes {reads.layout}", "a copy kernel for each layout that is read"
-            )
         if (name, reads.layout) not in copies:
             copies[name, reads.layout] = _copy(builder, made, name)
         operands[index] = copies[name, reads.layout]

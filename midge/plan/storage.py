@@ -173,7 +173,7 @@ def _storage(graph: Graph, group: Sequence[int], bindings: Sequence[Binding], op
     type_ = graph.type(tensors[group[-1]].name)
     layout = _layout(group, bindings, results, tensors, reads, type_.dtype)
     element_bytes = layout.dtype.bytes
-    fill = (type_.zero_point & 0xFF) if type_.dtype.bytes == 1 and layout.fraction_bits is None else 0
+    fill = ((type_.zero_point + layout.excess) & 0xFF) if type_.dtype.bytes == 1 and layout.fraction_bits is None else 0
     left, right, top, bottom = (
         max((getattr(read, side) for read in reads), default=0) for side in ("left", "right", "top", "bottom")
     )

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from midge.ir.graph import Graph, Node
 from midge.ir.types import DType
 from midge.kernels import render
-from midge.kernels.base import Binding, Kernel, LayerCode, Reads, row_steps
+from midge.kernels.base import Binding, Kernel, LayerCode, Layout, Reads, row_steps
 from midge.kernels.layouts import NATURAL, PLANES, WIDE
 from midge.kernels.view import TaskView
 from midge.ops.copy import Copy
 from midge.targets.records import Core
 
 
-class CopyWide(Kernel):
-    """int8 values, widened, without their zero point, shifted."""
+class CopyLayout(Kernel):
+    """int8 values from one layout into another, row by row."""
 
-    name: ClassVar[str] = "copy_s8_wide__armv7em"
     op = Copy
-    layout = WIDE
-    template = "copy/wide.c.j2"
+
+    def __init__(self, name: str, source: Layout, result: Layout) -> None:
+        self.name = f"copy_s8_{name}__armv7em"
+        self.source = source
+        self.result = result
 
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
         del core
@@ -30,18 +30,18 @@ class CopyWide(Kernel):
 
     def bind(self, node: Node, graph: Graph) -> Binding:
         y = graph.type(node.outputs[0])
-        return Binding(self, (Reads(NATURAL),), (self.layout,), row_steps(graph.input_types(node), y, {0: (1, 0, 1)}))
+        return Binding(
+            self, (Reads(self.source),), (self.result,), row_steps(graph.input_types(node), y, {0: (1, 0, 1)})
+        )
 
     def emit(self, view: TaskView) -> LayerCode:
-        return LayerCode((), (), render.render(self.template, view=view, layout=self.layout))
+        template = "copy/planes.c.j2" if self.source.planes or self.result.planes else "copy/wide.c.j2"
+        return LayerCode((), (), render.render(template, view=view, source=self.source, result=self.result))
 
 
-class CopyPlanes(CopyWide):
-    """int8 values, channel by channel."""
-
-    name: ClassVar[str] = "copy_s8_planes__armv7em"
-    layout = PLANES
-    template = "copy/planes.c.j2"
-
-
-KERNELS = (CopyWide(), CopyPlanes())
+KERNELS = (
+    CopyLayout("wide", NATURAL, WIDE),
+    CopyLayout("planes", NATURAL, PLANES),
+    CopyLayout("from_wide", WIDE, NATURAL),
+    CopyLayout("from_planes", PLANES, NATURAL),
+)

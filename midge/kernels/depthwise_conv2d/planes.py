@@ -1,9 +1,9 @@
 """Assembly of depthwise 3x3 convolutions on rows in planes: blocks of up to six neighbouring pixels of one channel.
 
 A word brings four neighbours x0 … x3; `SXTB16` splits them into e = (x0, x2) and o = (x1, x3). Of a row of taps,
-(w0, w2) share a register and w1 has one: where a pixel's first and third tap are a pair, `SMLAD` does both; elsewhere
-the halves are multiplied one by one. Weights are shifted left by six bits, which requantisation wants and 16 bits have room
-for.
+(w0, w2) share a register and w1 has one. Where a pixel's first and third tap are a pair, `SMLAD` does both; elsewhere
+the halves are multiplied one by one. Weights are shifted left by six bits, which requantisation wants and 16 bits have
+room for.
 
 The stream holds for each channel: start value, (w0, w2) and w1 of three rows, multiplier, offset (and lowering).
 """
@@ -107,10 +107,14 @@ class _Writer:
     def blocks(self, pixels: int, count: int) -> int:
         """Blocks of one size; returns by how many bytes the row pointers were moved."""
         code, shape = self.code, self.shape
+        step = pixels * shape.stride
         if count == 1:
             self.block(pixels, is_only=shape.is_one_block)
-            return 0
-        step = pixels * shape.stride
+            if (pixels, count) == shape.blocks[-1]:
+                return 0
+            for pointer in ("p0", "p1", "p2"):
+                code.add(pointer, step, "e")
+            return step
         code.ops([f"mov {{e}}, #{count}", f"str {{e}}, [sp, #{_BLOCKS_AT}]"])
         with code.loop(f"next {pixels} pixels") as label:
             self.block(pixels, is_only=False)

@@ -1,0 +1,227 @@
+"""From accumulators to bytes on Armv6-M, whose only multiplication keeps the low 32 bits.
+
+The form searched for, and proven equal to the reference step by step (as `staircase` explains):
+
+    (acc * coarse + ((acc >> a) * fine >> b) + offset [- lowering where acc < 0]) >> shift, clamped to bytes
+
+`coarse + fine / 2^(a + b)` stands for the real scale times 2^shift. `a`, `b` and `shift` are shared by all channels.
+Results are `q + 128`, so that one clamp serves all. Where accumulators reach far beyond the results' range, the
+multipliers would have too few bits: then `origin` is subtracted first, and what is not within `window_bits` of it saturates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from midge.kernels.assembly_armv6m import ThumbAssembly
+from midge.kernels.base import Layout
+from midge.kernels.quantized import ChannelScaling
+from midge.kernels.staircase import Scaling, first_accumulators
+
+_TRIED = tuple(sign * distance for distance in range(33) for sign in ((1, -1) if distance else (1,)))
+"""How far from the nearest one fine multipliers are tried."""
+_PRESHIFTS = (2, 3, 1, 4, 0, 5, 6, 7, 8)
+EXCESS = 128
+_FAR = np.int64(2**40)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Requantization:
+    """A proven form; arrays have an element for each channel."""
+
+    coarse: np.ndarray
+    fine: np.ndarray
+    offsets: np.ndarray
+    lowerings: np.ndarray | None
+    preshift: int
+    fine_shift: int
+    shift: int
+    origins: np.ndarray | None
+    window_bits: int
+    low: int
+    high: int
+    """Clamp of q + 128."""
+    is_natural: bool
+    """Results are stored as q, not q + 128."""
+
+    @property
+    def key(self) -> str:
+        """What code depends on, for a function's name."""
+        lowering = "" if self.lowerings is None else "n"
+        window = "" if self.origins is None else f"w{self.window_bits}"
+        clamp = "" if (self.low, self.high) == (0, 255) else f"l{self.low}u{self.high}"
+        return f"r{self.preshift}_{self.fine_shift}_{self.shift}{lowering}{window}{clamp}{'q' if self.is_natural else ''}"
+
+    @property
+    def parameters(self) -> np.ndarray:
+        """int32 [channels, 3 to 5], in the order of loading."""
+        columns = [self.coarse, self.fine, self.offsets]
+        columns += [extra for extra in (self.lowerings, self.origins) if extra is not None]
+        return np.stack(columns, axis=1).astype(np.int32)
+
+    def scale(self, code: ThumbAssembly, acc: str, stream: str, spares: tuple[str, str, str, str]) -> None:
+        """Instructions that load a channel's parameters and turn its accumulator into the byte to store.
+
+        `spares` are low registers in ascending order.
+        """
+        coarse, fine, offset, spare = spares
+        loaded = spares if self.lowerings is not None else spares[:3]
+        code.op(f"ldmia {{{stream}}}!, {{{{" + ", ".join(f"{{{name}}}" for name in loaded) + "}}")
+        if self.lowerings is not None:
+            code.op(f"cmp {{{acc}}}, #0")
+            with code.skip("bge"):
+                code.op(f"subs {{{offset}}}, {{{offset}}}, {{{spare}}}", "halves of negative sums go down")
+        if self.origins is None:
+            self._scaled(code, acc, spares)
+            self._clamp(code, acc, spare)
+        else:
+            code.op(f"ldmia {{{stream}}}!, {{{{{{{spare}}}}}}}", "origin")
+            code.op(f"subs {{{acc}}}, {{{acc}}}, {{{spare}}}")
+            code.op(f"lsrs {{{spare}}}, {{{acc}}}, #{self.window_bits}")
+            with code.choice("bne", [f"asrs {{{acc}}}, {{{acc}}}, #31", f"mvns {{{acc}}}, {{{acc}}}",
+                                     f"uxtb {{{acc}}}, {{{acc}}}"]):  # fmt: skip
+                self._scaled(code, acc, spares)
+            self._clamp(code, acc, spare)
+        if self.is_natural:
+            code.op(f"subs {{{acc}}}, #{EXCESS}")
+
+    def _scaled(self, code: ThumbAssembly, acc: str, spares: tuple[str, str, str, str]) -> None:
+        coarse, fine, offset, spare = spares
+        if self.preshift:
+            code.op(f"asrs {{{spare}}}, {{{acc}}}, #{self.preshift}")
+        code.op(f"muls {{{fine}}}, {{{spare if self.preshift else acc}}}")
+        code.op(f"muls {{{acc}}}, {{{coarse}}}")
+        code.op(f"asrs {{{fine}}}, {{{fine}}}, #{self.fine_shift}")
+        code.op(f"adds {{{acc}}}, {{{acc}}}, {{{offset}}}")
+        code.op(f"adds {{{acc}}}, {{{acc}}}, {{{fine}}}")
+        code.op(f"asrs {{{acc}}}, {{{acc}}}, #{self.shift}")
+
+    def _clamp(self, code: ThumbAssembly, acc: str, spare: str) -> None:
+        if (self.low, self.high) == (0, 255):
+            code.op(f"uxtb {{{spare}}}, {{{acc}}}")
+            code.op(f"cmp {{{spare}}}, {{{acc}}}")
+            with code.skip("beq"):
+                code.op(f"asrs {{{acc}}}, {{{acc}}}, #31")
+                code.op(f"mvns {{{acc}}}, {{{acc}}}", "0 or 255")
+            return
+        for bound, branch in ((self.low, "bge"), (self.high, "ble")):
+            code.op(f"cmp {{{acc}}}, #{bound}")
+            with code.skip(branch):
+                code.op(f"movs {{{acc}}}, #{bound}")
+
+
+def requantization(scaling: ChannelScaling, lows: np.ndarray, highs: np.ndarray, layout: Layout) -> Requantization | None:
+    """A proven form for accumulators (biases included) within [lows, highs]; None where none is found."""
+    reference = Scaling(
+        scaling.multipliers.astype(np.int64), scaling.shifts.astype(np.int64), scaling.rounding,
+        scaling.zero_point, scaling.low, scaling.high,
+    )  # fmt: skip
+    real = reference.multipliers * 2.0 ** (reference.shifts - 31.0)
+    if not real.min() > 0:
+        return None
+    steps = first_accumulators(reference, lows, highs)
+    is_reachable = (steps > lows) & (steps <= highs)
+    results = np.arange(scaling.low + 1, scaling.high + 1, dtype=np.int64)[:, None] + EXCESS
+    reach = np.maximum(np.abs(lows), np.abs(highs)).astype(np.int64) + 1
+    whole = _Problem(real, reach, steps, is_reachable, results, np.zeros(len(real), np.int64))
+    origins = np.where(steps[0] > lows, steps[0] - 1, lows).astype(np.int64)
+    ends = np.where(steps[-1] <= highs, steps[-1], highs + 1)
+    window_bits = max(int(end - origin).bit_length() for end, origin in zip(ends, origins, strict=True))
+    window = _Problem(real, np.full(len(real), 1 << window_bits), steps, is_reachable, results, origins)
+    for problem, is_window in ((whole, False), (window, True)):
+        for preshift in _PRESHIFTS:
+            found = problem.solve(preshift)
+            if found is not None:
+                return Requantization(
+                    *found, preshift, problem.fine_shift, problem.shift, origins if is_window else None, window_bits,
+                    scaling.low + EXCESS, scaling.high + EXCESS, layout.excess == 0,
+                )  # fmt: skip
+    return None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Problem:
+    real: np.ndarray
+    reach: np.ndarray
+    """No accumulator of a channel is so large."""
+    steps: np.ndarray
+    """[results, channels]: the first accumulator that reaches a result."""
+    is_reachable: np.ndarray
+    results: np.ndarray
+    origins: np.ndarray
+    """What is subtracted from accumulators before they are scaled."""
+
+    @property
+    def shift(self) -> int:
+        """The longest that keeps the sum within 31 bits."""
+        most = float((self.reach * self.real).max()) + 2 * EXCESS + 2
+        return min(24, int(np.floor(30.9 - np.log2(most))))
+
+    @property
+    def fine_shift(self) -> int:
+        return int(np.floor(31 - np.log2(float(self.reach.max()))))
+
+    def solve(self, preshift: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None] | None:
+        """Coarse and fine multipliers, offsets, and lowerings where there have to be any."""
+        scaled = self.real * 2.0**self.shift
+        bits = preshift + self.fine_shift
+        nearest = np.round(scaled * 2.0**bits).astype(np.int64)
+        options = []
+        for distance in _TRIED:
+            multiplier = nearest + distance
+            coarse, fine = multiplier >> bits, multiplier & ((1 << bits) - 1)
+            options.append((coarse, fine, *self._offsets(coarse, fine, preshift)))
+        for is_lowered in (False, True):
+            found = self._choose(options, is_lowered=is_lowered)
+            if found is not None:
+                return found
+        return None
+
+    def _offsets(self, coarse: np.ndarray, fine: np.ndarray, preshift: int) -> tuple[np.ndarray, ...]:
+        """Bounds of the offset by the steps of accumulators that are not negative, and by those of negative ones."""
+
+        def scaled(acc: np.ndarray) -> np.ndarray:
+            moved = acc - self.origins
+            return moved * coarse + (((moved >> preshift) * fine) >> self.fine_shift)
+
+        goal = self.results << self.shift
+        least, most = goal - scaled(self.steps), goal - 1 - scaled(self.steps - 1)
+        bounds = []
+        for is_negative in (False, True):
+            reaches = self.is_reachable & ((self.steps < 0) == is_negative)
+            misses = self.is_reachable & ((self.steps - 1 < 0) == is_negative)
+            bounds += [np.where(reaches, least, -_FAR).max(0), np.where(misses, most, _FAR).min(0)]
+        return tuple(bounds)
+
+    def _choose(self, options: Sequence[tuple[np.ndarray, ...]], *, is_lowered: bool
+                ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None] | None:  # fmt: skip
+        """The first option of each channel that has offsets; None where a channel has none."""
+        chosen = [np.zeros(len(self.real), np.int64) for _ in range(4)]
+        is_open = np.ones(len(self.real), bool)
+        for coarse, fine, least, most, negative_least, negative_most in options:
+            if is_lowered:
+                offset, low, high = _middle(least, most), least, most
+                negative = _middle(negative_least, negative_most)
+                good = is_open & (negative_least <= negative_most)
+            else:
+                low, high = np.maximum(least, negative_least), np.minimum(most, negative_most)
+                offset = _middle(low, high)
+                good, negative = is_open, offset
+            lowering = offset - negative
+            good = good & (low <= high) & (offset >= low) & (offset <= high)
+            good &= self.reach * (coarse + 2) + np.abs(offset) + np.abs(lowering) < 2**31
+            for array, value in zip(chosen, (coarse, fine, offset, lowering), strict=True):
+                array[good] = value[good]
+            is_open &= ~good
+            if not is_open.any():
+                return chosen[0], chosen[1], chosen[2], chosen[3] if is_lowered else None
+        return None
+
+
+def _middle(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Between two bounds; the nearest to 0 where one of them is open."""
+    is_open = (low <= -_FAR) | (high >= _FAR)
+    return np.where(is_open, np.clip(0, low, high), (low + high) >> 1)
