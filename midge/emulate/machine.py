@@ -121,6 +121,7 @@ class Machine:
     def run(self, until: int = NOWHERE, timeout_seconds: int = 0) -> None:
         """Run from the program counter to an address or to the firmware's exit. DeviceFault where it faults."""
         self._fault = None
+        self.uc.ctl_flush_tb()  # code translated before would run past an address to stop at that is new
         try:
             self.uc.emu_start(self.pc | 1, until, timeout=timeout_seconds * 1_000_000)
         except UcError as error:

@@ -9,12 +9,12 @@ from midge.emulate.accesses import Accesses, accesses
 from midge.emulate.caches import has_read_cache, set_caches
 from midge.emulate.counter import Counter
 from midge.emulate.host import Host
-from midge.emulate.machine import DeviceFault, Machine
+from midge.emulate.machine import SECURE_ALIAS_BIT, DeviceFault, Machine
 from midge.emulate.owners import function_owners
 from midge.emulate.program import Program, load
 from midge.emulate.report import with_memory
 from midge.emulate.timing import Cost, Pipeline, cost, decode_blocks
-from midge.errors import ToolError
+from midge.errors import ToolError, UsageError
 from midge.targets import BARE_FLASH, BARE_RAM
 from midge.targets.records import Board, Region
 
@@ -47,6 +47,8 @@ def profile(elf: Path, board: Board, args: str = "", minus_args: str | None = No
     caches: flash at 0 and RAM at 0x20000000, as on QEMU's MPS2 machines.
     """
     program = load(elf)
+    if not program.functions:
+        raise UsageError(str(elf), "no symbols of functions", "a firmware that is not stripped")
     placed = at_own_addresses(program, board)
     counts, printed = _count(program, placed, args)
     if minus_args is not None:
@@ -64,11 +66,15 @@ def profile(elf: Path, board: Board, args: str = "", minus_args: str | None = No
 def at_own_addresses(program: Program, board: Board) -> Board:
     """The board, or the board with the memories of a bare core where the firmware is linked for those."""
 
+    # Armv8-M has its memories at two addresses (machine.Machine.load).
+    alias = SECURE_ALIAS_BIT if board.core.architecture.startswith("armv8") else 0
+
     def fits(regions: tuple[Region, ...]) -> bool:
         return all(
-            any(r.base <= s.load_address and s.load_address + len(s.data) <= r.base + r.bytes for r in regions)
+            any(r.base <= address and address + len(s.data) <= r.base + r.bytes
+                for r in regions for address in (s.load_address, s.load_address & ~alias))
             for s in program.segments
-        )
+        )  # fmt: skip
 
     bare = (BARE_FLASH, BARE_RAM)
     return replace(board, regions=bare) if not fits(board.regions) and fits(bare) else board
