@@ -1,0 +1,114 @@
+"""Requantisation by proof: every proven form equals the reference over its whole range."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from midge.ir.graph import Graph, GraphBuilder
+from midge.ir.types import DType, Quantization, TensorType
+from midge.kernels.add.line import find_line
+from midge.kernels.staircase import Literal, Scaling, accumulator_range, evaluate, literal, prove
+from midge.ops.add import Add
+from midge.ops.base import Activation, Rounding
+from midge.ops.fixed_point import quantize_multiplier, rounding_divide_by_pot, saturating_rounding_doubling_high_mul
+
+
+def scaling_of(reals: list[float], rounding: Rounding, zero_point: int, low: int) -> Scaling:
+    pairs = [quantize_multiplier(real) for real in reals]
+    return Scaling(
+        np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs]), rounding, zero_point, low, 127
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.floats(2.0**-12, 2.0**-5), min_size=1, max_size=4),
+    st.sampled_from([Rounding.DOUBLE, Rounding.SINGLE]),
+    st.integers(-128, 127),
+    st.booleans(),
+    st.integers(0, 2**32 - 1),
+)
+def test_proven_forms_equal_the_reference(
+    reals: list[float], rounding: Rounding, zero_point: int, rectified: bool, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    scaling = scaling_of(reals, rounding, zero_point, zero_point if rectified else -128)
+    biases = rng.integers(-5000, 5000, len(reals))
+    lows, highs = biases - rng.integers(100, 9000, len(reals)), biases + rng.integers(100, 9000, len(reals))
+    form = prove(scaling, biases, lows, highs, fraction_bits=6)
+    if form is None:
+        return
+    count = int((highs - lows).max()) + 1
+    acc = np.minimum(lows + np.arange(count)[:, None], highs)
+    np.testing.assert_array_equal(evaluate(form, acc - biases, scaling.low, 127), scaling.results(acc))
+
+
+def test_rectified_layers_are_usually_proven() -> None:
+    rng = np.random.default_rng(5)
+    proven = 0
+    for _ in range(50):
+        scaling = scaling_of([float(rng.uniform(2.0**-9, 2.0**-6))] * 2, Rounding.DOUBLE, -128, -128)
+        reach = np.array([200_000, 200_000])
+        proven += prove(scaling, np.array([17, -80]), -reach, reach, fraction_bits=6) is not None
+    assert proven >= 45
+
+
+def test_a_saturated_range_is_not_forgotten() -> None:
+    """The lowest accumulator reaches results that no step of its own is left for."""
+    scaling = scaling_of([2.0**-6], Rounding.DOUBLE, 127, -128)
+    form = prove(scaling, np.array([0]), np.array([-300]), np.array([900]), fraction_bits=6)
+    assert form is not None
+    acc = np.arange(-300, 901)[:, None]
+    np.testing.assert_array_equal(evaluate(form, acc, -128, 127), scaling.results(acc))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(2.0**-10, 2.0**-2), st.integers(-128, 127), st.integers(0, 2**32 - 1))
+def test_the_literal_form_is_the_reference(real: float, zero_point: int, seed: int) -> None:
+    scaling = scaling_of([real], Rounding.DOUBLE, zero_point, -128)
+    reach = np.array([1 << 20])
+    form = literal(scaling, np.array([0]), -reach, reach, fraction_bits=6)
+    assert isinstance(form, Literal)
+    acc = np.random.default_rng(seed).integers(-reach, reach, (2000, 1))
+    high = saturating_rounding_doubling_high_mul(acc, form.multipliers.astype(np.int64))
+    results = np.clip((high + (high >> 63) + form.offsets) >> form.shifts, -128, 127)
+    np.testing.assert_array_equal(results, scaling.results(acc))
+    rounded = rounding_divide_by_pot(high, -scaling.shifts) + zero_point
+    np.testing.assert_array_equal(np.clip(rounded, -128, 127), results)
+
+
+def test_accumulator_range_is_exact() -> None:
+    rng = np.random.default_rng(3)
+    weights, biases = rng.integers(-127, 128, (2, 3)), np.array([5, -9])
+    lows, highs = accumulator_range(weights, biases, -2, 1)
+    inputs = np.stack(np.meshgrid(*[np.arange(-2, 2)] * 3), axis=-1).reshape(-1, 3)
+    sums = inputs @ weights.T + biases
+    np.testing.assert_array_equal((sums.min(0), sums.max(0)), (lows, highs))
+
+
+def sum_graph(scales: tuple[float, float, float], zero_points: tuple[int, int, int]) -> Graph:
+    types = [
+        TensorType(DType.INT8, (1, 4), Quantization((float(np.float32(scale)),), (zero_point,), None))
+        for scale, zero_point in zip(scales, zero_points, strict=True)
+    ]
+    builder = GraphBuilder("sum")
+    builder.inputs += [builder.value("a", types[0]), builder.value("b", types[1])]
+    builder.outputs.append(builder.value("y", types[2]))
+    builder.node(Add(Activation.RELU), ["a", "b"], ["y"])
+    return builder.build()
+
+
+def test_a_line_equals_the_sum_for_every_pair_of_bytes() -> None:
+    graph = sum_graph((0.0401, 0.1133, 0.0617), (4, -17, -128))
+    line = find_line(graph.nodes[0], graph)
+    assert line is not None
+    for a in range(-128, 128, 5):
+        b = np.arange(-128, 128)
+        sums = np.int64(a) * line.a_factor + b * np.int64(line.b_factor) + line.offset
+        assert np.abs(sums).max() < 2**31
+        types, outputs = graph.input_types(graph.nodes[0]), graph.output_types(graph.nodes[0])
+        wide = [TensorType(DType.INT8, (256,), type_.quantization) for type_ in (*types, *outputs) if type_]
+        expected = graph.nodes[0].op.evaluate([np.full(256, a, np.int8), b.astype(np.int8)], wide[:2], wide[2:])[0]
+        np.testing.assert_array_equal(np.clip(sums >> line.shift, -128, 127), expected)
