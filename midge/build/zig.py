@@ -7,6 +7,7 @@ import hashlib
 import platform
 import sys
 from pathlib import Path
+from typing import Literal
 
 from midge.build.compiler import Compiler
 from midge.build.tools import cached, run_tool
@@ -35,20 +36,30 @@ def compiler(core: Core) -> Compiler:
     )
 
 
-def host_library(source: Path, *, flags: tuple[str, ...] = ()) -> Path:
-    """A shared library for this computer from one C file (and the headers beside it), compiled once per user.
+@functools.cache
+def host_processor() -> str:
+    """What zig finds this computer's processor to be: model and features, as text."""
+    return run_tool([*ZIG, "build-obj", "--show-builtin", "-mcpu=native"], "asking zig for this processor")
 
-    The cached name carries a hash of everything that decides its content, so a change compiles anew.
+
+def host_library(
+    source: Path, *, flags: tuple[str, ...] = (), cpu: Literal["baseline", "native"] = "baseline"
+) -> Path:
+    """A shared library for this computer from one C file (and the C files beside it), compiled once per user.
+
+    `native` uses all that this processor has. The cached name carries a hash of everything that decides the library's
+    content, so a change compiles anew, and so does another processor that shares the user's folders.
     """
     digest = hashlib.sha256()
     for path in sorted(source.parent.glob("*.[ch]")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    for text in (source.name, version(), sys.platform, platform.machine(), *flags):
+    processor = host_processor() if cpu == "native" else ""
+    for text in (source.name, version(), sys.platform, platform.machine(), processor, *flags):
         digest.update(text.encode() + b"\0")
     suffix = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
 
     def make(path: Path) -> None:
-        command = [*ZIG, "cc", "-mcpu=baseline", "-shared", "-fPIC", "-O2", "-fno-sanitize=all", "-std=c11", *flags,
+        command = [*ZIG, "cc", f"-mcpu={cpu}", "-shared", "-fPIC", "-O2", "-fno-sanitize=all", "-std=c11", *flags,
                    str(source), "-o", str(path)]  # fmt: skip
         run_tool(command, f"compiling {source.name} for this computer")
 

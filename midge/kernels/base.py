@@ -135,6 +135,11 @@ class Kernel(ABC):
     def bind(self, node: Node, graph: Graph) -> Binding:
         """The node's row needs under this kernel."""
 
+    def faster(self, node: Node, graph: Graph) -> tuple[Kernel, int] | None:
+        """A kernel with the same binding that is faster for more flash, and how many bytes more; None if there is none."""
+        del node, graph
+        return None
+
     @abstractmethod
     def emit(self, view: TaskView) -> LayerCode:
         """The C code of the node at its place in the plan."""

@@ -85,7 +85,9 @@ class Coding:
         columns = []
         for chain in self.chains:
             for word in range(chain.words):
-                parts = [values[..., channel].astype(np.int64) << shift for channel, shift in chain.shifts(word).items()]
+                parts = [
+                    values[..., channel].astype(np.int64) << shift for channel, shift in chain.shifts(word).items()
+                ]
                 columns.append(sum(parts[1:], parts[0]))
         return (np.stack(columns, axis=-1) & 0xFFFF_FFFF).astype(np.uint32).view(np.int32)
 

@@ -12,7 +12,7 @@ multipliers would have too few bits: then `origin` is subtracted first, and what
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -44,8 +44,7 @@ class Requantization:
     low: int
     high: int
     """Clamp of q + 128."""
-    is_natural: bool
-    """Results are stored as q, not q + 128."""
+    layout: Layout
 
     @property
     def key(self) -> str:
@@ -53,7 +52,7 @@ class Requantization:
         lowering = "" if self.lowerings is None else "n"
         window = "" if self.origins is None else f"w{self.window_bits}"
         clamp = "" if (self.low, self.high) == (0, 255) else f"l{self.low}u{self.high}"
-        return f"r{self.preshift}_{self.fine_shift}_{self.shift}{lowering}{window}{clamp}{'q' if self.is_natural else ''}"
+        return f"r{self.preshift}_{self.fine_shift}_{self.shift}{lowering}{window}{clamp}{'' if self.layout.excess else 'q'}"
 
     @property
     def parameters(self) -> np.ndarray:
@@ -61,6 +60,16 @@ class Requantization:
         columns = [self.coarse, self.fine, self.offsets]
         columns += [extra for extra in (self.lowerings, self.origins) if extra is not None]
         return np.stack(columns, axis=1).astype(np.int32)
+
+    @property
+    def is_plain(self) -> bool:
+        """True where `apply` is all there is to do."""
+        return self.lowerings is None and self.origins is None
+
+    @property
+    def is_uniform(self) -> bool:
+        """True where it is, with the same parameters for all channels."""
+        return self.is_plain and bool((self.parameters == self.parameters[:1]).all())
 
     def scale(self, code: ThumbAssembly, acc: str, stream: str, spares: tuple[str, str, str, str]) -> None:
         """Instructions that load a channel's parameters and turn its accumulator into the byte to store.
@@ -75,45 +84,47 @@ class Requantization:
             with code.skip("bge"):
                 code.op(f"subs {{{offset}}}, {{{offset}}}, {{{spare}}}", "halves of negative sums go down")
         if self.origins is None:
-            self._scaled(code, acc, spares)
-            self._clamp(code, acc, spare)
-        else:
-            code.op(f"ldmia {{{stream}}}!, {{{{{{{spare}}}}}}}", "origin")
-            code.op(f"subs {{{acc}}}, {{{acc}}}, {{{spare}}}")
-            code.op(f"lsrs {{{spare}}}, {{{acc}}}, #{self.window_bits}")
-            with code.choice("bne", [f"asrs {{{acc}}}, {{{acc}}}, #31", f"mvns {{{acc}}}, {{{acc}}}",
-                                     f"uxtb {{{acc}}}, {{{acc}}}"]):  # fmt: skip
-                self._scaled(code, acc, spares)
-            self._clamp(code, acc, spare)
-        if self.is_natural:
-            code.op(f"subs {{{acc}}}, #{EXCESS}")
+            self.apply(code, acc, spares)
+            return
+        code.op(f"ldmia {{{stream}}}!, {{{{{{{spare}}}}}}}", "origin")
+        code.op(f"subs {{{acc}}}, {{{acc}}}, {{{spare}}}")
+        code.op(f"lsrs {{{spare}}}, {{{acc}}}, #{self.window_bits}")
+        saturate = [f"asrs {{{acc}}}, {{{acc}}}, #31", f"mvns {{{acc}}}, {{{acc}}}", f"uxtb {{{acc}}}, {{{acc}}}"]
+        with code.choice("bne", saturate):
+            self._multiply(code, acc, spares)
+        self._clamp(code, acc, spare)
 
-    def _scaled(self, code: ThumbAssembly, acc: str, spares: tuple[str, str, str, str]) -> None:
-        coarse, fine, offset, spare = spares
-        if self.preshift:
-            code.op(f"asrs {{{spare}}}, {{{acc}}}, #{self.preshift}")
-        code.op(f"muls {{{fine}}}, {{{spare if self.preshift else acc}}}")
-        code.op(f"muls {{{acc}}}, {{{coarse}}}")
-        code.op(f"asrs {{{fine}}}, {{{fine}}}, #{self.fine_shift}")
-        code.op(f"adds {{{acc}}}, {{{acc}}}, {{{offset}}}")
-        code.op(f"adds {{{acc}}}, {{{acc}}}, {{{fine}}}")
-        code.op(f"asrs {{{acc}}}, {{{acc}}}, #{self.shift}")
+    def apply(self, code: ThumbAssembly, acc: str, registers: tuple[str, str, str, str]) -> None:
+        """The accumulator to the byte to store, with coarse, fine and offset in registers, and a spare one."""
+        self._multiply(code, acc, registers)
+        self._clamp(code, acc, registers[3])
+
+    def _multiply(self, code: ThumbAssembly, acc: str, registers: tuple[str, str, str, str]) -> None:
+        coarse, fine, offset, spare = registers
+        shifted = f"asrs {{{spare}}}, {{{acc}}}, #{self.preshift}" if self.preshift else f"movs {{{spare}}}, {{{acc}}}"
+        code.ops([shifted, f"muls {{{spare}}}, {{{fine}}}, {{{spare}}}", f"muls {{{acc}}}, {{{coarse}}}, {{{acc}}}",
+                  f"asrs {{{spare}}}, {{{spare}}}, #{self.fine_shift}", f"adds {{{acc}}}, {{{acc}}}, {{{offset}}}",
+                  f"adds {{{acc}}}, {{{acc}}}, {{{spare}}}", f"asrs {{{acc}}}, {{{acc}}}, #{self.shift}"])  # fmt: skip
 
     def _clamp(self, code: ThumbAssembly, acc: str, spare: str) -> None:
+        """To the bounds, then to q where that is stored."""
         if (self.low, self.high) == (0, 255):
-            code.op(f"uxtb {{{spare}}}, {{{acc}}}")
-            code.op(f"cmp {{{spare}}}, {{{acc}}}")
+            code.ops([f"uxtb {{{spare}}}, {{{acc}}}", f"cmp {{{spare}}}, {{{acc}}}"])
             with code.skip("beq"):
                 code.op(f"asrs {{{acc}}}, {{{acc}}}, #31")
                 code.op(f"mvns {{{acc}}}, {{{acc}}}", "0 or 255")
-            return
-        for bound, branch in ((self.low, "bge"), (self.high, "ble")):
-            code.op(f"cmp {{{acc}}}, #{bound}")
-            with code.skip(branch):
-                code.op(f"movs {{{acc}}}, #{bound}")
+        else:
+            for bound, branch in ((self.low, "bge"), (self.high, "ble")):
+                code.op(f"cmp {{{acc}}}, #{bound}")
+                with code.skip(branch):
+                    code.op(f"movs {{{acc}}}, #{bound}")
+        if self.layout.excess == 0:
+            code.op(f"subs {{{acc}}}, #{EXCESS}")
 
 
-def requantization(scaling: ChannelScaling, lows: np.ndarray, highs: np.ndarray, layout: Layout) -> Requantization | None:
+def requantization(
+    scaling: ChannelScaling, lows: np.ndarray, highs: np.ndarray, layout: Layout
+) -> Requantization | None:
     """A proven form for accumulators (biases included) within [lows, highs]; None where none is found."""
     reference = Scaling(
         scaling.multipliers.astype(np.int64), scaling.shifts.astype(np.int64), scaling.rounding,
@@ -122,6 +133,8 @@ def requantization(scaling: ChannelScaling, lows: np.ndarray, highs: np.ndarray,
     real = reference.multipliers * 2.0 ** (reference.shifts - 31.0)
     if not real.min() > 0:
         return None
+    if scaling.is_shared and len(lows) > 1:
+        return _shared(scaling, lows, highs, layout)
     steps = first_accumulators(reference, lows, highs)
     is_reachable = (steps > lows) & (steps <= highs)
     results = np.arange(scaling.low + 1, scaling.high + 1, dtype=np.int64)[:, None] + EXCESS
@@ -137,9 +150,26 @@ def requantization(scaling: ChannelScaling, lows: np.ndarray, highs: np.ndarray,
             if found is not None:
                 return Requantization(
                     *found, preshift, problem.fine_shift, problem.shift, origins if is_window else None, window_bits,
-                    scaling.low + EXCESS, scaling.high + EXCESS, layout.excess == 0,
+                    scaling.low + EXCESS, scaling.high + EXCESS, layout,
                 )  # fmt: skip
     return None
+
+
+def _shared(scaling: ChannelScaling, lows: np.ndarray, highs: np.ndarray, layout: Layout) -> Requantization | None:
+    """One form for channels that all scale alike, over the range of them all."""
+    first = replace(scaling, multipliers=scaling.multipliers[:1], shifts=scaling.shifts[:1])
+    form = requantization(first, lows.min(keepdims=True), highs.max(keepdims=True), layout)
+    if form is None:
+        return None
+
+    def spread(array: np.ndarray) -> np.ndarray:
+        return np.broadcast_to(array, lows.shape)
+
+    return replace(
+        form, coarse=spread(form.coarse), fine=spread(form.fine), offsets=spread(form.offsets),
+        lowerings=None if form.lowerings is None else spread(form.lowerings),
+        origins=None if form.origins is None else spread(form.origins),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)

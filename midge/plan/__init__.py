@@ -9,7 +9,7 @@ from midge.ir.graph import Graph
 from midge.ir.types import DType
 from midge.kernels.base import Binding, Kernel, Layout
 from midge.plan.arena import ALIGN_BYTES, Request, aligned, pack
-from midge.plan.choose import bind_kernels
+from midge.plan.choose import bind_kernels, spend_flash
 from midge.plan.copies import insert_copies, root_value
 from midge.plan.order import Schedule, live_peak, schedule
 from midge.plan.records import Action, Buffer, Kind, Plan, PlanOptions, Task, row_stride
@@ -19,6 +19,8 @@ from midge.targets.records import Board, Core
 __all__ = ["ALIGN_BYTES", "Action", "Buffer", "Kind", "Plan", "PlanOptions", "Task", "plan"]
 
 _MOST_SCHEDULES = 300
+_EXTRA_FLASH_BYTES = 20_000
+"""What weights that are widened already may take more, in all, where latency comes first."""
 _MOST_ROUNDS = 4
 
 
@@ -29,6 +31,8 @@ def plan(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[str, 
     Raises UnsupportedError where a node has no kernel. Whether the plan fits the board is not asked here.
     """
     graph, bindings = bind_with_copies(graph, board.core, pinned or {})
+    if options.optimize == "latency":
+        bindings = spend_flash(graph, bindings, _EXTRA_FLASH_BYTES)
     network = build_network(graph, bindings)
     return _place(graph, board, options, network, _best_schedule(network))
 

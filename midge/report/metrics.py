@@ -32,10 +32,17 @@ def measure(compiled: Compiled, trace: Trace) -> Result:
 
 
 def cycles_note(board: Board) -> str:
-    """What the cycles are estimated from. That they are an estimate is said wherever they are shown."""
+    """What the cycles are estimated from, what the table rests on, and the error where it was compared with hardware.
+
+    That they are an estimate is said wherever they are shown.
+    """
     timing = board.core.timing
     memory = "flash wait states and caches included" if timing.get("flash_miss") else "no flash wait states counted"
-    return f"estimate: exact block counts times the {board.core.title} timing table; {memory}"
+    parts = [f"estimate: exact block counts times the {board.core.title} timing table; {memory}"]
+    if basis := timing.get("basis"):
+        parts.append(f"the table: {basis}")
+    parts.append(f"error: {timing.get('error') or 'unknown, not compared with hardware'}")
+    return "; ".join(parts)
 
 
 def energy_note(board: Board) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from midge.build.image import FlashBytes
+from midge.emulate.profile import FunctionCount
 from midge.emulate.trace import LayerCount
 from midge.ir.types import TensorType
 from midge.reference.compare import Comparison
@@ -287,3 +288,26 @@ class Demonstration:
     @property
     def accuracy(self) -> float:
         return self.correct / len(self.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Profiling:
+    """What a firmware's functions executed, from its reset to its exit."""
+
+    firmware: str
+    board: Board
+    args: str
+    minus_args: str | None
+    """The command line of the run whose counts were subtracted, or None."""
+    functions: tuple[FunctionCount, ...]
+    """By falling cycles."""
+    instructions: int
+    cycles: int
+    cycles_note: str
+    printed: str
+    """What the firmware wrote to the console."""
+    backend: str
+
+    @property
+    def latency_ms(self) -> float:
+        return self.cycles / self.board.clock_hz * 1e3

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 # The order in which a user meets them; verbs that are not listed follow in alphabetical order.
-_ORDER = ("demo", "boards", "inspect", "compile", "run", "verify", "deploy")
+_ORDER = ("demo", "boards", "inspect", "compile", "run", "profile", "verify", "deploy")
 
 
 class VerbGroup(click.Group):

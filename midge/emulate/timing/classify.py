@@ -113,12 +113,12 @@ def _disassembler() -> capstone.Cs:
 def _instruction(mnemonic: str, operands: str, size: int) -> Instruction:
     base, _, kind = mnemonic.removesuffix(".w").removesuffix(".n").partition(".")
     class_ = _class(base, kind, operands)
-    registers = [_canonical(name) for name in _REGISTER.findall(operands)]
+    registers = [canonical(name) for name in _REGISTER.findall(operands)]
     listed = _LIST.search(operands)
-    in_list = [_canonical(name) for name in _REGISTER.findall(listed[1])] if listed else []
+    in_list = [canonical(name) for name in _REGISTER.findall(listed[1])] if listed else []
     words = sum(2 if name.startswith("d") else 1 for name in in_list) or 1
     memory = _MEMORY.search(operands)
-    address = [_canonical(name) for name in _REGISTER.findall(memory[1])] if memory else []
+    address = [canonical(name) for name in _REGISTER.findall(memory[1])] if memory else []
     loads = _loaded(class_, registers, in_list)
     return Instruction(
         class_=class_,
@@ -134,7 +134,7 @@ def _instruction(mnemonic: str, operands: str, size: int) -> Instruction:
     )
 
 
-def _canonical(register: str) -> str:
+def canonical(register: str) -> str:
     return _SYNONYMS.get(register, register)
 
 

@@ -5,13 +5,14 @@ One step multiplies four inputs of each pixel by four weights of each channel:
     weights   w0 w2 w1 w3 | of the second channel      a word each, widened by SXTB16 to (w0, w1) and (w2, w3)
     inputs    (x0, x1) (x2, x3)                        widened already, two words for each pixel
 
-Where a row of taps does not come out even, a half step takes two inputs, and a word holds two weights widened already.
+Where a row of taps does not come out even, and where speed is worth twice the flash, a half step takes two inputs, and a
+word holds two weights widened already.
 The stream holds for each pair of channels: start values, the weights of all steps, multipliers and offsets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,8 +38,8 @@ class Shape:
     kh: int
     full_steps: int
     """Steps of four inputs in one row of taps."""
-    half_step: bool
-    """A step of two inputs follows them."""
+    half_steps: int
+    """Steps of two inputs that follow them."""
     pixel_bytes: int
     """From a pixel's window to the next one's."""
     columns: int
@@ -49,18 +50,17 @@ class Shape:
     @property
     def run_words(self) -> int:
         """Words of weights of one row of taps."""
-        return self.full_steps + self.half_step
+        return self.full_steps + self.half_steps
 
     @property
     def run_bytes(self) -> int:
         """Inputs that one row of taps reads."""
-        return 8 * self.full_steps + 4 * self.half_step
+        return 8 * self.full_steps + 4 * self.half_steps
 
-    @property
-    def unroll(self) -> int:
-        """Full steps in the body of the innermost loop."""
+    def unroll(self, steps: int) -> int:
+        """How many of `steps` steps are in the body of the innermost loop."""
         most = max(1, self.loop_bytes // _STEP_BYTES)
-        return next((n for n in range(min(most, self.full_steps), 0, -1) if self.full_steps % n == 0), 0)
+        return next((n for n in range(min(most, steps), 0, -1) if steps % n == 0), 0)
 
     @property
     def is_straight(self) -> bool:
@@ -77,10 +77,12 @@ class Shape:
         return tuple((pixels, count) for pixels, count in ((3, threes), (2, twos), (1, ones)) if count)
 
 
-def shape_of(window: Window, loop_bytes: int) -> Shape:
-    """The shape of a convolution without groups or dilation along the row."""
+def shape_of(window: Window, loop_bytes: int, weight_bits: int) -> Shape:
+    """The shape of a convolution without groups or dilation along the row; weights of 8 bits, or widened to 16."""
     full, rest = divmod(window.kw * window.x.channels, 4)
-    full, half = (full + 1, False) if rest == 3 else (full, rest > 0)
+    full, half = (full + 1, 0) if rest == 3 else (full, -(-rest // 2))
+    if weight_bits == 16:
+        full, half = 0, -(-window.kw * window.x.channels // 2)
     pixel_bytes = window.stride_w * window.x.channels * 2
     return Shape(window.kh, full, half, pixel_bytes, window.y.columns, window.y.channels, loop_bytes)
 
@@ -207,20 +209,25 @@ class _Writer:
     def run(self, pixels: int, channels: int) -> None:
         """The steps of one row of taps."""
         code, shape = self.code, self.shape
-        unroll = shape.unroll
-        if unroll == shape.full_steps:
+        passed = self.steps(self.step, shape.full_steps, 8, 0, pixels, channels)
+        self.steps(self.half_step, shape.half_steps, 4, passed, pixels, channels)
+
+    def steps(self, write: Callable[[int, int, int], None], count: int, size: int, passed: int, pixels: int,
+              channels: int) -> int:  # fmt: skip
+        """Steps of `size` bytes of inputs, straight or in a loop; returns where the inputs after them are from `xp`."""
+        code, unroll = self.code, self.shape.unroll(count)
+        if unroll == count:
+            for step in range(count):
+                write(pixels, channels, passed + size * step)
+            return passed + size * count
+        code.constant("t", size * count)
+        code.ops(["add {t}, {xp}", f"str {{t}}, [sp, #{self.run_end_at}]"])
+        with code.loop(f"next {unroll} steps") as label:
             for step in range(unroll):
-                self.step(pixels, channels, 8 * step)
-        else:
-            code.constant("t", 8 * shape.full_steps)
-            code.ops(["add {t}, {xp}", f"str {{t}}, [sp, #{self.run_end_at}]"])
-            with code.loop(f"next {unroll} steps") as label:
-                for step in range(unroll):
-                    self.step(pixels, channels, 8 * step)
-                code.op(f"add {{xp}}, #{8 * unroll}")
-                code.ops([f"ldr {{t}}, [sp, #{self.run_end_at}]", "cmp {xp}, {t}", f"bne {label}"])
-        if shape.half_step:
-            self.half_step(pixels, channels, 8 * unroll if unroll == shape.full_steps else 0)
+                write(pixels, channels, passed + size * step)
+            code.op(f"add {{xp}}, #{size * unroll}")
+            code.ops([f"ldr {{t}}, [sp, #{self.run_end_at}]", "cmp {xp}, {t}", f"bne {label}"])
+        return passed
 
     def step(self, pixels: int, channels: int, offset: int) -> None:
         """Four inputs of each pixel by four weights of each channel."""

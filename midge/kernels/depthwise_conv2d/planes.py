@@ -46,13 +46,9 @@ class Shape:
 
     @property
     def blocks(self) -> tuple[tuple[int, int], ...]:
-        """(pixels, how often): fours, and a last block of three to six."""
-        if self.is_one_block:
-            return ((self.columns, 1),)
-        fours, rest = divmod(self.columns, 4)
-        if rest in (1, 2):
-            fours, rest = fours - 1, rest + 4
-        return tuple((pixels, count) for pixels, count in ((4, fours), (rest, 1)) if pixels and count)
+        """(pixels, how often): sixes, and the rest."""
+        sixes, rest = divmod(self.columns, len(_ACCUMULATORS))
+        return tuple((pixels, count) for pixels, count in ((6, sixes), (rest, 1)) if pixels and count)
 
 
 def shape_of(window: Window, plane_bytes: int) -> Shape:

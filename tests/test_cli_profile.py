@@ -1,0 +1,195 @@
+"""`midge profile` on firmware that Midge made, and on a firmware written by hand."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cli_runner import DIGITS, NANO, midge
+
+from midge import targets
+
+LINKER_SCRIPT = """
+PHDRS { code PT_LOAD; data PT_LOAD; }
+SECTIONS
+{
+    .text 0x%x : { KEEP(*(.vectors)) *(.text*) *(.rodata*) } :code
+    .bss 0x20000000 (NOLOAD) : { *(.bss*) *(COMMON) } :data
+    /DISCARD/ : { *(.ARM.exidx*) }
+}
+"""
+# It does `work` as often as its command line has characters, and `more` once; then it prints "done" and ends.
+FIRMWARE = r"""
+    .syntax unified
+    .thumb
+    .section .vectors, "a"
+    .word 0x20001000
+    .word reset
+    .text
+    .macro function name
+    .balign 4
+    .global \name
+    .type \name, %function
+    .thumb_func
+\name:
+    .endm
+
+    function work
+    nop
+    nop
+    bx lr
+    .size work, . - work
+
+    function more
+    ldr r0, [sp]
+    bx lr
+    .size more, . - more
+
+    function reset
+    movs r0, #0x15
+    ldr r1, =block
+    ldr r2, =text
+    str r2, [r1]
+    movs r2, #64
+    str r2, [r1, #4]
+    bkpt 0xab
+    ldr r1, =block
+    ldr r4, [r1, #4]
+1:  cmp r4, #0
+    beq 2f
+    bl work
+    subs r4, #1
+    b 1b
+2:  sub sp, #8
+    bl more
+    movs r0, #4
+    ldr r1, =message
+    bkpt 0xab
+    movs r0, #0x18
+    ldr r1, =0x20026
+    bkpt 0xab
+    b .
+    .ltorg
+    .size reset, . - reset
+    .section .rodata
+message:
+    .asciz "done\n"
+    .bss
+    .balign 4
+block: .space 8
+text: .space 64
+"""
+
+
+def hand_made(folder: Path, flash: int = 0, text: str = FIRMWARE, name: str = "by_hand.elf", *flags: str) -> Path:
+    """The firmware above, linked for flash at this address."""
+    (folder / "firmware.S").write_text(text, encoding="utf-8")
+    (folder / "firmware.ld").write_text(LINKER_SCRIPT % flash, encoding="utf-8")
+    elf = folder / name
+    subprocess.run(
+        [sys.executable, "-m", "ziglang", "cc", "-target", "thumb-freestanding-eabi", "-mcpu=cortex_m4", "-nostdlib",
+         "-Wl,-T,firmware.ld", *flags, "firmware.S", "-o", elf.name],
+        cwd=folder, check=True, capture_output=True,
+    )  # fmt: skip
+    return elf
+
+
+def cycles_of(found: dict[str, object], name: str) -> tuple[int, int]:
+    """Instructions and cycles of one function."""
+    functions = found["functions"]
+    assert isinstance(functions, list)
+    (function,) = (function for function in functions if function["name"] == name)
+    return function["instructions"], function["cycles"]
+
+
+def test_hand_made_firmware_is_counted_by_function(tmp_path: Path) -> None:
+    outcome = midge("profile", hand_made(tmp_path), "--core", "cortex-m4", "--args", "abc", "--json")
+    assert (outcome.status, outcome.err) == (0, "")
+    found = outcome.object
+    assert (found["firmware"], found["board"], found["args"], found["minus_args"]) == (
+        "by_hand.elf", "cortex-m4", "abc", None)  # fmt: skip
+    # Two NOPs and a return, three times; a load and a return (docs/timing.md).
+    assert cycles_of(found, "work") == (9, 3 * (1 + 1 + 3))
+    assert cycles_of(found, "more") == (2, 2 + 3)
+    assert found["printed"] == "done\n"
+    functions = found["functions"]
+    assert found["instructions"] == sum(function["instructions"] for function in functions)
+    assert found["cycles"] == sum(function["cycles"] for function in functions)
+    assert found["latency_ms"] == pytest.approx(found["cycles"] / found["clock_hz"] * 1e3)
+    assert "estimate" in found["timing_note"]
+
+
+def test_second_run_is_subtracted(tmp_path: Path) -> None:
+    elf = hand_made(tmp_path)
+    found = midge("profile", elf, "--core", "cortex-m4", "--args", "abcd", "--minus-args", "abc", "--json").object
+    assert cycles_of(found, "work") == (3, 5)
+    # Of the caller there remains one round: compare, branch not taken, call, subtract, branch back.
+    assert cycles_of(found, "reset") == (5, 1 + 1 + 3 + 1 + 3)
+    assert {function["name"] for function in found["functions"]} == {"work", "reset"}
+
+
+def test_firmware_runs_at_its_own_addresses(tmp_path: Path) -> None:
+    """Of a board, and of a bare core: then with the board's core, clock and caches."""
+    board = targets.find_board("nucleo-l4r5zi")
+    bare = midge("profile", hand_made(tmp_path), "--core", "cortex-m4", "--args", "a", "--json").object
+    for flash in (0, board.flash.base):
+        found = midge("profile", hand_made(tmp_path, flash), "--board", board.name, "--args", "a", "--json").object
+        assert found["clock_hz"] == 120_000_000 and found["instructions"] == bare["instructions"]
+        assert found["cycles"] > bare["cycles"]
+    assert "caches included" in found["timing_note"] and "error: -2.1 to +3.1 %" in found["timing_note"]
+    refused = midge("profile", hand_made(tmp_path, 0x10000000), "--core", "cortex-m4")
+    assert refused.status == 2 and "a firmware for board cortex-m4" in refused.err
+
+
+@pytest.mark.parametrize("core", ["cortex-m0plus", "cortex-m4", "cortex-m33"])
+def test_midges_firmware_profiles_as_it_runs(core: str, tmp_path: Path) -> None:
+    assert midge("compile", DIGITS, "--core", core, "-o", tmp_path).status == 0
+    ran = midge("run", DIGITS, "--core", core, "--json").object
+    outcome = midge("profile", tmp_path / "firmware.elf", "--core", core, "--args", "fw 2", "--minus-args", "fw 1",
+                    "--json")  # fmt: skip
+    assert outcome.status == 0, outcome.err
+    found = outcome.object
+    harness = [f for f in found["functions"] if f["name"].startswith(("harness_", "host_"))]
+    assert found["instructions"] - sum(f["instructions"] for f in harness) == ran["instructions"]
+    assert found["cycles"] - sum(f["cycles"] for f in harness) == pytest.approx(ran["cycles"], abs=20)
+
+
+def test_text_names_functions_and_basis(tmp_path: Path) -> None:
+    text = midge("profile", hand_made(tmp_path), "--core", "cortex-m33", "--args", "a", "--minus-args", "").out
+    assert "by_hand.elf on Arm Cortex-M33" in text and "work" in text and "`a`, minus ``" in text
+    assert "the table of the Cortex-M4, as Arm publishes" in text and "not compared with" in text
+
+
+def test_run_names_the_basis_of_its_table() -> None:
+    note = midge("run", DIGITS, "--core", "cortex-m33", "--json").object["timing_note"]
+    assert "the table of the Cortex-M4" in note and "error: unknown" in note
+    assert "error: -2.1 to +3.1 %" in midge("run", DIGITS, "--board", "nucleo-l4r5zi", "--json").object["timing_note"]
+
+
+def test_refusals(tmp_path: Path) -> None:
+    elf = hand_made(tmp_path)
+    text = tmp_path / "text.elf"
+    text.write_text("no firmware", encoding="utf-8")
+    stripped = hand_made(tmp_path, 0, FIRMWARE, "stripped.elf", "-Wl,--strip-all")
+    cases = [
+        (2, "no such file", tmp_path / "none.elf", "--core", "cortex-m4"),
+        (2, "is a folder", tmp_path, "--core", "cortex-m4"),
+        (2, "not an ELF file", text, "--core", "cortex-m4"),
+        (2, "none given", elf),
+        (2, "both given", elf, *NANO, "--core", "cortex-m4"),
+        (4, "no timing table", elf, "--core", "cortex-m55"),
+        (2, "no symbols of functions", stripped, "--core", "cortex-m4"),
+    ]
+    for status, said, *arguments in cases:
+        outcome = midge("profile", *arguments, "--json")
+        assert (outcome.status, outcome.out) == (status, ""), outcome.err
+        assert outcome.err.startswith("midge: error: ") and said in outcome.err and outcome.err.count("\n") == 1
+
+
+def test_fault_names_the_function(tmp_path: Path) -> None:
+    # `more` loads from an address at which there is nothing.
+    elf = hand_made(tmp_path, 0, FIRMWARE.replace("ldr r0, [sp]", "ldr r0, [r4, #-4]"))
+    outcome = midge("profile", elf, "--core", "cortex-m4")
+    assert outcome.status == 5 and "function `more`" in outcome.err and "0xfffffffc" in outcome.err
