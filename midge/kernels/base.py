@@ -136,7 +136,7 @@ class Kernel(ABC):
         """The node's row needs under this kernel."""
 
     def faster(self, node: Node, graph: Graph) -> tuple[Kernel, int] | None:
-        """A kernel with the same binding that is faster for more flash, and how many bytes more; None if there is none."""
+        """A kernel with the same binding, faster for more flash, and how many bytes more; None if there is none."""
         del node, graph
         return None
 

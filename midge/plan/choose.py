@@ -136,7 +136,7 @@ def _agreed(graph: Graph, name: str, wanted: Mapping[str, list[Layout]], writabl
 
 
 def spend_flash(graph: Graph, bindings: Mapping[str, Binding], most_bytes: int) -> dict[str, Binding]:
-    """The bindings with faster kernels where they save the most multiplications for a byte, up to `most_bytes` in all."""
+    """The bindings, with faster kernels where they serve most multiplications for a byte, up to `most_bytes` in all."""
     offers: list[tuple[float, Node, Kernel, int]] = []
     for node in graph.nodes:
         found = bindings[node.name].kernel.faster(node, graph) if node.name in bindings else None

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
 
 from midge.emulate.program import Program
 from midge.emulate.timing.classify import Instruction, decode, instruction_count
-from midge.emulate.timing.pipeline import Pipeline
+from midge.emulate.timing.dual_issue import CONTEXT_INSTRUCTIONS
+from midge.emulate.timing.pipeline import Block, Pipeline
 
+_TARGET = re.compile(r"#(0x[0-9a-f]+|\d+)$")
 Decoded = dict[tuple[int, int], tuple[Instruction, ...]]
 
 
@@ -34,21 +37,27 @@ def cost(program: Program, blocks: np.ndarray, owner_count: int, pipeline: Pipel
     cycles = [0.0] * (owner_count + 1)
     if pipeline is not None and decoded is None:
         decoded = decode_blocks(program, blocks)
-    ends = {address + count: block[-1] for (address, count), block in (decoded or {}).items()}
+    ends = {address + count: code for (address, count), code in (decoded or {}).items()}
+    jumps = _jumps(blocks, decoded) if decoded else {}
     for block in blocks:
         key, owner, counts = (int(block["address"]), int(block["bytes"])), int(block["owner"]), block["counts"]
         instructions[owner] += int(counts.sum()) * instruction_count(program.code(*key))
         if pipeline is not None and decoded is not None:
-            cycles[owner] += _cycles(pipeline, decoded[key], ends.get(key[0]), counts)
+            code, before = decoded[key], ends.get(key[0], ())
+            after = jumps.get(key[0], ())
+            # A loop of one block is in its steady state after two rounds.
+            context = after * 2 if after is code else after
+            cycles[owner] += pipeline.cycles(Block(code, before[-CONTEXT_INSTRUCTIONS:], context), counts)
     return Cost(tuple(instructions), tuple(cycles))
 
 
-def _cycles(pipeline: Pipeline, block: tuple[Instruction, ...], before: Instruction | None,
-            counts: np.ndarray) -> float:  # fmt: skip
-    """All runs of one block. `counts[entered by a branch][left by a branch]`."""
-    after_branch = pipeline.body(block, None)
-    in_line = pipeline.body(block, before)
-    exits = int(counts[:, 0].sum()) * pipeline.exit(block[-1], False) + int(counts[:, 1].sum()) * pipeline.exit(
-        block[-1], True
-    )
-    return int(counts[0].sum()) * in_line + int(counts[1].sum()) * after_branch + exits
+def _jumps(blocks: np.ndarray, decoded: Decoded) -> dict[int, tuple[Instruction, ...]]:
+    """For each target of direct branches the block that goes there most often."""
+    most: dict[int, tuple[int, tuple[Instruction, ...]]] = {}
+    for block in blocks:
+        code = decoded[int(block["address"]), int(block["bytes"])]
+        taken = int(block["counts"][:, 1].sum())
+        match = _TARGET.search(code[-1].text) if code[-1].class_ in ("branch", "branch_link") else None
+        if match is not None and taken > most.get(int(match[1], 0), (0, ()))[0]:
+            most[int(match[1], 0)] = (taken, code)
+    return {target: code for target, (_, code) in most.items()}

@@ -6,7 +6,7 @@ import functools
 import re
 from dataclasses import dataclass
 
-from midge.emulate.timing.classify import CONDITIONS, Instruction, canonical, without_suffixes
+from midge.emulate.timing.classify import CONDITIONS, Instruction, canonical
 
 FLAGS, GREATER_EQUAL, FLOAT_FLAGS = "flags", "ge", "fpscr"
 _REGISTER = re.compile(r"\b(r\d+|sp|lr|pc|sb|sl|fp|ip|[sd]\d+)\b")
@@ -21,6 +21,9 @@ _WITH_CARRY = ("adc", "adcs", "sbc", "sbcs", "rrx", "rrxs")
 # With two operands these do not read the first; all others do (`adds r0, #1`, `lsls r0, r1`).
 _UNARY = re.compile(r"(mov[sw]?|mvns?|[su]xt\w+|rev\w*|rbit|clz|adr|negs?|ssat|usat|vmov|vcvt\w*|vabs|vneg|vsqrt|vrint\w)$")
 _KEEPS_BITS = ("movt", "bfi", "bfc")
+_END_LIKE_CONDITIONS = frozenset(
+    "adcs bics lsls movs muls sbcs teq mls smmls smlal umlal umaal vmls vnmls svc vseleq vselge vselgt vselvs".split()
+)
 _SETS_GREATER_EQUAL = re.compile(r"[su](add|sub)(8|16)$|[su](asx|sax)$")
 _SHIFTS = re.compile(r"(lsl|lsr|asr|ror|rrx)s?$")
 
@@ -54,19 +57,10 @@ def operands(instruction: Instruction) -> Operands:
 
 def plain_name(instruction: Instruction) -> str:
     """The mnemonic without its condition, but with the `s`."""
-    names = without_suffixes(instruction.mnemonic)
-    if len(names) < 3 or instruction.class_ == "it":
-        return names[0]
-    # `bls`, `lsls`, `teq` and their like end as conditions do, by chance.
-    whole = names[0] in _SETS_FLAGS or _KEEPERS.match(names[0])
-    return names[0] if whole or instruction.class_ not in ("alu", "branch") and _is_whole(instruction) else names[2]
-
-
-_KEEPERS = re.compile(r"(movs|mls|smmls|teq|umaal|smlal|umlal|mls|smulls?|[su]mull|vcls|svc|sel)$")
-
-
-def _is_whole(instruction: Instruction) -> bool:
-    return not instruction.mnemonic.endswith(CONDITIONS)
+    name = instruction.mnemonic
+    if name in _END_LIKE_CONDITIONS or instruction.class_ == "it" or not name.endswith(CONDITIONS):
+        return name
+    return name[:-2]
 
 
 def _registers(text: str) -> list[str]:

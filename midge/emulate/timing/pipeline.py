@@ -1,9 +1,13 @@
-"""Cycles of one block on an in-order, single-issue pipeline, from a core's `[timing]` table."""
+"""Cycles of one block on a core's pipeline, by its `[timing]` table: single issue here, two at once in dual_issue.py."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+import numpy as np
+
+from midge.emulate.timing import dual_issue
 from midge.emulate.timing.classify import Instruction
 from midge.errors import InternalError, UnsupportedError
 
@@ -20,6 +24,15 @@ def is_control(instruction: Instruction) -> bool:
     return instruction.class_ in _BRANCHES or instruction.writes_pc
 
 
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block and the code that ran before it, when it was entered in line and when by a branch (as far as known)."""
+
+    code: tuple[Instruction, ...]
+    in_line: tuple[Instruction, ...] = ()
+    after_branch: tuple[Instruction, ...] = ()
+
+
 class Pipeline:
     """Costs blocks by a timing table. UnsupportedError where the core has none."""
 
@@ -29,9 +42,11 @@ class Pipeline:
                 f"core {core}", "no timing table, so no cycles", "a core with one (docs/timing.md)",
                 "`midge verify` needs none",
             )  # fmt: skip
-        if table["model"] != MODEL:
-            raise InternalError(f"core {core}, timing", f"model `{table['model']}`", f"`{MODEL}`")
+        if table["model"] not in (MODEL, dual_issue.MODEL):
+            expected = f"`{MODEL}` or `{dual_issue.MODEL}`"
+            raise InternalError(f"core {core}, timing", f"model `{table['model']}`", expected)
         self._core, self._table = core, table
+        self._kinds = self._dual_kinds() if table["model"] == dual_issue.MODEL else None
 
     def number(self, name: str) -> float:
         """An entry of the table."""
@@ -42,6 +57,19 @@ class Pipeline:
 
     def has(self, name: str) -> bool:
         return name in self._table
+
+    def cycles(self, block: Block, counts: np.ndarray) -> float:
+        """All runs of one block. `counts[entered by a branch][left by a branch]`."""
+        entered, left = counts.sum(axis=1), counts.sum(axis=0)
+        last = block.code[-1]
+        if self._kinds is not None:
+            in_line = dual_issue.issue_cycles(self._kinds, block.in_line, block.code, after_branch=False)
+            after = dual_issue.issue_cycles(self._kinds, block.after_branch, block.code, after_branch=True)
+            return int(entered[0]) * in_line + int(entered[1]) * after + self._mispredicted(last, left)
+        in_line = self.body(block.code, block.in_line[-1] if block.in_line else None)
+        after_branch = self.body(block.code, None)
+        exits = int(left[0]) * self.exit(last, False) + int(left[1]) * self.exit(last, True)
+        return int(entered[0]) * in_line + int(entered[1]) * after_branch + exits
 
     def body(self, block: Sequence[Instruction], before: Instruction | None) -> float:
         """Cycles of a block without the branch at its end; `before` ran just before it, in line."""
@@ -58,6 +86,18 @@ class Pipeline:
         if last.class_ == "branch":
             return self.number("branch_taken" if taken else "branch_not_taken")
         return self._cycles(last, None) if taken else self.number("branch_not_taken")
+
+    def _dual_kinds(self) -> Mapping[str, dual_issue.Kind]:
+        names = ("model", "basis", "error")
+        texts = ((name, text) for name, text in self._table.items() if isinstance(text, str) and name not in names)
+        return dual_issue.kinds_of(self._core, tuple(sorted(texts)))
+
+    def _mispredicted(self, last: Instruction, left: np.ndarray) -> float:
+        """A direct branch is guessed wrong when it does what it does less often; an indirect one always."""
+        if not is_control(last) or last.class_ == "branch_link":
+            return 0.0
+        wrong = min(int(left[0]), int(left[1])) if last.class_ == "branch" else int(left[1])
+        return wrong * self.number("mispredict")
 
     def _cycles(self, now: Instruction, before: Instruction | None) -> float:
         class_ = now.class_

@@ -5,8 +5,8 @@ One step multiplies four inputs of each pixel by four weights of each channel:
     weights   w0 w2 w1 w3 | of the second channel      a word each, widened by SXTB16 to (w0, w1) and (w2, w3)
     inputs    (x0, x1) (x2, x3)                        widened already, two words for each pixel
 
-Where a row of taps does not come out even, and where speed is worth twice the flash, a half step takes two inputs, and a
-word holds two weights widened already.
+Where a row of taps does not come out even, and where speed is worth twice the flash, a half step takes two inputs, and
+a word holds two weights widened already.
 The stream holds for each pair of channels: start values, the weights of all steps, multipliers and offsets.
 """
 
@@ -123,6 +123,8 @@ class _Writer:
         self.stream_at, self.slot_at, self.end_at, self.blocks_at, self.pair_at, self.run_end_at = (
             self.out_at + 4 * i for i in range(1, 7)
         )  # fmt: skip
+        self.is_first = False
+        """The next products are the first of their accumulators."""
         frame = -(-(self.run_end_at + 4) // 8) * 8
         self.code = Assembly(name, title, _REGISTERS, frame)
 
@@ -166,6 +168,8 @@ class _Writer:
         code, shape = self.code, self.shape
         code.op(f"ldrd {{t}}, {{wp}}, [sp, #{self.out_at}]")
         code.op(f"str {{t}}, [sp, #{self.pair_at}]", "where the next channels go")
+        if shape.is_straight and shape.kh == 1:
+            code.op("ldr {xp}, [sp]")
         pairs, single = divmod(shape.channels, 2)
         if pairs:
             if pairs > 1 or single:
@@ -186,11 +190,14 @@ class _Writer:
             code.op("ldrd {a0}, {b0}, [{wp}], #8", "start values")
         else:
             code.op("ldr {a0}, [{wp}], #4", "start value")
-        for pixel in range(1, pixels):
-            code.ops([f"mov {{{name}{pixel}}}, {{{name}0}}" for name in "ab"[:channels]])
+        self.is_first = shape.is_straight
+        if not shape.is_straight:
+            for pixel in range(1, pixels):
+                code.ops([f"mov {{{name}{pixel}}}, {{{name}0}}" for name in "ab"[:channels]])
         if shape.is_straight:
             for row in range(shape.kh):
-                code.op(f"ldr {{xp}}, [sp, #{4 * row}]")
+                if shape.kh > 1:
+                    code.op(f"ldr {{xp}}, [sp, #{4 * row}]")
                 self.run(pixels, channels)
         elif shape.kh == 1:
             code.op("ldr {xp}, [sp]")
@@ -208,7 +215,7 @@ class _Writer:
 
     def run(self, pixels: int, channels: int) -> None:
         """The steps of one row of taps."""
-        code, shape = self.code, self.shape
+        shape = self.shape
         passed = self.steps(self.step, shape.full_steps, 8, 0, pixels, channels)
         self.steps(self.half_step, shape.half_steps, 4, passed, pixels, channels)
 
@@ -243,8 +250,8 @@ class _Writer:
             for name in names:
                 widened = "t" if half == 0 else f"w{name}"
                 code.op(f"sxtb16 {{{widened}}}, {{w{name}}}{rotation}")
-                for pixel in range(pixels):
-                    code.op(f"smlad {{{name}{pixel}}}, {{x{pixel}}}, {{{widened}}}, {{{name}{pixel}}}")
+                self.products(name, pixels, widened)
+            self.is_first = False
 
     def half_step(self, pixels: int, channels: int, offset: int) -> None:
         """Two inputs of each pixel by two weights of each channel."""
@@ -253,8 +260,14 @@ class _Writer:
         for pixel in range(pixels):
             code.op(f"ldr {{x{pixel}}}, [{{xp}}, #{offset + pixel * self.shape.pixel_bytes}]")
         for name in "ab"[:channels]:
-            for pixel in range(pixels):
-                code.op(f"smlad {{{name}{pixel}}}, {{x{pixel}}}, {{w{name}}}, {{{name}{pixel}}}")
+            self.products(name, pixels, f"w{name}")
+        self.is_first = False
+
+    def products(self, name: str, pixels: int, weights: str) -> None:
+        """A pair of products for each pixel; the first add to the start value, which lies in pixel 0's register."""
+        for pixel in reversed(range(pixels)):
+            source = 0 if self.is_first else pixel
+            self.code.op(f"smlad {{{name}{pixel}}}, {{x{pixel}}}, {{{weights}}}, {{{name}{source}}}")
 
     def store(self, pixels: int, channels: int) -> None:
         """Scale the accumulators and store the results."""

@@ -76,6 +76,8 @@ class _Writer:
         self.shape = shape
         self.form = requantization
         self.y = y
+        self.fresh: set[int] = set()
+        """Pixels whose first product adds to the start value, which lies in pixel 0's register."""
         self.words = 1 + 2 * TAPS + requantization.parameters.shape[1]
         self.code = Assembly(name, title, _REGISTERS, _FRAME_BYTES)
 
@@ -123,7 +125,8 @@ class _Writer:
     def block(self, pixels: int, *, is_only: bool) -> None:
         code, count = self.code, self.form.parameters.shape[1]
         code.op("ldr {a0}, [{wp}]", "start value")
-        code.ops([f"mov {{a{pixel}}}, {{a0}}" for pixel in range(1, pixels)])
+        self.fresh = {pixel for pixel in range(1, pixels) if pixel * self.shape.stride < 4}
+        code.ops([f"mov {{a{pixel}}}, {{a0}}" for pixel in range(1, pixels) if pixel not in self.fresh])
         for row in range(TAPS):
             self.row(row, pixels)
         loads = ("e", "o", "w02")[:count]
@@ -159,19 +162,22 @@ class _Writer:
                 else:
                     code.op(f"ldr {{e}}, [{{p{row}}}, #{4 * word}]")
             code.ops([f"sxtb16 {{o}}, {{{source}}}, ror #8", f"sxtb16 {{e}}, {{{source}}}"])
-            for pixel in range(pixels):
+            for pixel in reversed(range(pixels)):
                 self.products(pixel, word * 4 - pixel * stride)
 
     def products(self, pixel: int, first: int) -> None:
         """A pixel's taps among the four inputs of a word; `first` is the tap that the word's first input is."""
-        code = self.code
-        acc = f"a{pixel}"
         taps = {at: first + at for at in range(4) if 0 <= first + at < TAPS}
         pair = next((at for at in (0, 1) if taps.get(at) == 0 and taps.get(at + 2) == 2), None)
         if pair is not None:
-            code.op(f"smlad {{{acc}}}, {{{'eo'[pair]}}}, {{w02}}, {{{acc}}}")
+            self.product("smlad", pixel, "eo"[pair], "w02")
         for at, tap in taps.items():
             if pair is not None and tap != 1:
                 continue
             weight, half = ("w1", "b") if tap == 1 else ("w02", _HALVES[tap // 2])
-            code.op(f"smla{_HALVES[at // 2]}{half} {{{acc}}}, {{{'eo'[at % 2]}}}, {{{weight}}}, {{{acc}}}")
+            self.product(f"smla{_HALVES[at // 2]}{half}", pixel, "eo"[at % 2], weight)
+
+    def product(self, instruction: str, pixel: int, inputs: str, weights: str) -> None:
+        source = 0 if pixel in self.fresh else pixel
+        self.fresh.discard(pixel)
+        self.code.op(f"{instruction} {{a{pixel}}}, {{{inputs}}}, {{{weights}}}, {{a{source}}}")
