@@ -69,10 +69,11 @@ def trials(op: str, isas: Sequence[str], core: Core, places: Sequence[str] = PLA
             rng = np.random.default_rng(zlib.crc32(f"{op} {case.name}".encode()))
             graph = case.build(rng)
             node = graph.nodes[0]
-            for kernel in kernels:
-                if kernel.refuse(node, graph, core) is None:
-                    placed = graph if place == "alone" else between(graph)
-                    yield Trial(f"{op} {case.name} {kernel.name} {place}", node.name, kernel, placed)
+            legal = [kernel for kernel in kernels if kernel.refuse(node, graph, core) is None]
+            faster = [offer[0] for kernel in legal if (offer := kernel.faster(node, graph)) is not None]
+            for kernel in (*legal, *faster):
+                placed = graph if place == "alone" else between(graph)
+                yield Trial(f"{op} {case.name} {kernel.name} {place}", node.name, kernel, placed)
 
 
 def between(graph: Graph) -> Graph:

@@ -32,7 +32,7 @@ def plan(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[str, 
     """
     graph, bindings = bind_with_copies(graph, board.core, pinned or {})
     if options.optimize == "latency":
-        bindings = spend_flash(graph, bindings, _EXTRA_FLASH_BYTES)
+        bindings |= spend_flash(graph, bindings, _EXTRA_FLASH_BYTES, pinned or {})
     network = build_network(graph, bindings)
     return _place(graph, board, options, network, _best_schedule(network))
 

@@ -135,14 +135,17 @@ def _agreed(graph: Graph, name: str, wanted: Mapping[str, list[Layout]], writabl
     return next((layout for layout in writable[name] if layout.is_natural), writable[name][0])
 
 
-def spend_flash(graph: Graph, bindings: Mapping[str, Binding], most_bytes: int) -> dict[str, Binding]:
-    """The bindings, with faster kernels where they serve most multiplications for a byte, up to `most_bytes` in all."""
+def spend_flash(graph: Graph, bindings: Mapping[str, Binding], most_bytes: int, pinned: Mapping[str, Kernel]
+                ) -> dict[str, Binding]:  # fmt: skip
+    """Bindings of faster kernels where they serve most multiplications for a byte, up to `most_bytes` in all."""
     offers: list[tuple[float, Node, Kernel, int]] = []
     for node in graph.nodes:
-        found = bindings[node.name].kernel.faster(node, graph) if node.name in bindings else None
+        if node.name not in bindings or node.name in pinned:
+            continue
+        found = bindings[node.name].kernel.faster(node, graph)
         if found is not None:
             offers.append((graph.macs(node) / found[1], node, *found))
-    faster = dict(bindings)
+    faster: dict[str, Binding] = {}
     for _, node, kernel, extra_bytes in sorted(offers, key=lambda offer: -offer[0]):
         if extra_bytes <= most_bytes:
             most_bytes -= extra_bytes

@@ -46,7 +46,7 @@ class Pipeline:
             expected = f"`{MODEL}` or `{dual_issue.MODEL}`"
             raise InternalError(f"core {core}, timing", f"model `{table['model']}`", expected)
         self._core, self._table = core, table
-        self._kinds = self._dual_kinds() if table["model"] == dual_issue.MODEL else None
+        self.kinds = self._dual_kinds() if table["model"] == dual_issue.MODEL else None
 
     def number(self, name: str) -> float:
         """An entry of the table."""
@@ -62,9 +62,9 @@ class Pipeline:
         """All runs of one block. `counts[entered by a branch][left by a branch]`."""
         entered, left = counts.sum(axis=1), counts.sum(axis=0)
         last = block.code[-1]
-        if self._kinds is not None:
-            in_line = dual_issue.issue_cycles(self._kinds, block.in_line, block.code, after_branch=False)
-            after = dual_issue.issue_cycles(self._kinds, block.after_branch, block.code, after_branch=True)
+        if self.kinds is not None:
+            in_line = dual_issue.issue_cycles(self.kinds, block.in_line, block.code, after_branch=False)
+            after = dual_issue.issue_cycles(self.kinds, block.after_branch, block.code, after_branch=True)
             return int(entered[0]) * in_line + int(entered[1]) * after + self._mispredicted(last, left)
         in_line = self.body(block.code, block.in_line[-1] if block.in_line else None)
         after_branch = self.body(block.code, None)
