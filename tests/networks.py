@@ -66,7 +66,8 @@ class NetworkMaker:
         self.builder.outputs += outputs
         return self.builder.build()
 
-    def _layer(self, op: Op, inputs: list[str], shape: tuple[int, ...], quantization: Quantization | None = None) -> str:
+    def _layer(self, op: Op, inputs: list[str], shape: tuple[int, ...], quantization: Quantization | None = None
+               ) -> str:  # fmt: skip
         out = self._value("v", shape, quantization)
         self.builder.node(op, list(inputs), [out])
         return out
