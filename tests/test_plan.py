@@ -47,7 +47,7 @@ def test_rings_are_sufficient_and_minimal(seed: int, chosen: int) -> None:
 def test_no_two_live_buffers_overlap(seed: int) -> None:
     made = plan(random_network(seed), BOARD, PlanOptions())
     for a, b in itertools.combinations(made.buffers, 2):
-        if a.first <= b.last and b.first <= a.last:
+        if any(first <= end and start <= last for first, last in a.spans for start, end in b.spans):
             assert a.offset + a.bytes <= b.offset or b.offset + b.bytes <= a.offset, f"{a.name} and {b.name}"
     assert all(buffer.offset + buffer.bytes <= made.arena_bytes for buffer in made.buffers)
     assert made.lower_bound_bytes <= made.arena_bytes
@@ -110,10 +110,10 @@ def test_all_nodes_without_a_kernel_are_named_at_once(monkeypatch: pytest.Monkey
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 12), st.integers(0, 6)), max_size=9))
 def test_packings_are_valid_and_proofs_hold(rows: list[tuple[int, int, int]]) -> None:
-    requests = [Request(size, first, first + span) for size, first, span in rows]
+    requests = [Request(size, ((first, first + span),)) for size, first, span in rows]
     packing = pack(requests)
     for (a, at), (b, bt) in itertools.combinations(zip(requests, packing.offsets, strict=True), 2):
-        if a.first <= b.last and b.first <= a.last:
+        if a.spans[0][0] <= b.spans[0][1] and b.spans[0][0] <= a.spans[0][1]:
             assert at + a.bytes <= bt or bt + b.bytes <= at
     assert all(offset % ALIGN_BYTES == 0 for offset in packing.offsets)
     assert packing.proven_minimal  # nine buffers are few enough to search them all
@@ -122,9 +122,23 @@ def test_packings_are_valid_and_proofs_hold(rows: list[tuple[int, int, int]]) ->
 
 def test_a_packing_above_the_bound_is_proven_by_search() -> None:
     """Five buffers whose lives form a cycle of overlaps: the lower bound can't be met, and the search shows it."""
-    requests = [
-        Request(8, 0, 3), Request(8, 2, 5), Request(12, 4, 7), Request(4, 0, 1), Request(4, 6, 9), Request(8, 8, 9),
-        Request(4, 1, 8),
-    ]  # fmt: skip
+    rows = ((8, 0, 3), (8, 2, 5), (12, 4, 7), (4, 0, 1), (4, 6, 9), (8, 8, 9), (4, 1, 8))
+    requests = [Request(size, ((first, last),)) for size, first, last in rows]
     packing = pack(requests)
     assert packing.proven_minimal
+
+
+def test_memory_is_free_between_two_spans() -> None:
+    """Two rows that are never alive at once share memory, although their lives interleave."""
+    packing = pack([Request(8, ((0, 1), (4, 5))), Request(8, ((2, 3), (6, 7)))])
+    assert packing.bytes == packing.lower_bound_bytes == 8
+
+
+def test_a_row_that_is_read_at_once_is_free_in_between() -> None:
+    maker = NetworkMaker(7, 16, 8, 8)
+    x = maker.conv(maker.input, 8, (3, 3))
+    for _ in range(2):
+        x = maker.conv(maker.depthwise(x, (3, 3)), 8, (1, 1))
+    made = plan(maker.finish(maker.pool(x, (16, 8), 1, average=True)), BOARD, PlanOptions())
+    rows = [buffer for buffer in made.buffers if buffer.height == 1 and len(buffer.spans) > 4]
+    assert len(rows) >= 2 and len({buffer.offset for buffer in rows}) < len(rows)

@@ -77,7 +77,7 @@ def _best_schedule(network: Network) -> Schedule:
 def _cost(network: Network, plan: Schedule) -> tuple[int, int]:
     requests = _requests(network, plan)
     sizes = [aligned(request.bytes) for request in requests]
-    return live_peak(sizes, [(request.first, request.last) for request in requests]), len(plan.actions)
+    return live_peak(sizes, [request.spans for request in requests]), len(plan.actions)
 
 
 def _requests(network: Network, plan: Schedule) -> list[Request]:
@@ -85,13 +85,12 @@ def _requests(network: Network, plan: Schedule) -> list[Request]:
     requests = [
         Request(
             s.planes * life.height * row_stride(s.layout, s.left + s.right, s.pixel_bytes, s.row_bytes) + s.slack_bytes,
-            life.first,
-            life.last,
+            life.spans,
         )
         for s, life in zip(network.storages, plan.lives, strict=True)
     ]
     requests += [
-        Request(binding.scratch_bytes, *span)
+        Request(binding.scratch_bytes, (span,))
         for binding, span in zip(network.bindings, plan.scratch, strict=True)
         if binding.scratch_bytes
     ]
@@ -159,8 +158,7 @@ def _buffers(graph: Graph, network: Network, order: Schedule, offsets: Iterable[
                 height=life.height,
                 slack_bytes=storage.slack_bytes,
                 offset=offset,
-                first=life.first,
-                last=life.last,
+                spans=life.spans,
                 role=role,
             )
         )
@@ -170,6 +168,5 @@ def _buffers(graph: Graph, network: Network, order: Schedule, offsets: Iterable[
 def _scratch(name: str, request: Request, offset: int) -> Buffer:
     size = request.bytes
     return Buffer(
-        f"{name}_scratch", Layout(DType.UINT8), 1, size, size, 0, 0, 0, 0, 0, 1, 1, 0, offset, request.first,
-        request.last, "scratch",
+        f"{name}_scratch", Layout(DType.UINT8), 1, size, size, 0, 0, 0, 0, 0, 1, 1, 0, offset, request.spans, "scratch",
     )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from midge.plan.order import live_peak
+from midge.plan.order import Span, live_peak
 
 ALIGN_BYTES = 4
 _SEARCH_NODES = 20_000
@@ -14,11 +14,19 @@ _IMPROVEMENTS = 300
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A buffer to place: its size, and the first and last action that need it."""
+    """A buffer to place: its size, and when it holds something (spans in order)."""
 
     bytes: int
-    first: int
-    last: int
+    spans: tuple[Span, ...]
+
+    @property
+    def first(self) -> int:
+        return self.spans[0][0]
+
+    @property
+    def length(self) -> int:
+        """Actions that it is needed for."""
+        return sum(last - first + 1 for first, last in self.spans)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +46,7 @@ def pack(requests: Sequence[Request]) -> Packing:
     again; where that does not reach the lower bound, a search over all orders with a limit on its nodes.
     """
     sizes = [aligned(request.bytes) for request in requests]
-    bound = live_peak(sizes, [(request.first, request.last) for request in requests])
+    bound = live_peak(sizes, [request.spans for request in requests])
     search = _Search(requests, sizes, bound)
     exhausted = search.run()
     total = search.best_bytes
@@ -67,12 +75,12 @@ class _Search:
         if not self.requests:
             self.best_bytes = 0
             return True
-        spans = [request.last - request.first for request in self.requests]
+        spans = [request.length for request in self.requests]
         keys = (
             lambda i: (-self.sizes[i], self.requests[i].first),
             lambda i: (-spans[i], -self.sizes[i]),
             lambda i: (self.requests[i].first, -self.sizes[i]),
-            lambda i: (-self.sizes[i] * (spans[i] + 1), i),
+            lambda i: (-self.sizes[i] * spans[i], i),
         )
         for key in keys:
             self._improve(sorted(range(len(self.requests)), key=key))
@@ -137,4 +145,13 @@ class _Search:
 
 
 def _overlap(a: Request, b: Request) -> bool:
-    return a.first <= b.last and b.first <= a.last
+    """True where both hold something at the same action."""
+    i = j = 0
+    while i < len(a.spans) and j < len(b.spans):
+        if a.spans[i][1] < b.spans[j][0]:
+            i += 1
+        elif b.spans[j][1] < a.spans[i][0]:
+            j += 1
+        else:
+            return True
+    return False

@@ -8,23 +8,28 @@ from dataclasses import dataclass
 from midge.plan.records import Action, Kind
 from midge.plan.storage import Network, Reader, Tensor
 
+Span = tuple[int, int]
+"""First and last of the actions that need some memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """What a schedule asks of one storage: rows kept, and the first and last action that need it."""
+    """What a schedule asks of one storage: rows kept, and when it holds something.
+
+    A storage without padding round it is free for others while every row made so far has been read.
+    """
 
     height: int
-    first: int
-    last: int
+    spans: tuple[Span, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Actions in order; `lives` by storage; `scratch` by task: first and last action."""
+    """Actions in order; `lives` by storage; `scratch` by task."""
 
     actions: tuple[Action, ...]
     lives: tuple[Life, ...]
-    scratch: tuple[tuple[int, int], ...]
+    scratch: tuple[Span, ...]
 
 
 def schedule(network: Network, whole: frozenset[int]) -> Schedule:
@@ -34,6 +39,10 @@ def schedule(network: Network, whole: frozenset[int]) -> Schedule:
     step reads (`check` shows it).
     """
     return _Simulation(network, whole).run()
+
+
+_NEVER = 1 << 30
+"""A row that no tensor has."""
 
 
 class _Simulation:
@@ -48,15 +57,18 @@ class _Simulation:
         self.padded = [0] * len(network.tensors)
         count = len(network.storages)
         self.height = [1] * count
-        self.first = [-1] * count
+        self.opened: list[int | None] = [None] * count
+        """The action since which each storage holds something."""
+        self.begun = [False] * count
         self.last = [0] * count
-        self.scratch: list[tuple[int, int]] = [(-1, -1)] * len(network.bindings)
+        self.spans: list[list[Span]] = [[] for _ in range(count)]
+        self.scratch: list[Span] = [(-1, -1)] * len(network.bindings)
         self.oldest = [_oldest_rows(network, storage) for storage in range(count)]
 
     def run(self) -> Schedule:
         for tensor, record in enumerate(self.network.tensors):
             if record.producer is None:
-                self.first[self.network.storage_of[tensor]] = 0
+                self._begin(self.network.storage_of[tensor])
         for tensor, record in enumerate(self.network.tensors):
             if record.is_output:
                 self._demand(tensor, record.rows - 1)
@@ -69,7 +81,10 @@ class _Simulation:
             outputs = any(self.network.tensors[tensor].is_output for tensor in storage.tensors)
             rows = self.network.tensors[storage.tensors[0]].rows
             height = rows if storage.is_flat else self.height[index]
-            lives.append(Life(height, max(self.first[index], 0), end if outputs else self.last[index]))
+            opened = self.opened[index]
+            if opened is not None:
+                self.spans[index].append((opened, end if outputs else max(opened, self.last[index])))
+            lives.append(Life(height, tuple(self.spans[index]) or ((0, 0),)))
         return Schedule(tuple(self.actions), tuple(lives), tuple(self.scratch))
 
     def _demand(self, tensor: int, row: int) -> None:
@@ -103,6 +118,7 @@ class _Simulation:
         for operand, need in zip(network.operands[task], needs, strict=True):
             if operand is not None and need is not None and need[0] <= need[1]:
                 self.last[network.storage_of[operand]] = now
+                self._close(network.storage_of[operand], now)
         self.scratch[task] = (self.scratch[task][0] if index else now, now)
         for tensor in network.results[task]:
             storage = network.storage_of[tensor]
@@ -119,20 +135,35 @@ class _Simulation:
         ]
 
     def _begin(self, storage: int) -> None:
-        """Before the first row of a storage: its padding."""
-        if self.first[storage] >= 0:
-            return
-        self.first[storage] = len(self.actions)
-        record = self.network.storages[storage]
-        if record.left or record.right or record.top or record.bottom:
+        """A row comes into a storage; before its first one comes its padding."""
+        if self.opened[storage] is None:
+            self.opened[storage] = len(self.actions)
+        if not self.begun[storage] and self.network.storages[storage].is_padded:
             self._act(Action(Kind.CLEAR, storage, 0))
+        self.begun[storage] = True
+
+    def _close(self, storage: int, now: int) -> None:
+        """End a span where no row of the storage will be read again, and nothing else has to stay in it."""
+        opened = self.opened[storage]
+        if opened is None or self.network.storages[storage].is_padded:
+            return
+        for tensor in self.network.storages[storage].tensors:
+            record = self.network.tensors[tensor]
+            if record.is_output or self._oldest(storage) < self.made[tensor]:
+                return
+        self.spans[storage].append((opened, now))
+        self.opened[storage] = None
+
+    def _oldest(self, storage: int) -> int:
+        """The oldest padded row that a step still to come reads."""
+        return min((rows[self.next_step[task]] for task, rows in self.oldest[storage]), default=_NEVER)
 
     def _act(self, action: Action) -> None:
         self.actions.append(action)
 
     def _grow(self, storage: int, newest: int) -> None:
         """A new row must leave alone every row that a step still to come will read."""
-        oldest = min((rows[self.next_step[task]] for task, rows in self.oldest[storage]), default=newest)
+        oldest = min(self._oldest(storage), newest)
         self.height[storage] = max(self.height[storage], newest - oldest + 1)
 
 
@@ -143,23 +174,23 @@ def _reader(tensor: Tensor, task: int, position: int) -> Reader:
 def _oldest_rows(network: Network, storage: int) -> list[tuple[int, list[int]]]:
     """For each reader of a storage: by step, the oldest padded row that this step or a later one reads."""
     top = network.storages[storage].top
-    beyond = 1 << 30
     rows = []
     for tensor in network.storages[storage].tensors:
         for reader in network.tensors[tensor].readers:
-            oldest = [beyond] * (len(reader.needs) + 1)
+            oldest = [_NEVER] * (len(reader.needs) + 1)
             for step in range(len(reader.needs) - 1, -1, -1):
                 oldest[step] = min(oldest[step + 1], reader.needs[step][0] + top)
             rows.append((reader.task, oldest))
     return rows
 
 
-def live_peak(sizes: Sequence[int], spans: Sequence[tuple[int, int]]) -> int:
-    """Most bytes alive at one action, of buffers with these sizes and spans of actions (both ends included)."""
+def live_peak(sizes: Sequence[int], spans: Sequence[Sequence[Span]]) -> int:
+    """Most bytes alive at one action, of buffers with these sizes and spans (both ends included)."""
     change: dict[int, int] = {}
-    for size, (first, last) in zip(sizes, spans, strict=True):
-        change[first] = change.get(first, 0) + size
-        change[last + 1] = change.get(last + 1, 0) - size
+    for size, own in zip(sizes, spans, strict=True):
+        for first, last in own:
+            change[first] = change.get(first, 0) + size
+            change[last + 1] = change.get(last + 1, 0) - size
     peak = alive = 0
     for action in sorted(change):
         alive += change[action]

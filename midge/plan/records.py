@@ -44,10 +44,8 @@ class Buffer:
     slack_bytes: int
     """Bytes after the last row that kernels may read."""
     offset: int
-    first: int
-    """Index of the first action that writes the buffer."""
-    last: int
-    """Index of the last action that needs it."""
+    spans: tuple[tuple[int, int], ...]
+    """When it holds something: first and last action of each span."""
     role: str
     """`input`, `output`, `edge` or `scratch`."""
 
@@ -62,6 +60,10 @@ class Buffer:
     @property
     def bytes(self) -> int:
         return self.planes * self.plane_bytes + self.slack_bytes
+
+    def is_alive(self, action: int) -> bool:
+        """True where the buffer holds something at an action."""
+        return any(first <= action <= last for first, last in self.spans)
 
     @property
     def padded_rows(self) -> int:
@@ -134,9 +136,9 @@ class Plan:
     def largest_buffers(self, count: int = 5) -> tuple[Buffer, ...]:
         """The buffers alive at the action that needs the most memory, largest first."""
         peak = max(range(max(len(self.schedule), 1)), key=self.live_bytes)
-        alive = [buffer for buffer in self.buffers if buffer.first <= peak <= buffer.last]
+        alive = [buffer for buffer in self.buffers if buffer.is_alive(peak)]
         return tuple(sorted(alive, key=lambda buffer: -buffer.bytes)[:count])
 
     def live_bytes(self, action: int) -> int:
         """Bytes of all buffers alive at an action."""
-        return sum(buffer.bytes for buffer in self.buffers if buffer.first <= action <= buffer.last)
+        return sum(buffer.bytes for buffer in self.buffers if buffer.is_alive(action))

@@ -51,6 +51,10 @@ class Storage:
     slack_bytes: int
     is_flat: bool
 
+    @property
+    def is_padded(self) -> bool:
+        return (self.left, self.right, self.top, self.bottom) != (0, 0, 0, 0)
+
 
 @dataclass(frozen=True, slots=True)
 class Network:
