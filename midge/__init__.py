@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 __all__ = [
     "Inspection", "Model", "Package", "Program", "Result", "Verification", "__version__", "boards", "compile",
-    "inspect", "load", "open_model",
+    "inspect", "load", "open_model", "run_host", "verify_host",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
         compile,
         inspect,
         open_model,
+        run_host,
+        verify_host,
     )
     from midge.load import load
 

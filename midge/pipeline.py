@@ -14,9 +14,11 @@ import numpy as np
 
 from midge.build import build
 from midge.build.compiled import Compiled, Options, c_prefix, command_line
+from midge.build.host import HostLibrary, build_host
 from midge.emit import emit
 from midge.emit.sources import Sources
 from midge.emulate import emulate, emulate_many
+from midge.emulate.host_library import run_host_library, useful_copies
 from midge.emulate.trace import Trace
 from midge.errors import DoesNotFitError, ModelError, UnsupportedError
 from midge.ir.graph import Graph
@@ -25,6 +27,7 @@ from midge.load import Numerics, load
 from midge.load.model import Model
 from midge.passes.pipelines import run_passes
 from midge.plan import Plan, plan
+from midge.targets.host import host_board
 from midge.targets.records import Board
 
 Progress = Callable[[int], None]
@@ -94,6 +97,19 @@ def run_samples(compiled: Compiled, samples: Sequence[Sequence[np.ndarray]], pro
     """The outputs of one inference for each sample, on the emulated board."""
     require_emulated(compiled.board, "unicorn")
     return emulate_many(compiled.image, compiled.sources, compiled.board, samples, progress=progress)
+
+
+def make_host_library(model: Model, copies: int = 1) -> HostLibrary:
+    """The network as a library of this computer, with room for `copies` threads."""
+    options = Options()
+    return build_host(make_sources(make_plan(model, host_board(), options), model, options), copies)
+
+
+def run_on_host(model: Model, samples: Sequence[Sequence[np.ndarray]], progress: Progress | None = None
+                ) -> tuple[np.ndarray, ...]:  # fmt: skip
+    """The outputs of all samples on this computer: for each output one array, [samples, …]."""
+    library = make_host_library(model, useful_copies(len(samples)))
+    return run_host_library(library, [np.stack(arrays) for arrays in zip(*samples, strict=True)], progress)
 
 
 def require_emulated(board: Board, backend: str) -> None:

@@ -74,11 +74,14 @@ def write_program(sources: Sources, folder: Path) -> list[str]:
     return [*sources.units, main]
 
 
-def run_on_host(sources: Sources, samples: Sequence[Sequence[np.ndarray]], folder: Path) -> list[list[np.ndarray]]:
+def run_on_host(
+    sources: Sources, samples: Sequence[Sequence[np.ndarray]], folder: Path, flags: Sequence[str] = ()
+) -> list[list[np.ndarray]]:
     """The outputs for each sample, one after the other on the same memory. AssertionError with the tool's words."""
     compiler = host_compiler()
     program = str((folder / f"{sources.prefix}.exe").resolve())
-    command = [*compiler.command, "-std=c99", "-O1", *WARNINGS, *compiler.sanitizers, *write_program(sources, folder)]
+    options = ["-std=c99", "-O1", *WARNINGS, *compiler.sanitizers, *flags]
+    command = [*compiler.command, *options, *write_program(sources, folder)]
     made = subprocess.run([*command, "-o", program], cwd=folder, capture_output=True, text=True, check=False)
     assert made.returncode == 0, f"compiling {sources.prefix}:\n{made.stderr[:4000]}"
     data = b"".join(array.tobytes() for sample in samples for array in sample)

@@ -17,8 +17,9 @@ from typing import Any, Literal
 import numpy as np
 
 from midge import pipeline, targets
+from midge.api.host import SampleSource, run_model
 from midge.api.inspection import inspect_model
-from midge.api.verification import verify_firmware
+from midge.api.verification import verify_firmware, verify_on_host
 from midge.build.compiled import Compiled, Options
 from midge.deploy import Recorded, write_project
 from midge.emulate.pattern import fixed_pattern
@@ -37,6 +38,7 @@ from midge.targets.records import Board
 OPTIMIZE = ("latency", "ram", "flash")
 NUMERICS = ("litert", "tflm")
 COMPILERS = ("zig", "gcc")
+PLACES = ("board", "host")
 BACKENDS = ("unicorn", "qemu")
 
 ModelSource = str | Path | Graph | Model
@@ -89,6 +91,40 @@ def compile(
         program = _compile(open_model(model, numerics=numerics), target, options)
         program.write(folder)
     return program
+
+
+def run_host(
+    model: ModelSource, samples: SampleSource, *, numerics: Numerics = "litert", progress: Progress | None = None
+) -> tuple[np.ndarray, ...]:
+    """The outputs of many inferences on this computer: one array for each output, joined along its batch.
+
+    `samples` are arrays stacked along a first dimension (one, or by input name), or a sequence of samples, each as
+    `Program.run` takes it. The network is compiled for this computer's processor once, and kept in the user's cache.
+    """
+    return run_model(open_model(model, numerics=numerics), samples, progress)
+
+
+def verify_host(
+    model: ModelSource, samples: int = 20, *, data: str | Path | None = None, against: str = "numpy",
+    seed: int = sampling.SEED, numerics: Numerics = "litert", progress: Progress | None = None,
+) -> Verification:  # fmt: skip
+    """Compare every output value that this computer makes with a reference; needs no board."""
+    opened = open_model(model, numerics=numerics)
+    chosen, origin = _samples(opened, samples, data, seed)
+    return verify_on_host(opened, chosen, against, origin, progress)
+
+
+def _samples(
+    model: Model, count: int, data: str | Path | None, seed: int
+) -> tuple[Sequence[tuple[np.ndarray, ...]], str]:
+    """Samples of a file, or random ones; and where they came from."""
+    ports = [(name, model.graph.type(name)) for name in model.graph.inputs]
+    if data is not None:
+        return sampling.load_samples(Path(data), ports), Path(data).name
+    if count <= 0:
+        raise UsageError("--samples", f"{count}", "a positive number")
+    types = [type_ for _, type_ in ports]
+    return sampling.random_samples(types, count, seed), f"random, seed {seed}, {sampling.describe(types)}"
 
 
 def find_target(board: str | None, core: str | None) -> Board:
@@ -175,19 +211,22 @@ class Program:
         """The outputs of many inferences on the emulated board, on a device that is reset once; nothing is counted."""
         return pipeline.run_samples(self.compiled, samples, progress)
 
+    def run_host(self, samples: SampleSource, *, progress: Progress | None = None) -> tuple[np.ndarray, ...]:
+        """The outputs of many inferences on this computer, not on the board; see `midge.run_host`."""
+        return run_model(self.model, samples, progress)
+
     def verify(
         self, samples: int = 20, *, data: str | Path | None = None, against: str = "numpy",
-        seed: int = sampling.SEED, progress: Progress | None = None,
+        seed: int = sampling.SEED, on: Literal["board", "host"] = "board", progress: Progress | None = None,
     ) -> Verification:  # fmt: skip
-        """Compare every output value of the firmware with a reference, on random samples or on those of a file."""
-        if data is None and samples <= 0:
-            raise UsageError("--samples", f"{samples}", "a positive number")
-        types = [port.type for port in self.inputs]
-        if data is not None:
-            chosen, origin = sampling.load_samples(Path(data), self._ports), Path(data).name
-        else:
-            chosen = sampling.random_samples(types, samples, seed)
-            origin = f"random, seed {seed}, {sampling.describe(types)}"
+        """Compare every output value of the firmware with a reference, on random samples or on those of a file.
+
+        On the `host`, it is not the firmware that runs, but the same network compiled for this computer.
+        """
+        _choice("on", on, PLACES)
+        if on == "host":
+            return verify_host(self.model, samples, data=data, against=against, seed=seed, progress=progress)
+        chosen, origin = _samples(self.model, samples, data, seed)
         return verify_firmware(self.compiled, chosen, against, origin, progress)
 
     def deploy(

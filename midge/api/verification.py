@@ -1,19 +1,34 @@
-"""Firmware against a reference, value by value."""
+"""Firmware, or the same network on this computer, against a reference, value by value."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from midge import pipeline
+from midge.build import zig
 from midge.build.compiled import Compiled
 from midge.ir.graph import Graph
+from midge.load.model import Model
 from midge.pipeline import Progress
 from midge.reference import Reference, open_reference
 from midge.reference.compare import RULE, Comparison, FirstDifference, differences
 from midge.reference.kinds.numpy import Interpreter
 from midge.report.records import Mismatch, Verification
+from midge.targets.host import host_board
+from midge.targets.records import Board
+
+
+@dataclass(frozen=True, slots=True)
+class _Runner:
+    """What made the outputs: where, from which compiler, on which back end."""
+
+    on: str
+    board: Board
+    compiler: str
+    backend: str
 
 
 def verify_firmware(
@@ -23,15 +38,36 @@ def verify_firmware(
     pipeline.require_emulated(compiled.board, "unicorn")
     reference = open_reference(against, compiled.model)
     found = pipeline.run_samples(compiled, samples, progress)
+    runner = _Runner("board", compiled.board, compiled.image.compiler, "unicorn")
+    return _compared(compiled.model, runner, samples, found, reference, against, data, None)
+
+
+def verify_on_host(
+    model: Model, samples: Sequence[Sequence[np.ndarray]], against: str, data: str, progress: Progress | None
+) -> Verification:
+    """The same on this computer: its kernels, and the compiler for it, are not those of a board."""
+    reference = open_reference(against, model)
+    stacks = pipeline.run_on_host(model, samples)
+    runner = _Runner("host", host_board(), f"zig cc {zig.version()}", "host")
+    # The library is quick: nearly all of the time goes to the reference.
+    return _compared(model, runner, samples, list(zip(*stacks, strict=True)), reference, against, data, progress)
+
+
+def _compared(
+    model: Model, runner: _Runner, samples: Sequence[Sequence[np.ndarray]], found: Sequence[Sequence[np.ndarray]],
+    reference: Reference, against: str, data: str, progress: Progress | None,
+) -> Verification:  # fmt: skip
     total = Comparison()
     for number, (outputs, inputs) in enumerate(zip(found, samples, strict=True)):
         total = total.add(number, outputs, reference.run(inputs))
+        if progress is not None:
+            progress(number + 1)
     return Verification(
-        model=compiled.model.name,
-        board=compiled.board,
+        model=model.name,
+        board=runner.board,
         reference=against,
         reference_version=reference.version,
-        numerics=compiled.model.numerics,
+        numerics=model.numerics,
         data=data,
         samples=len(samples),
         values=total.values,
@@ -39,9 +75,10 @@ def verify_firmware(
         max_abs_diff=total.max_abs_diff,
         max_rel_diff=total.max_rel_diff,
         tolerance=RULE,
-        first=None if total.first is None else _mismatch(compiled.model.graph, total.first, samples, reference),
-        compiler=compiled.image.compiler,
-        backend="unicorn",
+        first=None if total.first is None else _mismatch(model.graph, total.first, samples, reference),
+        compiler=runner.compiler,
+        backend=runner.backend,
+        on=runner.on,
     )
 
 

@@ -42,9 +42,7 @@ def host_processor() -> str:
     return run_tool([*ZIG, "build-obj", "--show-builtin", "-mcpu=native"], "asking zig for this processor")
 
 
-def host_library(
-    source: Path, *, flags: tuple[str, ...] = (), cpu: Literal["baseline", "native"] = "baseline"
-) -> Path:
+def host_library(source: Path, *, flags: tuple[str, ...] = (), cpu: Literal["baseline", "native"] = "baseline") -> Path:
     """A shared library for this computer from one C file (and the C files beside it), compiled once per user.
 
     `native` uses all that this processor has. The cached name carries a hash of everything that decides the library's

@@ -1,11 +1,14 @@
-"""Many inferences on this computer: samples in, outputs out, spread over its processor cores."""
+"""Many inferences on this computer: samples in, outputs out, spread over its processors."""
 
 from __future__ import annotations
 
 import ctypes
+import functools
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
@@ -14,6 +17,16 @@ from midge.errors import ToolError
 
 PART_SAMPLES = 256
 """Samples of one call: progress moves, and an interrupt comes through, after each."""
+MOST_COPIES = 16
+
+_Run = Callable[[int, ctypes.Array, ctypes.Array], None]
+
+
+def useful_copies(samples: int) -> int:
+    """How many copies of a library can work at once on so many samples."""
+    affinity = getattr(os, "sched_getaffinity", None)  # absent on macOS and Windows
+    processors = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    return max(1, min(processors, MOST_COPIES, -(-samples // PART_SAMPLES)))
 
 
 def run_host_library(
@@ -23,19 +36,20 @@ def run_host_library(
     samples = len(inputs[0])
     outputs = tuple(np.zeros((samples, *port.type.shape), port.type.dtype.numpy) for port in library.sources.outputs)
     parts = [slice(start, min(start + PART_SAMPLES, samples)) for start in range(0, samples, PART_SAMPLES)]
-    functions = [_load(path) for path in library.paths[: max(1, len(parts))]]
-    free = list(functions)
+    # As many threads as copies, so that there is always a free one.
+    free = list(library.paths)
 
     def run(part: slice) -> int:
-        # As many threads as functions, so that there is always one left.
-        function = free.pop()
+        path = free.pop()
         try:
-            function(part.stop - part.start, _pointers(inputs, part), _pointers(outputs, part))
+            function, lock = _load(path)
+            with lock:
+                function(part.stop - part.start, _pointers(inputs, part), _pointers(outputs, part))
         finally:
-            free.append(function)
+            free.append(path)
         return part.stop - part.start
 
-    with ThreadPoolExecutor(len(functions)) as threads:
+    with ThreadPoolExecutor(len(library.paths)) as threads:
         done = 0
         for count in threads.map(run, parts):
             done += count
@@ -44,11 +58,13 @@ def run_host_library(
     return outputs
 
 
-def _pointers(arrays: Sequence[np.ndarray], part: slice) -> ctypes.Array[ctypes.c_void_p]:
+def _pointers(arrays: Sequence[np.ndarray], part: slice) -> ctypes.Array:
     return (ctypes.c_void_p * len(arrays))(*(array[part].ctypes.data for array in arrays))
 
 
-def _load(path: Path) -> Callable[..., None]:
+@functools.cache
+def _load(path: Path) -> tuple[_Run, Lock]:
+    """The function of a library, and what keeps others in this process from its memory meanwhile."""
     try:
         library = ctypes.CDLL(str(path))
     except OSError as error:
@@ -57,4 +73,4 @@ def _load(path: Path) -> Callable[..., None]:
     function = library.midge_host_run
     function.argtypes = [ctypes.c_size_t, ctypes.c_void_p, ctypes.c_void_p]
     function.restype = None
-    return function
+    return function, Lock()

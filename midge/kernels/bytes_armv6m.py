@@ -1,11 +1,11 @@
 """As `dots_armv6m`, with weights of one byte: four channels in a word, one multiplication each.
 
-`ASRS` by 8, 16 or 24 gives a byte with all those above it, which no one has to mask off: sums are linear, so the sum of
-what stands above is subtracted once at the end. For that the bytes below the top one must not be negative: they hold
-w + 128, and 128 times the sum of the inputs, computed once for a pixel, is subtracted too.
+`ASRS` by 8, 16 or 24 gives a byte with all those above it, which no one has to mask off: sums are linear, so the sum
+of what stands above is subtracted once at the end. For that the bytes below the top one must not be negative: they
+hold w + 128, and 128 times the sum of the inputs, computed once for a pixel, is subtracted too.
 
-The stream holds, for each group of eight channels: start values, the weights of all taps, the parameters of requantisation
-(once, where all channels have the same).
+The stream holds, for each group of eight channels: start values, the weights of all taps, the parameters of
+requantisation (once, where all channels have the same).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Assembly of convolutions and fully connected layers on Armv6-M: one pixel by a group of eight channels.
 
-One step loads an input and a word for each pair or so of channels (`packing_armv6m`), multiplies and adds. Sums lie in r8 to
-r12. Where a layer's sums are too wide for their fields, the taps are split into segments whose sums are decoded one
-by one and added up in the frame.
+One step loads an input and a word for each pair or so of channels (`packing_armv6m`), multiplies and adds. Sums lie in
+r8 to r12. Where a layer's sums are too wide for their fields, the taps are split into segments whose sums are decoded
+one by one and added up in the frame.
 
 The stream holds, for each group: for each segment the start values and the weights of its taps, then the parameters of
 requantisation in the order of decoding.
@@ -30,6 +30,7 @@ _SPARES = ("w1", "w2", "w3", "w4")
 MOST_TAP_ROWS = 60
 _MOST_UNROLLED = 32
 """Taps whose inputs one base register reaches."""
+_FEW_TAPS = 96
 _MOST_SEGMENTS = 9
 
 
@@ -47,6 +48,11 @@ class Shape:
     @property
     def taps(self) -> int:
         return self.kh * self.run
+
+    @property
+    def unroll(self) -> int:
+        """Taps that are written out one after the other, at most: fewer where each row of taps has its own code."""
+        return _MOST_UNROLLED if self.kh == 1 or self.taps <= _FEW_TAPS else _MOST_UNROLLED // 2
 
 
 def shape_of(window: Window) -> Shape:
@@ -179,7 +185,7 @@ class PixelWriter:
     def run(self, taps: int, step: Callable[[int], None], temporary: str = "w0") -> None:
         """Steps of neighbouring inputs."""
         code = self.code
-        turns = -(-taps // _MOST_UNROLLED)
+        turns = -(-taps // self.shape.unroll)
         unroll = taps // turns
         if turns > 1:
             code.constant(temporary, turns * unroll)
@@ -229,22 +235,21 @@ class PackedWriter(PixelWriter):
 
     def group(self, coding: Coding) -> None:
         code, ends = self.code, self.packed.segments.ends
+        load = "ldmia {wp}!, {{" + ", ".join(f"{{w{word}}}" for word in range(coding.words)) + "}}"
+
+        def step(at: int) -> None:
+            code.op(f"ldrb {{x}}, [{{xp}}, #{at}]")
+            code.op(load)
+            for word in range(coding.words):
+                code.ops([f"muls {{w{word}}}, {{x}}, {{w{word}}}", f"add {{a{word}}}, {{w{word}}}"])
+
         first = 0
         for index, end in enumerate(ends):
-            names = [f"w{word}" for word in range(coding.words)]
-            load = "ldmia {wp}!, {{" + ", ".join(f"{{{name}}}" for name in names) + "}}"
             code.op(load, "start values")
             code.ops([f"mov {{a{word}}}, {{w{word}}}" for word in range(coding.words)])
             for row, start, count in self.pieces(first, end):
                 code.op(f"ldr {{xp}}, [sp, #{4 * row}]")
                 code.add("xp", start, "w0")
-
-                def step(at: int) -> None:
-                    code.op(f"ldrb {{x}}, [{{xp}}, #{at}]")
-                    code.op(load)
-                    for word in range(coding.words):
-                        code.ops([f"muls {{w{word}}}, {{x}}, {{w{word}}}", f"add {{a{word}}}, {{w{word}}}"])
-
                 self.run(count, step)
             first = end
             is_last = index == len(ends) - 1

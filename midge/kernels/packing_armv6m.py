@@ -7,9 +7,9 @@ channel (the word's own); above it lie the bits of channels that two words share
     word 1    own 1 + 2^b0 shared 0 + 2^a1 shared 1        the rest of shared 0's bits, above own 1
     ...
 
-All is linear modulo 2^32, so whatever the order of additions, what overflows does not matter: only each channel's final
-sum must fit the width of its field, which the weights prove. Decoding goes from word 0 upwards: the low field is read off
-with its sign and subtracted, and what is known of a shared channel is subtracted from the next word.
+All is linear modulo 2^32, so whatever the order of additions, what overflows does not matter: only each channel's
+final sum must fit the width of its field, which the weights prove. Decoding goes from word 0 upwards: the low field is
+read off with its sign and subtracted, and what is known of a shared channel is subtracted from the next word.
 """
 
 from __future__ import annotations

@@ -6,20 +6,24 @@ The form searched for, and proven equal to the reference step by step (as `stair
 
 `coarse + fine / 2^(a + b)` stands for the real scale times 2^shift. `a`, `b` and `shift` are shared by all channels.
 Results are `q + 128`, so that one clamp serves all. Where accumulators reach far beyond the results' range, the
-multipliers would have too few bits: then `origin` is subtracted first, and what is not within `window_bits` of it saturates.
+multipliers would have too few bits: then `origin` is subtracted first, and what is not within `window_bits` of it
+saturates.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
+from midge.ir.types import DType
 from midge.kernels.assembly_armv6m import ThumbAssembly
 from midge.kernels.base import Layout
 from midge.kernels.quantized import ChannelScaling
 from midge.kernels.staircase import Scaling, first_accumulators
+from midge.ops.base import Rounding
 
 _TRIED = tuple(sign * distance for distance in range(33) for sign in ((1, -1) if distance else (1,)))
 """How far from the nearest one fine multipliers are tried."""
@@ -52,7 +56,8 @@ class Requantization:
         lowering = "" if self.lowerings is None else "n"
         window = "" if self.origins is None else f"w{self.window_bits}"
         clamp = "" if (self.low, self.high) == (0, 255) else f"l{self.low}u{self.high}"
-        return f"r{self.preshift}_{self.fine_shift}_{self.shift}{lowering}{window}{clamp}{'' if self.layout.excess else 'q'}"
+        stored = "" if self.layout.excess else "q"
+        return f"r{self.preshift}_{self.fine_shift}_{self.shift}{lowering}{window}{clamp}{stored}"
 
     @property
     def parameters(self) -> np.ndarray:
@@ -76,7 +81,7 @@ class Requantization:
 
         `spares` are low registers in ascending order.
         """
-        coarse, fine, offset, spare = spares
+        _, _, offset, spare = spares
         loaded = spares if self.lowerings is not None else spares[:3]
         code.op(f"ldmia {{{stream}}}!, {{{{" + ", ".join(f"{{{name}}}" for name in loaded) + "}}")
         if self.lowerings is not None:
@@ -122,54 +127,60 @@ class Requantization:
             code.op(f"subs {{{acc}}}, #{EXCESS}")
 
 
-def requantization(
-    scaling: ChannelScaling, lows: np.ndarray, highs: np.ndarray, layout: Layout
-) -> Requantization | None:
+def requantization(scaling: ChannelScaling, lows: np.ndarray, highs: np.ndarray, layout: Layout
+                   ) -> Requantization | None:  # fmt: skip
     """A proven form for accumulators (biases included) within [lows, highs]; None where none is found."""
-    reference = Scaling(
-        scaling.multipliers.astype(np.int64), scaling.shifts.astype(np.int64), scaling.rounding,
-        scaling.zero_point, scaling.low, scaling.high,
+    multipliers, shifts = scaling.multipliers.astype(np.int64), scaling.shifts.astype(np.int64)
+    lows, highs = lows.astype(np.int64), highs.astype(np.int64)
+    if scaling.is_shared:
+        multipliers, shifts = multipliers[:1], shifts[:1]
+        lows, highs = lows.min(keepdims=True), highs.max(keepdims=True)
+    form = _proven(
+        tuple(array.tobytes() for array in (multipliers, shifts, lows, highs)),
+        scaling.rounding, scaling.zero_point, scaling.low, scaling.high,
     )  # fmt: skip
-    real = reference.multipliers * 2.0 ** (reference.shifts - 31.0)
+    if form is None:
+        return None
+    count = len(scaling.multipliers)
+
+    def spread(array: np.ndarray) -> np.ndarray:
+        return np.broadcast_to(array, (count,))
+
+    return replace(
+        form, coarse=spread(form.coarse), fine=spread(form.fine), offsets=spread(form.offsets),
+        lowerings=None if form.lowerings is None else spread(form.lowerings),
+        origins=None if form.origins is None else spread(form.origins), layout=layout,
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=1024)
+def _proven(arrays: tuple[bytes, ...], rounding: Rounding, zero_point: int, low: int, high: int
+            ) -> Requantization | None:  # fmt: skip
+    """The form, searched for once: multipliers, shifts, lows and highs come as bytes of int64 arrays."""
+    multipliers, shifts, lows, highs = (np.frombuffer(array, np.int64) for array in arrays)
+    real = multipliers * 2.0 ** (shifts - 31.0)
     if not real.min() > 0:
         return None
-    if scaling.is_shared and len(lows) > 1:
-        return _shared(scaling, lows, highs, layout)
-    steps = first_accumulators(reference, lows, highs)
+    steps = first_accumulators(Scaling(multipliers, shifts, rounding, zero_point, low, high), lows, highs)
     is_reachable = (steps > lows) & (steps <= highs)
-    results = np.arange(scaling.low + 1, scaling.high + 1, dtype=np.int64)[:, None] + EXCESS
-    reach = np.maximum(np.abs(lows), np.abs(highs)).astype(np.int64) + 1
-    whole = _Problem(real, reach, steps, is_reachable, results, np.zeros(len(real), np.int64))
-    origins = np.where(steps[0] > lows, steps[0] - 1, lows).astype(np.int64)
+    results = np.arange(low + 1, high + 1, dtype=np.int64)[:, None] + EXCESS
+    reach = np.maximum(np.abs(lows), np.abs(highs)) + 1
+    origins = np.where(steps[0] > lows, steps[0] - 1, lows)
     ends = np.where(steps[-1] <= highs, steps[-1], highs + 1)
     window_bits = max(int(end - origin).bit_length() for end, origin in zip(ends, origins, strict=True))
+    whole = _Problem(real, reach, steps, is_reachable, results, np.zeros(len(real), np.int64))
     window = _Problem(real, np.full(len(real), 1 << window_bits), steps, is_reachable, results, origins)
     for problem, is_window in ((whole, False), (window, True)):
+        if not problem.is_sensible:
+            continue
         for preshift in _PRESHIFTS:
             found = problem.solve(preshift)
             if found is not None:
                 return Requantization(
                     *found, preshift, problem.fine_shift, problem.shift, origins if is_window else None, window_bits,
-                    scaling.low + EXCESS, scaling.high + EXCESS, layout,
+                    low + EXCESS, high + EXCESS, Layout(DType.UINT8, excess=EXCESS),
                 )  # fmt: skip
     return None
-
-
-def _shared(scaling: ChannelScaling, lows: np.ndarray, highs: np.ndarray, layout: Layout) -> Requantization | None:
-    """One form for channels that all scale alike, over the range of them all."""
-    first = replace(scaling, multipliers=scaling.multipliers[:1], shifts=scaling.shifts[:1])
-    form = requantization(first, lows.min(keepdims=True), highs.max(keepdims=True), layout)
-    if form is None:
-        return None
-
-    def spread(array: np.ndarray) -> np.ndarray:
-        return np.broadcast_to(array, lows.shape)
-
-    return replace(
-        form, coarse=spread(form.coarse), fine=spread(form.fine), offsets=spread(form.offsets),
-        lowerings=None if form.lowerings is None else spread(form.lowerings),
-        origins=None if form.origins is None else spread(form.origins),
-    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -189,6 +200,11 @@ class _Problem:
         """The longest that keeps the sum within 31 bits."""
         most = float((self.reach * self.real).max()) + 2 * EXCESS + 2
         return min(24, int(np.floor(30.9 - np.log2(most))))
+
+    @property
+    def is_sensible(self) -> bool:
+        """False where a shift would leave what an instruction can take."""
+        return self.shift >= 1 and 1 <= self.fine_shift <= 31
 
     @property
     def fine_shift(self) -> int:
@@ -233,16 +249,17 @@ class _Problem:
         is_open = np.ones(len(self.real), bool)
         for coarse, fine, least, most, negative_least, negative_most in options:
             if is_lowered:
-                offset, low, high = _middle(least, most), least, most
-                negative = _middle(negative_least, negative_most)
-                good = is_open & (negative_least <= negative_most)
+                low, high = least, most
+                offset, negative = _middles(least, most, negative_least, negative_most)
+                good = is_open & (negative_least <= negative) & (negative <= negative_most) & (offset >= negative)
             else:
                 low, high = np.maximum(least, negative_least), np.minimum(most, negative_most)
-                offset = _middle(low, high)
+                offset = _middle(low, high, np.int64(0))
                 good, negative = is_open, offset
             lowering = offset - negative
             good = good & (low <= high) & (offset >= low) & (offset <= high)
-            good &= self.reach * (coarse + 2) + np.abs(offset) + np.abs(lowering) < 2**31
+            # Both multipliers and the lowering not negative: the form is a monotone staircase, like the reference.
+            good &= (coarse >= 0) & (self.reach * (coarse + 2) + np.abs(offset) + np.abs(lowering) < 2**31)
             for array, value in zip(chosen, (coarse, fine, offset, lowering), strict=True):
                 array[good] = value[good]
             is_open &= ~good
@@ -251,7 +268,15 @@ class _Problem:
         return None
 
 
-def _middle(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Between two bounds; the nearest to 0 where one of them is open."""
+def _middles(least: np.ndarray, most: np.ndarray, negative_least: np.ndarray, negative_most: np.ndarray
+             ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Offsets where accumulators are not negative, and where they are; near each other where a side is open."""
+    offset = _middle(least, most, np.int64(0))
+    negative = _middle(negative_least, negative_most, offset)
+    return _middle(least, most, negative), negative
+
+
+def _middle(low: np.ndarray, high: np.ndarray, wish: np.ndarray | np.int64) -> np.ndarray:
+    """Between two bounds; the nearest to a wish where one of them is open."""
     is_open = (low <= -_FAR) | (high >= _FAR)
-    return np.where(is_open, np.clip(0, low, high), (low + high) >> 1)
+    return np.where(is_open, np.clip(wish, low, high), (low + high) >> 1)

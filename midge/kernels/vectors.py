@@ -1,5 +1,7 @@
-"""What the kernels for this computer share: matrix products in blocks of pixels by channels, in C that compilers turn into
-whatever vectors the processor has."""
+"""What the kernels for this computer share: products of matrices, in blocks of pixels by channels.
+
+The C is the same for all processors but for the innermost product (`common/host_dot.c.j2`).
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,8 @@ def product_s8(stem: str, title: str, shape: Shape, scaling: ChannelScaling) -> 
     """The function that makes a row of int8, the last one, after those that it calls."""
     parameters = "" if scaling.is_shared else ", const int32_t *restrict multipliers, const int8_t *restrict shifts"
     kernel = render.specialised(
-        "conv2d/host_s8.c.j2", stem, title=title, shape=shape, parameters=parameters, scaled=scaled(scaling, "acc[n]", "n"),
+        "conv2d/host_s8.c.j2", stem, title=title, shape=shape, parameters=parameters,
+        scaled=scaled(scaling, "acc[n]", "n"),
     )  # fmt: skip
     return (scale_function(scaling), render.helper("clamp"), render.helper("host_dot"), kernel)
 
@@ -85,7 +88,8 @@ def product_f32(stem: str, title: str, shape: Shape, clamp: FloatClamp) -> tuple
 
 
 def constants_s8(runs: np.ndarray, scaling: ChannelScaling) -> tuple[Constant, ...]:
-    """Weights [O, taps, run] as [blocks of channels][taps][quads][lane][4], and what scales sums."""
+    """Weights [O, taps, run] as [blocks of channels][taps][quads][lane][4], start values of sums (plain, and for inputs
+    that are taken as q + 128), and what scales sums."""
     outputs, taps, run = runs.shape
     padded = np.pad(runs, ((0, -outputs % LANES), (0, 0), (0, -run % QUAD)))
     packed = padded.reshape(padded.shape[0] // LANES, LANES, taps, padded.shape[2] // QUAD, QUAD)
@@ -94,8 +98,7 @@ def constants_s8(runs: np.ndarray, scaling: ChannelScaling) -> tuple[Constant, .
     excess = (start - 128 * padded.sum((1, 2), dtype=np.int64)) & 0xFFFFFFFF
     return (
         Constant("weights", np.ascontiguousarray(packed.transpose(0, 2, 3, 1, 4)), 64),
-        Constant("start", start.astype(np.int32)),
-        Constant("start_excess", excess.astype(np.uint32).view(np.int32)),
+        Constant("start", np.stack([start.astype(np.int32), excess.astype(np.uint32).view(np.int32)])),
         *(constant for constant in scaling.constants if constant.role != "bias"),
     )
 
@@ -108,19 +111,21 @@ def constants_f32(runs: np.ndarray, bias: np.ndarray) -> tuple[Constant, ...]:
     return (Constant("weights", np.ascontiguousarray(packed.transpose(0, 2, 3, 1)), 64), Constant("bias", bias))
 
 
-def body_s8(view: TaskView, kernel: Function, constants: Sequence[Constant], rows: Sequence[str], out: str) -> str:
+def body_s8(
+    view: TaskView, kernel: Function, shape: Shape, scaling: ChannelScaling, rows: Sequence[str], out: str
+) -> str:
     """The body of a layer: the rows of its taps, then the product."""
-    roles = [constant.role for constant in constants if not constant.role.startswith("start")]
-    first, *others = (view.constant(role) for role in roles)
+    start = f"{view.constant('start')} + MIDGE_EXCESS * {shape.padded_outputs}"
+    others = [view.constant(role) for role in scaling.roles if role != "bias"]
     return render.render(
         "conv2d/host_layer.c.j2", element="int8_t", rows=rows, call=kernel.name, out=out,
-        starts=[view.constant("start"), view.constant("start_excess")], arguments=[first, "start", *others],
+        arguments=[view.constant("weights"), start, *others],
     )  # fmt: skip
 
 
 def body_f32(view: TaskView, kernel: Function, rows: Sequence[str], out: str) -> str:
     """The same for float32."""
     return render.render(
-        "conv2d/host_layer.c.j2", element="midge_f32", rows=rows, call=kernel.name, out=out, starts=[],
+        "conv2d/host_layer.c.j2", element="midge_f32", rows=rows, call=kernel.name, out=out,
         arguments=[view.constant("weights"), view.constant("bias")],
     )  # fmt: skip

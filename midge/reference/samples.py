@@ -101,33 +101,49 @@ def load_samples(path: Path, ports: Ports) -> tuple[Inputs, ...]:
 
     Networks with one input: the array `x`, or the first one. With several: arrays named as the inputs.
     """
-    arrays = read_arrays(path)
+    return _split(read_arrays(path), ports, str(path))
+
+
+def as_samples(
+    source: np.ndarray | Mapping[str, np.ndarray] | Sequence[np.ndarray] | Sequence[Sequence[np.ndarray]], ports: Ports
+) -> tuple[Inputs, ...]:
+    """Samples from arrays in memory: stacked as in a file, or one by one, each as in `match_inputs`."""
+    if isinstance(source, np.ndarray | Mapping):
+        return _split(source, ports, "samples")
+    if not source:
+        raise UsageError("samples", "none", "at least one")
+    return tuple(match_inputs(sample, ports) for sample in source)
+
+
+def _split(arrays: np.ndarray | Mapping[str, np.ndarray], ports: Ports, where: str) -> tuple[Inputs, ...]:
+    """Stacked arrays as samples."""
     if isinstance(arrays, np.ndarray):
         arrays = {"x": arrays}
     if len(ports) == 1 and arrays:
         chosen: Sequence[np.ndarray] = (arrays.get("x", next(iter(arrays.values()))),)
     else:
-        chosen = _choose(arrays, ports, str(path))
-    stacks = [_stack(array, name, type_, path) for array, (name, type_) in zip(chosen, ports, strict=True)]
+        chosen = _choose(arrays, ports, where)
+    stacks = [_stack(array, name, type_, where) for array, (name, type_) in zip(chosen, ports, strict=True)]
     counts = {len(stack) for stack in stacks}
     if len(counts) > 1:
-        raise UsageError(str(path), f"arrays of {sorted(counts)} samples", "as many samples for every input")
+        raise UsageError(where, f"arrays of {sorted(counts)} samples", "as many samples for every input")
     if counts == {0}:
-        raise UsageError(str(path), "no samples", "at least one")
+        raise UsageError(where, "no samples", "at least one")
     return tuple(zip(*stacks, strict=True))
 
 
-def _stack(array: np.ndarray, name: str, type_: TensorType, path: Path) -> list[np.ndarray]:
-    """Split [N, …] into samples; … is the input's shape with or without its batch of one."""
-    shapes = (type_.shape, type_.shape[1:] if type_.shape[:1] == (1,) else type_.shape)
+def _stack(array: np.ndarray, name: str, type_: TensorType, where: str) -> list[np.ndarray]:
+    """Split [N, …] into samples; … is the input's shape with or without its batch of one and its one channel."""
+    shapes = [type_.shape, type_.shape[1:] if type_.shape[:1] == (1,) else type_.shape]
+    shapes += [shape[:-1] for shape in shapes if len(shape) > 1 and shape[-1] == 1]
     if array.ndim and array.shape[1:] in shapes:
         samples = [row.reshape(type_.shape) for row in array]
     elif array.shape == type_.shape:
         samples = [array]
     else:
         expected = f"[N, {', '.join(str(size) for size in shapes[1])}]"
-        raise UsageError(str(path), f"data for input '{name}' has shape {_shape(array.shape)}", expected)
-    return [check_input(sample, name, type_, str(path)) for sample in samples]
+        raise UsageError(where, f"data for input '{name}' has shape {_shape(array.shape)}", expected)
+    return [check_input(sample, name, type_, where) for sample in samples]
 
 
 def read_arrays(path: Path) -> np.ndarray | Mapping[str, np.ndarray]:

@@ -44,7 +44,7 @@ def _finite(value: Any) -> Any:
 
 def target_json(model: str, board: Board) -> Json:
     """The first fields of every object about a model on a board."""
-    return {"model": model, "board": board.name, "core": board.core.name, "clock_hz": board.clock_hz}
+    return {"model": model, "board": board.name, "core": board.core.name, "clock_hz": board.clock_hz or None}
 
 
 def run_json(result: Result) -> Json:
@@ -100,6 +100,7 @@ def verify_json(verification: Verification) -> Json:
     """The object of `midge verify`."""
     return {
         **target_json(verification.model, verification.board),
+        "on": verification.on,
         "samples": verification.samples,
         "values": verification.values,
         "mismatches": verification.mismatches,

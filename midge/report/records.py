@@ -122,6 +122,8 @@ class Verification:
     first: Mismatch | None
     compiler: str
     backend: str
+    on: str = "board"
+    """What ran: the firmware on an emulated `board`, or a library of this computer, the `host`."""
 
     @property
     def passed(self) -> bool:

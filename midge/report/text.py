@@ -35,7 +35,7 @@ def heading(model: str, board: Board) -> Text:
 
 
 def core_at(board: Board) -> str:
-    return f"{board.core.title} at {clock(board.clock_hz)}"
+    return f"{board.core.title} at {clock(board.clock_hz)}" if board.clock_hz else board.core.title
 
 
 def type_text(type_: TensorType) -> str:

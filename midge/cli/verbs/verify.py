@@ -25,16 +25,25 @@ EXIT_DIFFERENT = 1
 @click.option("--against", default="numpy", show_default=True, metavar="numpy|litert",
               help="Midge's NumPy interpreter, or LiteRT's reference kernels (pip install midge[litert]). "
                    "onnxruntime and torch come with later importers.")  # fmt: skip
+@click.option("--on", type=click.Choice(["board", "host"]), default="board", show_default=True,
+              help="Run the firmware on the emulated board, or the network compiled for this computer: many samples a "
+                   "second, but not the board's kernels. A board is not needed then, and not used.")  # fmt: skip
 @report_options
-def command(model: Path, samples: int, data: Path | None, against: str, as_json: bool, **compiling: Any) -> int:
+def command(model: Path, samples: int, data: Path | None, against: str, on: str, as_json: bool, **compiling: Any
+            ) -> int:  # fmt: skip
     """Compare the firmware of MODEL with a reference, value by value.
 
     The rule: integers must be equal. A float32 value a agrees with its reference b where |a - b| is at most 1e-5 of
     the largest |b| of the output tensor. Random integers are uniform over the whole range of the input's type,
     random floats uniform from -1 to 1. Exit code 1 where a value differs.
     """
-    program = api.compile(model, **compiling)
-    with progress("verifying", None if data else samples, as_json) as advance:
-        verification = program.verify(samples, data=data, against=against, progress=advance)
+    if on == "host":
+        opened = api.open_model(model, numerics=compiling["numerics"])
+        with progress("verifying", None if data else samples, as_json) as advance:
+            verification = api.verify_host(opened, samples, data=data, against=against, progress=advance)
+    else:
+        program = api.compile(model, **compiling)
+        with progress("verifying", None if data else samples, as_json) as advance:
+            verification = program.verify(samples, data=data, against=against, progress=advance)
     report(as_json, verify_json(verification), lambda: verify_text(verification))
     return 0 if verification.passed else EXIT_DIFFERENT

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from midge.emulate.timing.classify import Instruction
@@ -96,10 +96,15 @@ def kind_name(instruction: Instruction) -> str:
 
 
 class DualIssue:
-    """Issues instructions one after the other; `cycle` is the one in which the last was issued."""
+    """Issues instructions one after the other; `cycle` is the one in which the last was issued.
 
-    def __init__(self, kinds: Mapping[str, Kind]) -> None:
-        self._kinds = kinds
+    `as_llvm_mca` reads a table as llvm-mca reads LLVM's, for comparisons (docs/timing.md, "Against LLVM"): no result
+    before that of the instruction ahead, an advanced base as late as loaded data, multiple transfers in one cycle.
+    """
+
+    def __init__(self, kind_of: Callable[[Instruction], Kind], as_llvm_mca: bool = False) -> None:
+        self._kind_of, self._as_llvm_mca = kind_of, as_llvm_mca
+        self._last_result = 0
         self._ready: dict[str, int] = {}
         self._used: dict[str, int] = {}
         self._slots = ISSUE_WIDTH
@@ -107,23 +112,27 @@ class DualIssue:
 
     def issue(self, instruction: Instruction) -> None:
         """Issue the next instruction."""
-        kind, found = self._kinds[kind_name(instruction)], operands(instruction)
+        kind, found = self._kind_of(instruction), operands(instruction)
         earliest = self.cycle
         for register, role in found.sources:
             earliest = max(earliest, self._ready.get(register, 0) + kind.early.get(role, 0))
+        if self._as_llvm_mca:
+            earliest = max(earliest, self._last_result - (0 if found.base else kind.latency))
         if earliest == self.cycle and not self._fits(kind):
             earliest += 1
         if earliest > self.cycle:
             self.cycle, self._slots, self._used = earliest, 0, {}
         self._slots += 1
+        self._last_result = self.cycle + kind.latency
         for unit in kind.units:
             self._used[unit] = self._used.get(unit, 0) + 1
         for register in found.results:
             self._ready[register] = self.cycle + (1 if register == FLAGS else kind.latency)
         if found.base:
-            self._ready[found.base] = self.cycle
+            self._ready[found.base] = self.cycle + (kind.latency if self._as_llvm_mca else 0)
         if kind.alone:
-            busy = max(kind.busy, -(-instruction.words // kind.words_per_cycle) if kind.words_per_cycle else 1)
+            words = kind.words_per_cycle and not self._as_llvm_mca
+            busy = max(kind.busy, -(-instruction.words // kind.words_per_cycle) if words else 1)
             self.cycle, self._slots = self.cycle + busy - 1, ISSUE_WIDTH
 
     def end_group(self) -> None:
@@ -143,7 +152,7 @@ class DualIssue:
 def issue_cycles(kinds: Mapping[str, Kind], context: Sequence[Instruction], block: Sequence[Instruction],
                  after_branch: bool) -> int:  # fmt: skip
     """Cycles by which a block is later at its end than the code that ran before it."""
-    pipeline = DualIssue(kinds)
+    pipeline = DualIssue(lambda instruction: kinds[kind_name(instruction)])
     for instruction in context:
         pipeline.issue(instruction)
     if after_branch:

@@ -12,18 +12,21 @@ FLAGS, GREATER_EQUAL, FLOAT_FLAGS = "flags", "ge", "fpscr"
 _REGISTER = re.compile(r"\b(r\d+|sp|lr|pc|sb|sl|fp|ip|[sd]\d+)\b")
 _SHIFTED = re.compile(r"(\w+), (?:lsl|lsr|asr|ror|rrx)\b[^\]]*$")
 _WRITEBACK = re.compile(r"\]!|\], |^\w+!")
-_SETS_FLAGS = frozenset(
-    "adds subs rsbs adcs sbcs ands orrs eors bics orns lsls lsrs asrs rors rrxs movs mvns muls negs cmp cmn tst teq"
-    .split()
-)  # fmt: skip
+_SETS_FLAGS = frozenset((
+    "adds", "subs", "rsbs", "adcs", "sbcs", "ands", "orrs", "eors", "bics", "orns", "lsls", "lsrs", "asrs", "rors",
+    "rrxs", "movs", "mvns", "muls", "negs", "cmp", "cmn", "tst", "teq",
+))  # fmt: skip
 _COMPARES = ("cmp", "cmn", "tst", "teq", "vcmp", "vcmpe")
 _WITH_CARRY = ("adc", "adcs", "sbc", "sbcs", "rrx", "rrxs")
 # With two operands these do not read the first; all others do (`adds r0, #1`, `lsls r0, r1`).
-_UNARY = re.compile(r"(mov[sw]?|mvns?|[su]xt\w+|rev\w*|rbit|clz|adr|negs?|ssat|usat|vmov|vcvt\w*|vabs|vneg|vsqrt|vrint\w)$")
-_KEEPS_BITS = ("movt", "bfi", "bfc")
-_END_LIKE_CONDITIONS = frozenset(
-    "adcs bics lsls movs muls sbcs teq mls smmls smlal umlal umaal vmls vnmls svc vseleq vselge vselgt vselvs".split()
+_UNARY = re.compile(
+    r"(mov[sw]?|mvns?|[su]xt\w+|rev\w*|rbit|clz|adr|negs?|ssat|usat|vmov|vcvt\w*|vabs|vneg|vsqrt|vrint\w)$"
 )
+_KEEPS_BITS = ("movt", "bfi", "bfc")
+_END_LIKE_CONDITIONS = frozenset((
+    "adcs", "bics", "lsls", "movs", "muls", "sbcs", "teq", "mls", "smmls", "smlal", "umlal", "umaal", "vmls", "vnmls",
+    "svc", "vseleq", "vselge", "vselgt", "vselvs",
+))  # fmt: skip
 _SETS_GREATER_EQUAL = re.compile(r"[su](add|sub)(8|16)$|[su](asx|sax)$")
 _SHIFTS = re.compile(r"(lsl|lsr|asr|ror|rrx)s?$")
 

@@ -1,4 +1,4 @@
-"""Cycles of one block on a core's pipeline, by its `[timing]` table: single issue here, two at once in dual_issue.py."""
+"""Cycles of a block on a core's pipeline, by its `[timing]` table: single issue here, two at once in dual_issue.py."""
 
 from __future__ import annotations
 

@@ -111,7 +111,8 @@ class Conv2DS8Bytes(Conv2DS8Packed):
         return None
 
     def weights_key(self, view: TaskView) -> str:
-        return ""
+        form = requantized(view.node, view.graph, self.layout)
+        return "s" if form is not None and form.is_uniform else ""
 
     def write(self, view: TaskView, name: str, shape: dots.Shape, form: Requantization, title: str
               ) -> tuple[Function, np.ndarray]:  # fmt: skip
@@ -140,15 +141,12 @@ def flat_weights(node: Node, graph: Graph) -> np.ndarray:
     return weights.reshape(weights.shape[0], -1)
 
 
-@lru_cache(maxsize=512)
 def requantized(node: Node, graph: Graph, layout: Layout) -> Requantization | None:
     """The proven requantisation of sums of products, biases included."""
     flat = flat_weights(node, graph)
-    bias = graph.constant(node.inputs[2]) if len(node.inputs) > 2 else None
-    biases = np.zeros(len(flat), np.int64) if bias is None else bias.astype(np.int64)
-    zero_point = graph.type(node.inputs[0] or "").zero_point
-    lows, highs = accumulator_range(flat, biases, -128 - zero_point, 127 - zero_point)
-    return requantization(channel_scaling(node, graph, flat.sum(1, dtype=np.int64)), lows, highs, layout)
+    scaling = channel_scaling(node, graph, flat.sum(1, dtype=np.int64))
+    lows, highs = accumulator_range(flat, scaling.bias, -128, 127)
+    return requantization(scaling, lows, highs, layout)
 
 
 def start_values(node: Node, graph: Graph) -> np.ndarray:
@@ -157,10 +155,17 @@ def start_values(node: Node, graph: Graph) -> np.ndarray:
     return channel_scaling(node, graph, sums).bias.astype(np.int64) - EXCESS_OF_BYTES * sums
 
 
-@lru_cache(maxsize=512)
 def packed(node: Node, graph: Graph) -> dots.Packed | None:
     """The weights in shared words."""
-    return dots.pack(flat_weights(node, graph).astype(np.int64), start_values(node, graph))
+    flat, starts = flat_weights(node, graph), start_values(node, graph)
+    return _packed(flat.tobytes(), starts.tobytes(), starts.size)
+
+
+@lru_cache(maxsize=64)
+def _packed(weights: bytes, starts: bytes, channels: int) -> dots.Packed | None:
+    """Found once, however often the planner asks."""
+    flat = np.frombuffer(weights, np.int8).reshape(channels, -1).astype(np.int64)
+    return dots.pack(flat, np.frombuffer(starts, np.int64))
 
 
 KERNELS = (

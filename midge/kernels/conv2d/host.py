@@ -66,7 +66,7 @@ class Conv2DS8Host(Conv2DS8):
         shape = product_shape(window)
         functions = vectors.product_s8(self.name, title(window), shape, scaling)
         constants = vectors.constants_s8(tap_runs(weights, shape), scaling)
-        body = vectors.body_s8(view, functions[-1], constants, tap_rows(view, window), view.y.at(1, 0))
+        body = vectors.body_s8(view, functions[-1], shape, scaling, tap_rows(view, window), view.y.at(1, 0))
         return LayerCode(functions, constants, body)
 
 

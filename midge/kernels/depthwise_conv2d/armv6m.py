@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -80,7 +79,6 @@ def start_values(node: Node, graph: Graph) -> np.ndarray:
     return channel_scaling(node, graph, sums).bias.astype(np.int64) - EXCESS_OF_BYTES * sums
 
 
-@lru_cache(maxsize=512)
 def requantized(node: Node, graph: Graph, layout: Layout) -> Requantization | None:
     """The proven requantisation of a depthwise convolution's sums, biases included."""
     weights = graph.constant(node.inputs[1])

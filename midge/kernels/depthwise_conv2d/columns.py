@@ -1,7 +1,7 @@
 """Assembly of depthwise convolutions on Armv6-M: blocks of up to six neighbouring pixels of one channel.
 
-Rows are planes of unsigned bytes, so that neighbours lie at constant offsets. An input is loaded once for all pixels that
-it is a tap of; a row of taps' weights are in low registers, sums in r8 to lr.
+Rows are planes of unsigned bytes, so that neighbours lie at constant offsets. An input is loaded once for all pixels
+that it is a tap of; a row of taps' weights are in low registers, sums in r8 to lr.
 
 The stream holds for each channel: start value, weights row by row, parameters of requantisation.
 """

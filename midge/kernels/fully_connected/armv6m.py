@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -74,7 +73,6 @@ def _scaling(node: Node, graph: Graph):
     return channel_scaling(node, graph, weights.sum(1, dtype=np.int64))
 
 
-@lru_cache(maxsize=512)
 def requantized(node: Node, graph: Graph, layout: Layout) -> Requantization | None:
     """The proven requantisation of sums of products, biases included."""
     weights = graph.constant(node.inputs[1])

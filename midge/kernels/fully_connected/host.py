@@ -20,7 +20,8 @@ def product_shape(view: TaskView, weights: np.ndarray) -> Shape:
     """A fully connected layer as a product."""
     outputs, inputs = weights.shape
     return Shape(
-        columns=view.x.type.elements // inputs, outputs=outputs, taps=1, runs=1, run=inputs, pixel_step=inputs, run_step=0
+        columns=view.x.type.elements // inputs, outputs=outputs, taps=1, runs=1, run=inputs, pixel_step=inputs,
+        run_step=0,
     )  # fmt: skip
 
 
@@ -42,7 +43,7 @@ class FullyConnectedS8Host(FullyConnectedS8):
         shape = product_shape(view, weights)
         functions = vectors.product_s8(self.name, title(shape), shape, scaling)
         constants = vectors.constants_s8(weights[:, np.newaxis], scaling)
-        body = vectors.body_s8(view, functions[-1], constants, [view.x.whole()], view.y.whole())
+        body = vectors.body_s8(view, functions[-1], shape, scaling, [view.x.whole()], view.y.whole())
         return LayerCode(functions, constants, body)
 
 
