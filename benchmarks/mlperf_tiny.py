@@ -43,7 +43,8 @@ removes what cannot matter ([folding.md](folding.md)).
 
 Peers without a board were measured on the same emulated core, as firmware, with a first-order table that differs from
 Midge's by a few per cent; the best build of each counts. Peers with a board are results that were published for that
-hardware, wait states included. `×` is how many times as long as Midge a peer takes.
+hardware, wait states included. `×` is how many times as long as Midge a peer takes. On the Cortex-M7 only the cycles of
+tflite-micro + cmsis-nn were counted with dual issue; those of the other emulated peers there are too high.
 """
 
 

@@ -15,7 +15,7 @@ from midge.report.profile import profile_json, profile_text
 @click.argument("firmware", type=click.Path(path_type=Path))
 @target_options
 @click.option("--args", default="", metavar="TEXT",
-              help="The command line that the firmware reads by semihosting; Midge's own takes `fw N`, N inferences.")  # fmt: skip
+              help="Command line that the firmware reads by semihosting; Midge's own: `fw N`.")  # fmt: skip
 @click.option("--minus-args", metavar="TEXT", help="Run it with this command line too, and subtract those counts.")
 @report_options
 def command(

@@ -2,39 +2,17 @@
 
 from __future__ import annotations
 
-from midge.ir.graph import Graph, Node
-from midge.ir.types import DType
 from midge.kernels import render
-from midge.kernels.base import Binding, Kernel, LayerCode, Layout, Reads, row_steps
+from midge.kernels.base import LayerCode
+from midge.kernels.copy.between_layouts import CopyBetweenLayouts
 from midge.kernels.layouts import EXCESS, EXCESS_PLANES, NATURAL
 from midge.kernels.view import Rows, TaskView, c_element
-from midge.ops.copy import Copy
-from midge.targets.records import Core
 
 _WORD_BYTES = 4
 
 
-class CopyBytes(Kernel):
+class CopyBytes(CopyBetweenLayouts):
     """int8 values, with and without their sign, row by row; four at a time where both rows lie at words."""
-
-    op = Copy
-
-    def __init__(self, name: str, source: Layout, result: Layout) -> None:
-        self.name = f"copy_s8_{name}__armv6m"
-        self.source = source
-        self.result = result
-
-    def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
-        del core
-        if graph.type(node.outputs[0]).dtype is not DType.INT8:
-            return "not int8"
-        return "the operand is constant" if graph.values[node.inputs[0] or ""].is_constant else None
-
-    def bind(self, node: Node, graph: Graph) -> Binding:
-        y = graph.type(node.outputs[0])
-        return Binding(
-            self, (Reads(self.source),), (self.result,), row_steps(graph.input_types(node), y, {0: (1, 0, 1)})
-        )
 
     def emit(self, view: TaskView) -> LayerCode:
         is_planar = self.source.planes or self.result.planes
@@ -55,9 +33,9 @@ def lies_at_words(rows: Rows) -> bool:
 
 
 KERNELS = (
-    CopyBytes("excess", NATURAL, EXCESS),
-    CopyBytes("excess_planes", NATURAL, EXCESS_PLANES),
-    CopyBytes("from_excess", EXCESS, NATURAL),
-    CopyBytes("from_excess_planes", EXCESS_PLANES, NATURAL),
-    CopyBytes("excess_to_planes", EXCESS, EXCESS_PLANES),
+    CopyBytes("copy_s8_excess__armv6m", NATURAL, EXCESS),
+    CopyBytes("copy_s8_excess_planes__armv6m", NATURAL, EXCESS_PLANES),
+    CopyBytes("copy_s8_from_excess__armv6m", EXCESS, NATURAL),
+    CopyBytes("copy_s8_from_excess_planes__armv6m", EXCESS_PLANES, NATURAL),
+    CopyBytes("copy_s8_excess_to_planes__armv6m", EXCESS, EXCESS_PLANES),
 )
