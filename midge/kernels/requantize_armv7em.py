@@ -20,6 +20,8 @@ class Requantization:
     """A proven form and the layout that its results are stored in."""
 
     form: Staircase | Literal
+    lift: int
+    """Bits that accumulators are shifted left by before they are scaled: the form wants a finer point."""
     layout: Layout
     low: int
     high: int
@@ -33,7 +35,12 @@ class Requantization:
         kind = f"r{self.form.shift}" if isinstance(self.form, Staircase) else "literal"
         lowered = "n" if isinstance(self.form, Staircase) and self.form.lowerings is not None else ""
         bounds = f"l{self.low}u{self.high}z{self.zero_point}".replace("-", "n")
-        return f"{kind}{lowered}{bounds}{'c' if self.is_centred else ''}"
+        return f"{kind}{lowered}{f'x{self.lift}' if self.lift else ''}{bounds}{'c' if self.is_centred else ''}"
+
+    @property
+    def starts(self) -> np.ndarray:
+        """int32 [channels]: what accumulators start at."""
+        return (self.form.starts >> self.lift).astype(np.int32)
 
     @property
     def parameters(self) -> np.ndarray:
@@ -57,6 +64,8 @@ class Requantization:
                 f"{saturate} {{{acc}}}, #8, {{{acc}}}",
             ])  # fmt: skip
         else:
+            if self.lift:
+                code.op(f"lsl {{{acc}}}, #{self.lift}")
             if self.form.lowerings is not None:
                 code.ops([f"cmp {{{acc}}}, #0", "it mi", f"submi {{{acc}}}, {{{third}}}"])
             code.op(f"smmla {{{acc}}}, {{{acc}}}, {{{multiplier}}}, {{{offset}}}")
@@ -74,15 +83,28 @@ class Requantization:
 
 def form_for(scaling: ChannelScaling, biases: np.ndarray, lows: np.ndarray, highs: np.ndarray, fraction_bits: int
              ) -> Staircase | Literal | None:  # fmt: skip
-    """The form for accumulators with these biases and bounds: a proven one, or the literal one where it applies."""
+    """The cheapest form for accumulators with these biases and bounds that come with `fraction_bits`.
+
+    A proven one without lowerings; one for accumulators that are lifted first, which makes their point finer; one with
+    lowerings; or the literal one where it applies.
+    """
     reference = Scaling(
         scaling.multipliers.astype(np.int64), scaling.shifts.astype(np.int64), scaling.rounding,
         scaling.zero_point, scaling.low, scaling.high,
     )  # fmt: skip
     proven = prove(reference, biases, lows, highs, fraction_bits=fraction_bits)
+    if proven is not None and proven.lowerings is None:
+        return proven
+    reach = int(max(np.abs(lows).max(), np.abs(highs).max(), np.abs(biases).max(), 1))
+    room = 29 - reach.bit_length()
+    if room > fraction_bits:
+        lifted = prove(reference, biases, lows, highs, fraction_bits=min(room, fraction_bits + _MOST_LIFT))
+        if lifted is not None and lifted.lowerings is None:
+            return lifted
     return proven or literal(reference, biases, lows, highs, fraction_bits=fraction_bits)
 
 
+_MOST_LIFT = 6
 _FORMS: OrderedDict[tuple[Hashable, ...], tuple[ChannelScaling, Staircase | Literal | None]] = OrderedDict()
 _MOST_FORMS = 512
 
@@ -102,7 +124,7 @@ def requantized(node: Node, graph: Graph, layout: Layout, channel_axis: int, *, 
         if len(_FORMS) > _MOST_FORMS:
             _FORMS.popitem(last=False)
     scaling, form = _FORMS[key]
-    return None if form is None else stored_in(form, scaling, layout)
+    return None if form is None else stored_in(form, scaling, layout, form.fraction_bits - fraction_bits)
 
 
 def _found(node: Node, graph: Graph, channel_axis: int, is_centred: bool, fraction_bits: int
@@ -118,8 +140,10 @@ def _found(node: Node, graph: Graph, channel_axis: int, is_centred: bool, fracti
     return scaling, form_for(scaling, biases, lows, highs, fraction_bits)
 
 
-def stored_in(form: Staircase | Literal, scaling: ChannelScaling, layout: Layout) -> Requantization:
+def stored_in(form: Staircase | Literal, scaling: ChannelScaling, layout: Layout, lift: int) -> Requantization:
     """A form with its results as a layout holds them: where a rectifier ends at the zero point, without it already."""
     is_centred = layout.fraction_bits is not None and scaling.low == scaling.zero_point
     by = -scaling.zero_point if is_centred else 0
-    return Requantization(form.moved(by), layout, scaling.low + by, scaling.high + by, is_centred, scaling.zero_point)
+    return Requantization(
+        form.moved(by), lift, layout, scaling.low + by, scaling.high + by, is_centred, scaling.zero_point
+    )

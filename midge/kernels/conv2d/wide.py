@@ -98,7 +98,7 @@ def weight_stream(weights: np.ndarray, shape: Shape, requantization: Requantizat
         np.ascontiguousarray(part).view(np.int32).reshape(outputs, kh, -1) for part in (full, half) if part.size
     ]
     words = np.concatenate(parts_of_rows, axis=2).reshape(outputs, -1)
-    starts = requantization.form.starts.astype(np.int32)
+    starts = requantization.starts
     parameters = requantization.parameters
     parts: list[np.ndarray] = []
     for first in range(0, outputs, 2):

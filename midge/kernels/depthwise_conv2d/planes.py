@@ -60,7 +60,7 @@ def weight_stream(weights: np.ndarray, requantization: Requantization) -> np.nda
     taps = weights[0].astype(np.int32) << FRACTION_BITS  # [3 rows, 3 taps, channels]
     pairs = (taps[:, 0] & 0xFFFF) | (taps[:, 2] << 16)
     rows = np.stack([pairs, taps[:, 1]], axis=1).reshape(2 * TAPS, -1)
-    starts = requantization.form.starts.astype(np.int32)[None]
+    starts = requantization.starts[None]
     return np.concatenate([starts, rows, requantization.parameters.T]).T.astype(np.int32)
 
 

@@ -55,7 +55,7 @@ def weight_stream(weights: np.ndarray, shape: Shape, requantization: Requantizat
     padded = np.pad(weights, ((0, 0), (0, 4 * shape.steps - shape.inputs)))
     steps = padded.reshape(len(weights), shape.steps, 4)[:, :, [0, 2, 1, 3]]
     words = np.ascontiguousarray(steps).view(np.int32).reshape(len(weights), shape.steps)
-    starts, parameters = requantization.form.starts.astype(np.int32), requantization.parameters
+    starts, parameters = requantization.starts, requantization.parameters
     parts: list[np.ndarray] = []
     first = 0
     for size, count in shape.blocks:
