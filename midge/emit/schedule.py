@@ -22,9 +22,13 @@ class Statement:
 def run_body(plan: Plan, prefix: str, symbols: Sequence[str]) -> dict[str, object]:
     """What the template needs: straight statements, or a table with its cases."""
     statements = _statements(plan.schedule)
+    fills = {
+        "fills": any(action.kind is not Kind.RUN for action in plan.schedule),
+        "plane_fills": any(a.kind is Kind.PAD and plan.buffers[a.target].planes > 1 for a in plan.schedule),
+    }
     if len(statements) <= _MOST_RUNS_PER_TASK * max(len(plan.tasks), 1):
         lines = [line for statement in statements for line in _lines(plan, prefix, symbols, statement)]
-        return {"table": None, "lines": lines}
+        return {"table": None, "lines": lines, **fills}
     codes: dict[tuple[Kind, int, int], int] = {}
     table = [codes.setdefault(_code_key(action), len(codes)) for action in plan.schedule]
     cases = []
@@ -37,6 +41,7 @@ def run_body(plan: Plan, prefix: str, symbols: Sequence[str]) -> dict[str, objec
             line = _call(plan, prefix, symbols, Action(kind, target, index), str(index))
         cases.append((code, line))
     return {
+        **fills,
         "table": wrapped(map(str, table)),
         "element": "uint8_t" if len(codes) <= 256 else "uint16_t",
         "counter": "uint8_t" if max(len(t.binding.steps) for t in plan.tasks) <= 255 else "uint16_t",
@@ -85,9 +90,9 @@ def _call(plan: Plan, prefix: str, symbols: Sequence[str], action: Action, step:
     row = buffer.offset + action.index % buffer.height * buffer.stride_bytes
     if buffer.planes == 1:
         return _fill(prefix, str(row), buffer.fill, buffer.stride_bytes)
-    fill = _fill(prefix, f"{row} + plane * {buffer.plane_bytes}", buffer.fill, buffer.stride_bytes)
-    return f"for (uint32_t plane = 0; plane < {buffer.planes}; ++plane) {{ {fill} }}"
+    arguments = f"{buffer.fill}, {buffer.stride_bytes}, {buffer.planes}, {buffer.plane_bytes}"
+    return f"midge_fill_planes({prefix}_arena + {row}, {arguments});"
 
 
 def _fill(prefix: str, offset: str, byte: int, count: int) -> str:
-    return f"memset({prefix}_arena + {offset}, {byte}, {count});"
+    return f"midge_fill({prefix}_arena + {offset}, {byte}, {count});"

@@ -96,9 +96,7 @@ class GraphBuilder:
 
     @staticmethod
     def of(graph: Graph) -> GraphBuilder:
-        return GraphBuilder(
-            graph.name, dict(graph.values), list(graph.nodes), list(graph.inputs), list(graph.outputs)
-        )
+        return GraphBuilder(graph.name, dict(graph.values), list(graph.nodes), list(graph.inputs), list(graph.outputs))
 
     def unique(self, name: str) -> str:
         """`name`, or `name_2`, `name_3`… where values already carry it."""

@@ -19,7 +19,7 @@ from midge.targets.records import Board, Core
 __all__ = ["ALIGN_BYTES", "Action", "Buffer", "Kind", "Plan", "PlanOptions", "Task", "plan"]
 
 _MOST_SCHEDULES = 300
-_EXTRA_FLASH_BYTES = 20_000
+_EXTRA_FLASH_BYTES = 22_000
 """What weights that are widened already may take more, in all, where latency comes first."""
 _MOST_ROUNDS = 4
 

@@ -27,7 +27,7 @@ _REGISTERS = {
     "xp": "r0", "wp": "r1", "a0": "r4", "a1": "r5", "a2": "r6", "b0": "r7", "b1": "r8", "b2": "r9",
     "wa": "r2", "wb": "r3", "x0": "r10", "x1": "r11", "x2": "r12", "t": "lr",
 }  # fmt: skip
-_STEP_BYTES = 104
+_STEP_BYTES, _HALF_STEP_BYTES = 104, 48
 """Code of one step of the largest block."""
 
 
@@ -57,15 +57,16 @@ class Shape:
         """Inputs that one row of taps reads."""
         return 8 * self.full_steps + 4 * self.half_steps
 
-    def unroll(self, steps: int) -> int:
+    def unroll(self, steps: int, step_bytes: int) -> int:
         """How many of `steps` steps are in the body of the innermost loop."""
-        most = max(1, self.loop_bytes // _STEP_BYTES)
+        most = max(1, self.loop_bytes // step_bytes)
         return next((n for n in range(min(most, steps), 0, -1) if steps % n == 0), 0)
 
     @property
     def is_straight(self) -> bool:
         """All rows of taps are written out one after the other."""
-        return self.kh * self.run_words * _STEP_BYTES <= self.loop_bytes
+        code_bytes = self.full_steps * _STEP_BYTES + self.half_steps * _HALF_STEP_BYTES
+        return self.kh * code_bytes <= self.loop_bytes
 
     @property
     def blocks(self) -> tuple[tuple[int, int], ...]:
@@ -222,7 +223,8 @@ class _Writer:
     def steps(self, write: Callable[[int, int, int], None], count: int, size: int, passed: int, pixels: int,
               channels: int) -> int:  # fmt: skip
         """Steps of `size` bytes of inputs, straight or in a loop; returns where the inputs after them are from `xp`."""
-        code, unroll = self.code, self.shape.unroll(count)
+        code = self.code
+        unroll = self.shape.unroll(count, _STEP_BYTES if size == 8 else _HALF_STEP_BYTES)
         if unroll == count:
             for step in range(count):
                 write(pixels, channels, passed + size * step)
