@@ -125,7 +125,7 @@ class _Job:
         self.render("link.ld", board=board.name, network=list(network.values()), harness=list(harness.values()),
                     flash_base=board.flash.base, flash_bytes=board.flash.bytes, ram_base=board.ram.base,
                     ram_bytes=board.ram.bytes, stack_bytes=self.stack_bytes(needs),
-                    harness_stack_bytes=HARNESS_STACK_BYTES, load_offset=load_offset(board))  # fmt: skip
+                    harness_stack_bytes=self.harness_stack_bytes(), load_offset=load_offset(board))  # fmt: skip
         command = self.compiler.link_command((*network.values(), *harness.values()), "harness/link.ld", ELF_NAME)
         try:
             self.compiler.run(command, "linking", self.folder)
@@ -136,6 +136,10 @@ class _Job:
         # Without the path of this Python, so that the folder says nothing of the computer it was made on.
         lines = [" ".join(line).replace(sys.executable, "python", 1) for line in [*self.commands(), command]]
         _write(self.folder / "harness" / "commands.txt", "\n".join(["# Run in the folder above.", *lines, ""]))
+
+    def harness_stack_bytes(self) -> int:
+        """What the harness keeps of the stack: a compiler may hold the address of each port in its frame."""
+        return HARNESS_STACK_BYTES + 8 * (len(self.sources.inputs) + len(self.sources.outputs))
 
     def stack_bytes(self, needs: ObjectBytes) -> int:
         """All that is left of the RAM, within bounds; a multiple of 8."""
