@@ -20,8 +20,8 @@ import tensorflow as tf  # pyright: ignore[reportMissingImports, reportMissingMo
 import tflite
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from keras import layers  # pyright: ignore[reportMissingImports]
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
+from sklearn.datasets import load_digits  # pyright: ignore[reportMissingImports]
+from sklearn.model_selection import train_test_split  # pyright: ignore[reportMissingImports]
 
 SEED = 7
 EPOCHS = 60
