@@ -10,6 +10,7 @@ requantisation in the order of decoding.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -130,7 +131,7 @@ def function(name: str, shape: Shape, packed: Packed, requantization: Requantiza
     return PackedWriter(name, shape, packed, requantization, y, title).write()
 
 
-class PixelWriter:
+class PixelWriter(ABC):
     """Loops over pixels. Frame: row pointers, out, stream, out of the group, end of the run, counts, sums."""
 
     def __init__(self, name: str, shape: Shape, requantization: Requantization, y: Rows, title: str,
@@ -163,9 +164,9 @@ class PixelWriter:
                 self.count_down(self.pixels_at)
         return code.function(f"void {code.name}(const uint8_t *const *rows, void *out, const int32_t *stream)")
 
+    @abstractmethod
     def pixel(self) -> None:
         """All channels of one pixel."""
-        raise NotImplementedError
 
     def count_down(self, slot: int) -> None:
         self.code.ops([f"ldr {{w0}}, [sp, #{slot}]", "subs {w0}, #1", f"str {{w0}}, [sp, #{slot}]"])
