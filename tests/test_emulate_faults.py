@@ -72,7 +72,7 @@ def test_stack_overflow(core: str, counted: bool, tmp_path: Path) -> None:
     board = core_board(core)
     statement = "volatile int deep[4000]; for (int i = 3999; i >= 0; --i) deep[i] = step;"
     image, sources = build_with(statement, board, tmp_path)
-    with pytest.raises(DoesNotFitError, match=r"layer `divide`.*stack overflow.*at most 7936 bytes of stack"):
+    with pytest.raises(DoesNotFitError, match=r"layer `divide`.*stack overflow.*at most 7912 bytes of stack"):
         if counted:
             emulate(image, sources, board)
         else:
