@@ -142,3 +142,12 @@ def test_a_row_that_is_read_at_once_is_free_in_between() -> None:
     made = plan(maker.finish(maker.pool(x, (16, 8), 1, average=True)), BOARD, PlanOptions())
     rows = [buffer for buffer in made.buffers if buffer.height == 1 and len(buffer.spans) > 4]
     assert len(rows) >= 2 and len({buffer.offset for buffer in rows}) < len(rows)
+
+
+def test_ram_first_takes_less() -> None:
+    """On a core with kernels for widened rows, which are faster and larger."""
+    maker = NetworkMaker(9, 16, 16, 8)
+    x = maker.conv(maker.conv(maker.input, 8, (3, 3)), 8, (3, 3))
+    graph = maker.finish(maker.pool(x, (16, 16), 1, average=True))
+    fast, small = (plan(graph, core_board("cortex-m4"), PlanOptions(optimize=goal)) for goal in ("latency", "ram"))
+    assert small.arena_bytes < fast.arena_bytes

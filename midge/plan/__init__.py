@@ -25,22 +25,33 @@ _MOST_ROUNDS = 4
 
 
 def plan(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[str, Kernel] | None = None) -> Plan:
-    """Choose kernels (but for the nodes in `pinned`), the order of rows, rings or whole tensors, and offsets, for the
-    least RAM.
+    """Choose kernels (but for the nodes in `pinned`), the order of rows, rings or whole tensors, and offsets.
 
-    Raises UnsupportedError where a node has no kernel. Whether the plan fits the board is not asked here.
+    All plans take as little RAM as their kernels allow. Optimised for RAM, one with kernels for rows in their natural
+    layout alone is looked at too, and taken where it needs less. Raises UnsupportedError where a node has no kernel.
+    Whether the plan fits the board is not asked here.
     """
-    graph, bindings = bind_with_copies(graph, board.core, pinned or {})
+    made = _planned(graph, board, options, pinned or {}, natural_only=False)
+    if options.optimize != "ram":
+        return made
+    narrow = _planned(graph, board, options, pinned or {}, natural_only=True)
+    return narrow if narrow.arena_bytes < made.arena_bytes else made
+
+
+def _planned(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[str, Kernel], *, natural_only: bool
+             ) -> Plan:  # fmt: skip
+    graph, bindings = bind_with_copies(graph, board.core, pinned, natural_only=natural_only)
     if options.optimize == "latency":
-        bindings |= spend_flash(graph, bindings, _EXTRA_FLASH_BYTES, pinned or {})
+        bindings |= spend_flash(graph, bindings, _EXTRA_FLASH_BYTES, pinned)
     network = build_network(graph, bindings)
     return _place(graph, board, options, network, _best_schedule(network))
 
 
-def bind_with_copies(graph: Graph, core: Core, pinned: Mapping[str, Kernel]) -> tuple[Graph, dict[str, Binding]]:
+def bind_with_copies(graph: Graph, core: Core, pinned: Mapping[str, Kernel], *, natural_only: bool = False
+                     ) -> tuple[Graph, dict[str, Binding]]:  # fmt: skip
     """Kernels for all nodes, and copies where two kernels do not agree how a value lies in memory."""
     for _ in range(_MOST_ROUNDS):
-        bindings = bind_kernels(graph, core, pinned)
+        bindings = bind_kernels(graph, core, pinned, natural_only=natural_only)
         with_copies = insert_copies(graph, bindings)
         if with_copies is graph:
             return graph, bindings

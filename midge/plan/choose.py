@@ -14,20 +14,30 @@ from midge.plan.copies import flat_values, root_value
 from midge.targets.records import Core
 
 
-def bind_kernels(graph: Graph, core: Core, pinned: Mapping[str, Kernel]) -> dict[str, Binding]:
+def bind_kernels(graph: Graph, core: Core, pinned: Mapping[str, Kernel], *, natural_only: bool = False
+                 ) -> dict[str, Binding]:  # fmt: skip
     """For each node the best kernel, in the core's order, that computes it exactly and writes what its readers want.
 
     Readers choose first, from the outputs backwards: each takes its best kernel whose operands' producers can write the
     layout that it reads (or whose operand a copy can turn into it). A reshape needs no kernel: it is another view of
-    the same bytes. A node that is `pinned` has its kernel, whatever else there is. Raises UnsupportedError that names
-    every node without a kernel, with each kernel's reason.
+    the same bytes. A node that is `pinned` has its kernel, whatever else there is; `natural_only` leaves out kernels
+    that want or write other layouts than the natural one. Raises UnsupportedError that names every node without a kernel,
+    with each kernel's reason.
     """
     legal = _legal_bindings(graph, core)
+    if natural_only:
+        legal = {name: [binding for binding in found if _is_natural(binding)] for name, found in legal.items()}
     nodes = {node.name: node for node in graph.nodes}
     legal |= {name: [kernel.bind(nodes[name], graph)] for name, kernel in pinned.items() if name in nodes}
     writable = _writable_layouts(graph, legal)
     first, wishes = _chosen(graph, legal, writable, {})
     return _chosen(graph, legal, writable, wishes)[0] if wishes else first
+
+
+def _is_natural(binding: Binding) -> bool:
+    return all(reads is None or reads.layout.is_natural for reads in binding.reads) and all(
+        layout.is_natural for layout in binding.writes
+    )
 
 
 def _chosen(graph: Graph, legal: Mapping[str, list[Binding]], writable: Mapping[str, list[Layout]],
