@@ -21,8 +21,8 @@ def bind_kernels(graph: Graph, core: Core, pinned: Mapping[str, Kernel], *, natu
     Readers choose first, from the outputs backwards: each takes its best kernel whose operands' producers can write the
     layout that it reads (or whose operand a copy can turn into it). A reshape needs no kernel: it is another view of
     the same bytes. A node that is `pinned` has its kernel, whatever else there is; `natural_only` leaves out kernels
-    that want or write other layouts than the natural one. Raises UnsupportedError that names every node without a kernel,
-    with each kernel's reason.
+    that want or write other layouts. Raises UnsupportedError that names every node without a kernel, with each
+    kernel's reason.
     """
     legal = _legal_bindings(graph, core)
     if natural_only:
