@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,20 +19,39 @@ TIMEOUT_SECONDS = 600
 
 
 def run_tool(command: Sequence[str], what: str, cwd: Path | None = None) -> str:
-    """Run a command and return what it wrote; ToolError with its own message where it fails."""
+    """Run a command and return what it wrote; ToolError with its own message where it fails.
+
+    Where the wait is interrupted, the command and all that it started end too, so that nothing is written later.
+    """
     try:
-        result = subprocess.run(
-            command, cwd=cwd, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_SECONDS,
-            stdin=subprocess.DEVNULL, check=False,
+        process = subprocess.Popen(
+            command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            errors="replace", start_new_session=os.name != "nt",
         )  # fmt: skip
     except FileNotFoundError as error:
         raise ToolError(what, f"`{command[0]}` not found", f"it on PATH ({error})") from error
+    try:
+        out, err = process.communicate(timeout=TIMEOUT_SECONDS)
     except subprocess.TimeoutExpired as error:
+        _kill(process)
         raise ToolError(what, f"no end after {TIMEOUT_SECONDS} s", "a compiler that ends") from error
-    if result.returncode != 0:
-        message = (result.stderr + result.stdout).strip() or f"exit status {result.returncode}"
+    except BaseException:
+        _kill(process)
+        raise
+    if process.returncode != 0:
+        message = (err + out).strip() or f"exit status {process.returncode}"
         raise ToolError(what, f"the tool failed:\n{message}")
-    return result.stdout + result.stderr
+    return out + err
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """End a process and its children."""
+    if sys.platform == "win32":
+        process.kill()
+    else:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
 
 
 def cached(name: str, make: Callable[[Path], None]) -> Path:
