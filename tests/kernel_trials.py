@@ -70,7 +70,7 @@ def trials(op: str, isas: Sequence[str], core: Core, places: Sequence[str] = PLA
             graph = case.build(rng)
             node = graph.nodes[0]
             legal = [kernel for kernel in kernels if kernel.refuse(node, graph, core) is None]
-            faster = [offer[0] for kernel in legal if (offer := kernel.faster(node, graph)) is not None]
+            faster = [offer.kernel for kernel in legal for offer in kernel.faster(node, graph, core)]
             for kernel in (*legal, *faster):
                 placed = graph if place == "alone" else between(graph)
                 yield Trial(f"{op} {case.name} {kernel.name} {place}", node.name, kernel, placed)

@@ -120,6 +120,16 @@ class LayerCode:
     body: str
 
 
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A faster kernel in place of another one: what it costs, and an estimate of what it brings."""
+
+    kernel: Kernel
+    extra_bytes: int
+    """Flash that it takes more."""
+    saved_cycles: float
+
+
 class Kernel(ABC):
     """One implementation of an operator on an instruction set. Instances carry no state."""
 
@@ -135,10 +145,10 @@ class Kernel(ABC):
     def bind(self, node: Node, graph: Graph) -> Binding:
         """The node's row needs under this kernel."""
 
-    def faster(self, node: Node, graph: Graph) -> tuple[Kernel, int] | None:
-        """A kernel with the same binding, faster for more flash, and how many bytes more; None if there is none."""
-        del node, graph
-        return None
+    def faster(self, node: Node, graph: Graph, core: Core) -> tuple[Offer, ...]:
+        """Kernels that read and write the same layouts, and are faster for more flash."""
+        del node, graph, core
+        return ()
 
     @abstractmethod
     def emit(self, view: TaskView) -> LayerCode:

@@ -42,7 +42,7 @@ def _planned(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[s
              ) -> Plan:  # fmt: skip
     graph, bindings = bind_with_copies(graph, board.core, pinned, natural_only=natural_only)
     if options.optimize == "latency":
-        bindings |= spend_flash(graph, bindings, _EXTRA_FLASH_BYTES, pinned)
+        bindings |= spend_flash(graph, board.core, bindings, _EXTRA_FLASH_BYTES, pinned)
     network = build_network(graph, bindings)
     return _place(graph, board, options, network, _best_schedule(network))
 

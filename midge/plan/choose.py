@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from midge.errors import UnsupportedError
 from midge.ir.graph import Graph, Node
 from midge.kernels import kernels_for
-from midge.kernels.base import Binding, Kernel, Layout
+from midge.kernels.base import Binding, Kernel, Layout, Offer
 from midge.ops.copy import Copy
 from midge.ops.reshape import Reshape
 from midge.plan.copies import flat_values, root_value
@@ -145,19 +145,24 @@ def _agreed(graph: Graph, name: str, wanted: Mapping[str, list[Layout]], writabl
     return next((layout for layout in writable[name] if layout.is_natural), writable[name][0])
 
 
-def spend_flash(graph: Graph, bindings: Mapping[str, Binding], most_bytes: int, pinned: Mapping[str, Kernel]
-                ) -> dict[str, Binding]:  # fmt: skip
-    """Bindings of faster kernels where they serve most multiplications for a byte, up to `most_bytes` in all."""
-    offers: list[tuple[float, Node, Kernel, int]] = []
-    for node in graph.nodes:
-        if node.name not in bindings or node.name in pinned:
-            continue
-        found = bindings[node.name].kernel.faster(node, graph)
-        if found is not None:
-            offers.append((graph.macs(node) / found[1], node, *found))
-    faster: dict[str, Binding] = {}
-    for _, node, kernel, extra_bytes in sorted(offers, key=lambda offer: -offer[0]):
-        if extra_bytes <= most_bytes:
-            most_bytes -= extra_bytes
-            faster[node.name] = kernel.bind(node, graph)
-    return faster
+def spend_flash(graph: Graph, core: Core, bindings: Mapping[str, Binding], most_bytes: int,
+                pinned: Mapping[str, Kernel]) -> dict[str, Binding]:  # fmt: skip
+    """Bindings of faster kernels where they save most cycles for a byte, up to `most_bytes` in all.
+
+    A kernel taken for a node gives way to one that saves more, if that one's bytes are left.
+    """
+    offers = [
+        (node, offer)
+        for node in graph.nodes
+        if node.name in bindings and node.name not in pinned
+        for offer in bindings[node.name].kernel.faster(node, graph, core)
+    ]
+    taken: dict[str, Offer] = {}
+    left_bytes = most_bytes
+    for node, offer in sorted(offers, key=lambda pair: -pair[1].saved_cycles / max(pair[1].extra_bytes, 1)):
+        before = taken.get(node.name)
+        more_bytes = offer.extra_bytes - (before.extra_bytes if before else 0)
+        if more_bytes <= left_bytes and offer.saved_cycles > (before.saved_cycles if before else 0):
+            taken[node.name] = offer
+            left_bytes -= more_bytes
+    return {node.name: taken[node.name].kernel.bind(node, graph) for node in graph.nodes if node.name in taken}
