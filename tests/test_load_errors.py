@@ -59,9 +59,11 @@ def test_files_that_cannot_be_read(tmp_path: Path):
 
 
 def test_other_formats_are_named(tmp_path: Path):
-    path = tmp_path / "model.onnx"
+    path = tmp_path / "model.pb"
     path.write_bytes(b"\x08\x07\x12\x0bpytorch")
-    with pytest.raises(UnsupportedError, match=r"model.onnx: the ONNX format; expected a .tflite file. Convert it"):
+    with pytest.raises(
+        UnsupportedError, match=r"model.pb: the TensorFlow format; expected a .tflite or .onnx file. Con"
+    ):
         load(path)
 
 

@@ -34,7 +34,7 @@ def load(path: str | Path, *, numerics: Numerics = "litert") -> Graph:
 
 
 def load_with_orders(path: str | Path, *, numerics: Numerics = "litert") -> tuple[Graph, Orders]:
-    """The graph, and for inputs and outputs that it has in another order than the file, the file's axes in that order."""
+    """The graph, and the file's axes in the graph's order, for ports that the graph has in another order."""
     if numerics not in ("litert", "tflm"):
         raise UsageError("numerics", repr(numerics), "litert or tflm")
     path = Path(path)

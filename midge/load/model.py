@@ -21,4 +21,4 @@ class Model:
     """Whose rounding the integers follow: `litert` or `tflm`."""
     graph: Graph
     orders: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    """For inputs and outputs that the graph has in another order than the file: the file's axes in the graph's order."""
+    """The file's axes in the graph's order, for inputs and outputs that the graph has in another order."""

@@ -40,7 +40,9 @@ class Rearrange(Op):
                     f"{output.elements}, one for each element")  # fmt: skip
         reach = [(count - 1) * stride for count, stride in zip(self.counts, self.strides, strict=True)]
         low, high = self.offset + sum(min(r, 0) for r in reach), self.offset + sum(max(r, 0) for r in reach)
-        self.expect(0 <= low and high < x.elements, f"elements {low} to {high} of {x.elements}", "elements of the input")
+        self.expect(
+            low >= 0 and high < x.elements, f"elements {low} to {high} of {x.elements}", "elements of the input"
+        )
         self.expect((x.dtype, x.quantization) == (output.dtype, output.quantization), "another type or quantisation",
                     "the input's")  # fmt: skip
 

@@ -38,7 +38,7 @@ class Comparison:
 
     def add(self, sample: int, firmware: Sequence[np.ndarray], reference: Sequence[np.ndarray],
             steps: Sequence[float] = ()) -> Comparison:  # fmt: skip
-        """These totals with one more sample; `steps`, where given, say how far the values of each output may be apart."""
+        """These totals with one more sample; `steps`, where given, say how far values of each output may be apart."""
         total = self
         allowed = steps or (0.0,) * len(reference)
         for output, (ours, theirs, step) in enumerate(zip(firmware, reference, allowed, strict=True)):

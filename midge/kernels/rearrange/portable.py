@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import ClassVar
@@ -45,7 +46,7 @@ class Split:
 
 
 class RearrangeRows(Kernel):
-    """One row a step. Where it lies in one row of x, and those follow evenly, only that row is needed; else all of x."""
+    """One row a step: from one row of x where rows of the result lie so, evenly; else from all of x."""
 
     name: ClassVar[str] = "rearrange_rows__portable"
     op = Rearrange
@@ -117,7 +118,7 @@ def _rows(split: Split, x: TensorType) -> tuple[int, int] | None:
         return None
     starts = split.starts()
     step = starts[1] - starts[0] if len(starts) > 1 else 0
-    even = all(later - earlier == step for earlier, later in zip(starts, starts[1:], strict=False))
+    even = all(later - earlier == step for earlier, later in itertools.pairwise(starts))
     return (step // size, first) if even and step >= 0 and step % size == 0 else None
 
 

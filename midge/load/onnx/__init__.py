@@ -100,8 +100,7 @@ def _import(importer: Importer, node: RawNode) -> str | None:
     """Add one operator to the graph; returns why it is unsupported."""
     site = Site(importer, node)
     if importer.spoiled.intersection(node.inputs):
-        importer.spoiled.update(node.outputs)
-        return None if node.op in ROWS or node.op == "Shape" or can_fold(node) else node.title
+        return _pass_over(importer, node)
     operands = [importer.tensors.get(name) for name in node.inputs]
     try:
         if node.op == "Shape":
@@ -125,6 +124,19 @@ def _import(importer: Importer, node: RawNode) -> str | None:
             raise
         raise type(error)(site.where, error.found, error.expected, error.cure) from None
     return None
+
+
+def _pass_over(importer: Importer, node: RawNode) -> str | None:
+    """An operator behind one without an import: it is named too if it has none itself, whatever it would read.
+
+    Sizes of such tensors, and arithmetic on sizes, would have been constants.
+    """
+    importer.spoiled.update(node.outputs)
+    sizes = importer.sizes
+    if node.op == "Shape" or all(name in sizes for name in node.inputs if name in importer.spoiled):
+        sizes.update(node.outputs)
+        return None
+    return None if node.op in ROWS else node.title
 
 
 def _check_shape(importer: Importer, node: RawNode) -> None:

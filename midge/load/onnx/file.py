@@ -17,7 +17,7 @@ _MOST_BYTES = 1 << 31
 
 @dataclass(frozen=True, slots=True)
 class RawNode:
-    """One operator of the file. `inputs` hold "" for operands left out; `op` has its domain before it but for ONNX's."""
+    """One operator of the file. `inputs` hold "" for operands left out; `op` has a domain other than ONNX's before it."""
 
     index: int
     name: str
@@ -72,8 +72,8 @@ def read_onnx(path: Path) -> RawModel:
         raise ModelError(str(path), f"cannot be read ({(error.strerror or str(error)).lower()})") from error
     except Exception as error:  # protobuf and the checker raise many kinds
         if not _is_only_unsorted(error):
-            raise ModelError(path.name, f"no valid ONNX model ({_first_line(error)})", "a file that onnx.checker accepts",
-                             "Export the model again") from error  # fmt: skip
+            raise ModelError(path.name, f"no valid ONNX model ({_first_line(error)})",
+                             "a file that onnx.checker accepts", "Export the model again") from error  # fmt: skip
     return raw_of(model, path.name)
 
 

@@ -8,17 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from midge.errors import ModelError
+from midge.errors import ModelError, UnsupportedError
 from midge.load.onnx.file import RawModel, RawNode
 from midge.load.onnx.held import Known
 from midge.load.onnx.quantized import dequantized
 
-_FOLDED = frozenset(
-    "Abs Add And Cast CastLike Ceil Clip Concat Constant ConstantOfShape Div Equal Erf Exp Expand Flatten Floor Gather "
-    "GatherND Greater Identity Less Log MatMul Max Min Mod Mul Neg Not Or Pad Pow QuantizeLinear Range Reciprocal "
-    "ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Relu Reshape Round Shape Sigmoid Sign Size Slice Softmax Split "
-    "Sqrt Squeeze Sub Sum Tanh Tile Transpose Unsqueeze Where".split()
-)
+_NAMES = """
+    Abs Add And Cast CastLike Ceil Clip Concat Constant ConstantOfShape Div Equal Erf Exp Expand Flatten Floor Gather
+    GatherND Greater Identity Less Log MatMul Max Min Mod Mul Neg Not Or Pad Pow QuantizeLinear Range Reciprocal
+    ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Relu Reshape Round Shape Sigmoid Sign Size Slice Softmax Split
+    Sqrt Squeeze Sub Sum Tanh Tile Transpose Unsqueeze Where
+"""
+_FOLDED = frozenset(_NAMES.split())
 _MOST_ELEMENTS = 1 << 24
 
 
@@ -27,13 +28,17 @@ def can_fold(node: RawNode) -> bool:
 
 
 def fold(node: RawNode, operands: Sequence[Known | None], raw: RawModel) -> tuple[Known, ...]:
-    """The results of a node whose operands are all constants. Raises ModelError where it can't be computed."""
+    """The results of a node whose operands are all constants.
+
+    Raises ModelError where it can't be computed, UnsupportedError where it would not fit any microcontroller.
+    """
     arrays = [None if operand is None else operand.array for operand in operands]
     if node.op == "DequantizeLinear":
         return (_dequantize(node, arrays, raw),)
     largest = max(_result_elements(node, arrays), max((a.size for a in arrays if a is not None), default=1))
     if largest > _MOST_ELEMENTS:
-        raise ModelError(f"{raw.file}: {node.title}", f"a constant of {largest:,} elements", "a smaller one")
+        raise UnsupportedError(f"{raw.file}: {node.title}", f"a constant of {largest:,} elements",
+                               f"at most {_MOST_ELEMENTS:,}", "Use a model made for microcontrollers")  # fmt: skip
     try:
         results = _evaluate(node, arrays, raw.opset)
     except Exception as error:

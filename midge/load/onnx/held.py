@@ -1,8 +1,8 @@
 """What an ONNX tensor is while a file is imported: a constant, or elements of a value of the graph in some order.
 
-Transposes, reshapes and slices make no nodes. They rearrange `Held.order`, an array of the ONNX tensor's shape that says
-for each element where it lies in the graph's value; a node is made only where an operator needs another order than the
-elements have. A convolution's result in [1, H, W, C] is held as an ONNX tensor of shape [1, C, H, W] for nothing.
+Transposes, reshapes and slices make no nodes. They rearrange `Held.order`, an array of the ONNX tensor's shape that
+says for each element where it lies in the graph's value; a node is made only where an operator needs another order
+than the elements have. To hold a convolution's result [1, H, W, C] as an ONNX tensor [1, C, H, W] costs nothing.
 """
 
 from __future__ import annotations

@@ -15,17 +15,19 @@ from midge.load.onnx.site import Importer
 from midge.ops.quantize import Quantize
 from midge.ops.reshape import Reshape
 
-_IMAGES = frozenset(
-    "AveragePool BatchNormalization Conv ConvInteger ConvTranspose DepthToSpace GlobalAveragePool GlobalMaxPool "
-    "InstanceNormalization LRN MaxPool QLinearConv Resize SpaceToDepth Upsample com.microsoft:QLinearAveragePool "
-    "com.microsoft:QLinearGlobalAveragePool".split()
-)
+_IMAGE_NAMES = """
+    AveragePool BatchNormalization Conv ConvInteger ConvTranspose DepthToSpace GlobalAveragePool GlobalMaxPool
+    InstanceNormalization LRN MaxPool QLinearConv Resize SpaceToDepth Upsample com.microsoft:QLinearAveragePool
+    com.microsoft:QLinearGlobalAveragePool
+"""
+_IMAGES = frozenset(_IMAGE_NAMES.split())
 """Operators whose first operand is [N, C, …]."""
-_TRANSPARENT = frozenset(
-    "Add Cast Clip DequantizeLinear Div Dropout Identity LeakyRelu Mul PRelu Pad QuantizeLinear Relu Sigmoid Sub Tanh "
-    "com.microsoft:QLinearAdd com.microsoft:QLinearMul".split()
-)
-_MOVES = frozenset("Flatten Identity Reshape Squeeze Transpose Unsqueeze".split())
+_TRANSPARENT_NAMES = """
+    Add Cast Clip DequantizeLinear Div Dropout Identity LeakyRelu Mul PRelu Pad QuantizeLinear Relu Sigmoid Sub Tanh
+    com.microsoft:QLinearAdd com.microsoft:QLinearMul
+"""
+_TRANSPARENT = frozenset(_TRANSPARENT_NAMES.split())
+_MOVES = frozenset(("Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"))
 _DTYPES = {"float32": DType.FLOAT32, "int32": DType.INT32, "int64": DType.INT64, "int16": DType.INT16}
 
 

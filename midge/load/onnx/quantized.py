@@ -64,7 +64,9 @@ def dequantized(integers: np.ndarray, scales: np.ndarray, zero_points: np.ndarra
         along[axis] = -1
     centred = integers.astype(np.float32)
     if zero_points is not None:
-        centred = centred - zero_points.astype(np.float32).reshape(along if zero_points.size > 1 else [1] * integers.ndim)
+        centred = centred - zero_points.astype(np.float32).reshape(
+            along if zero_points.size > 1 else [1] * integers.ndim
+        )
     real = centred * scales.astype(np.float32).reshape(along if scales.size > 1 else [1] * integers.ndim)
     return Known(real.astype(np.float32), integers, scales.reshape(-1), zero_points, axis)
 
@@ -82,7 +84,9 @@ class Rewritten(Site):
     """A QOperator node as the float operator between dequantised operands and a QuantizeLinear that it stands for."""
 
     def __init__(self, site: Site, operands: tuple[Known | Held | None, ...], target: Target) -> None:
-        node = replace(site.node, inputs=tuple("" if found is None else f"operand {k}" for k, found in enumerate(operands)))
+        node = replace(
+            site.node, inputs=tuple("" if found is None else f"operand {k}" for k, found in enumerate(operands))
+        )
         super().__init__(site.importer, node)
         self._operands = operands
         self._target = target

@@ -16,8 +16,8 @@ _WEIGHTED = ("Conv", "Gemm", "MatMul")
 def rewrite(raw: RawModel, known: dict[str, Known]) -> RawModel:
     """Biases and batch normalisations behind a layer become part of it; `known` gets the new constants.
 
-    Conv(x, W) + b → Conv(x, W, b), and BatchNormalization(Conv(x, W, b)) → Conv(x, W * f, b * f + g), where nothing else
-    reads what lies between. Same results but for the rounding of float32.
+    Conv(x, W) + b → Conv(x, W, b), and BatchNormalization(Conv(x, W, b)) → Conv(x, W * f, b * f + g), where nothing
+    else reads what lies between. Same results but for the rounding of float32.
     """
     nodes = {node.index: node for node in raw.nodes}
     readers: dict[str, int] = {port.name: 2 for port in raw.outputs}
@@ -65,10 +65,9 @@ def _channels(layer: RawNode, known: Mapping[str, Known]) -> int | None:
 
 def _with_bias(layer: RawNode, node: RawNode, known: dict[str, Known], position: int) -> RawNode | None:
     name, outputs = node.inputs[1 - position], _channels(layer, known)
-    addend = known[name]
-    if outputs is None or len(layer.inputs) > 2 and layer.inputs[2]:
+    addend, rank = known[name], len(known[layer.inputs[1]].shape) if layer.inputs[1] in known else 0
+    if outputs is None or (len(layer.inputs) > 2 and layer.inputs[2]):
         return None
-    rank = known[layer.inputs[1]].array.ndim if layer.op == "Conv" else 0
     shape = (outputs, *(1,) * (rank - 2)) if layer.op == "Conv" else (outputs,)
     if addend.array.size != outputs or addend.shape[-len(shape) :] != shape:
         return None
@@ -80,7 +79,7 @@ def _with_bias(layer: RawNode, node: RawNode, known: dict[str, Known], position:
 
 def _with_norm(layer: RawNode, node: RawNode, known: dict[str, Known]) -> RawNode | None:
     """The factors and offsets of the normalisation, in float64, rounded once."""
-    outputs = _channels(layer, known)
+    outputs, x = _channels(layer, known), layer.inputs[0]
     if outputs is None or layer.op == "MatMul" or known[layer.inputs[1]].quantized is not None:
         return None
     scale, offset, mean, variance = (known[name].array.astype(np.float64).reshape(-1) for name in node.inputs[1:])
@@ -100,4 +99,4 @@ def _with_norm(layer: RawNode, node: RawNode, known: dict[str, Known]) -> RawNod
     known[names[0]] = Known((weights * alpha * factor.reshape(along)).astype(np.float32))
     known[names[1]] = Known(((bias * beta - mean) * factor + offset).astype(np.float32))
     attributes = {name: value for name, value in layer.attributes.items() if name not in ("alpha", "beta")}
-    return replace(layer, inputs=(layer.inputs[0], *names), outputs=node.outputs[:1], attributes=attributes)
+    return replace(layer, inputs=(x, *names), outputs=node.outputs[:1], attributes=attributes)

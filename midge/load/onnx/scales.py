@@ -1,4 +1,4 @@
-"""Scales and zero points of ONNX as types of the graph. Unsigned bytes become signed ones: q - 128, zero point - 128."""
+"""Scales and zero points of ONNX as types of the graph; unsigned bytes become signed ones, both 128 less."""
 
 from __future__ import annotations
 

@@ -52,6 +52,9 @@ class Importer:
         self.rounding = rounding
         self.tensors: dict[str, Known | Held] = {name: Known(array) for name, array in raw.constants.items()}
         self.spoiled: set[str] = set()
+        """Tensors that nothing makes because an operator has no import."""
+        self.sizes: set[str] = set()
+        """Of those, the ones that hold only sizes."""
         self.done: set[int] = set()
         self.outputs = {port.name for port in raw.outputs}
         self.consumers: dict[str, list[RawNode]] = {}
@@ -274,6 +277,6 @@ def rectifier_of(limits: tuple[float, float] | None) -> Activation | None:
     return next((activation for activation in Activation if activation.real_bounds == limits), None)
 
 
-def integers_of(type_: TensorType) -> Quantization:
+def quantization_of(type_: TensorType) -> Quantization:
     assert type_.quantization is not None
     return type_.quantization

@@ -11,7 +11,7 @@ import numpy as np
 from midge.ir.types import DType, Quantization, TensorType
 from midge.load.onnx.held import Held, Known, channels_last
 from midge.load.onnx.scales import symmetric_weights
-from midge.load.onnx.site import Site, Target, integers_of
+from midge.load.onnx.site import Site, Target, quantization_of
 from midge.load.onnx.windows import image_of, two, window_of
 from midge.ops.base import Activation, Op, Rounding
 from midge.ops.conv2d import Conv2D
@@ -101,8 +101,9 @@ def matmul(site: Site) -> None:
     if any(size != 1 for size in weights.shape[:-2]):
         site.unsupported(f"weights of shape {list(weights.shape)}")
     if len(weights.shape) > 2:
-        weights = weights.moved(weights.array.reshape(weights.shape[-2:]),
-                                None if weights.quantized is None else weights.quantized.reshape(weights.shape[-2:]))  # fmt: skip
+        flat = weights.shape[-2:]
+        integers = None if weights.quantized is None else weights.quantized.reshape(flat)
+        weights = weights.moved(weights.array.reshape(flat), integers)
     flipped = _transposed(weights)
     target = site.target() if _reads_integers(site, 0) and flipped.quantized is not None else None
     connect(site, x, flipped, _bias(site, 2), target, (*x.shape[:-1], flipped.shape[0]))
@@ -164,7 +165,7 @@ def _emit_bias(site: Site, x: Held, weights: Weights, bias: Known, outputs: int)
     real = np.broadcast_to(bias.array.reshape(-1), (outputs,))
     if weights.scales is None:
         return site.new_constant("bias", TensorType(DType.FLOAT32, (outputs,)), real.astype(np.float32))
-    scales = integers_of(x.type).scale * weights.scales.astype(np.float64).reshape(-1)
+    scales = quantization_of(x.type).scale * weights.scales.astype(np.float64).reshape(-1)
     if bias.quantized is not None and bias.scales is not None and np.allclose(bias.scales, scales, rtol=1e-5, atol=0):
         integers = np.broadcast_to(bias.quantized.reshape(-1), (outputs,)).astype(np.int64)
     else:
