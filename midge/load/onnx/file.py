@@ -17,7 +17,7 @@ _MOST_BYTES = 1 << 31
 
 @dataclass(frozen=True, slots=True)
 class RawNode:
-    """One operator of the file. `inputs` hold "" for operands left out; `op` has a domain other than ONNX's before it."""
+    """One operator of the file. `inputs` hold "" where left out; `op` has a domain other than ONNX's before it."""
 
     index: int
     name: str
