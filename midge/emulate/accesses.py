@@ -30,7 +30,7 @@ _NARROW = {"b": 1, "h": 2}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Accesses:
-    """`numbers[i]` is the record (of type ACCESS) of the halfword i of the owners' code; record 0 is none."""
+    """`numbers[i]` is the record (of type ACCESS) of the halfword i of the owners' table; record 0 is none."""
 
     numbers: np.ndarray
     records: np.ndarray
@@ -44,8 +44,8 @@ def accesses(decoded: Decoded, owners: Owners, reads: bool) -> Accesses:
     for (start, _), block in decoded.items():
         address = start
         for instruction in block:
-            place = (address - owners.base) // 2
-            if instruction.class_ in _CLASSES and 0 <= place < len(numbers):
+            place = owners.place(address) if instruction.class_ in _CLASSES else None
+            if place is not None:
                 record = _record(instruction, address)
                 if not reads and _is_aligned(record):
                     address += instruction.bytes

@@ -14,6 +14,9 @@ from midge.targets.records import Board
 
 PAGE_BYTES = 4096
 SYSTEM_CONTROL_SPACE, SYSTEM_CONTROL_BYTES = 0xE000_E000, 0x1000
+# The rest of the private peripheral bus: trace and debug units (ITM, DWT, FPB, TPIU). They read as zero and ignore
+# writes, as QEMU has them; so a cycle counter stands still.
+DEBUG_UNITS = ((0xE000_0000, 0xE000), (0xE000_F000, 0xF_1000))
 SECURE_ALIAS_BIT = 1 << 28
 BREAKPOINT_SEMIHOSTING = b"\xab\xbe"
 NOWHERE = 0xFFFF_FFFE
@@ -73,19 +76,22 @@ class Machine:
             if region.kind in rights:
                 self._map(region.base, region.bytes, rights[region.kind])
         self.uc.mem_map(SYSTEM_CONTROL_SPACE, SYSTEM_CONTROL_BYTES)
+        for base, count in DEBUG_UNITS:
+            self.uc.mmio_map(base, count, _read_zero, None, _ignore_write, None)
 
     def _map(self, base: int, count: int, rights: int) -> None:
         """Unicorn maps whole pages; where a region is no multiple of one, the rest of its last page is mapped too."""
         self.uc.mem_map(base, -(-count // PAGE_BYTES) * PAGE_BYTES, rights)
 
-    def load(self) -> None:
-        """Program the flash and reset: stack pointer and program counter from the vector table."""
+    def load(self, start: tuple[int, int] | None = None) -> None:
+        """Program the flash and reset: stack pointer and program counter from the vector table, or those given."""
         for segment in self.program.segments:
             if segment.data:
                 self.write(self._load_address(segment.load_address, len(segment.data)), segment.data)
         vectors = self.read(self.board.flash.base, 8)
-        self.uc.reg_write(arm_const.UC_ARM_REG_SP, int.from_bytes(vectors[:4], "little"))
-        self.uc.reg_write(REGISTER_PC, int.from_bytes(vectors[4:], "little"))
+        stack, entry = start or (int.from_bytes(vectors[:4], "little"), int.from_bytes(vectors[4:], "little"))
+        self.uc.reg_write(arm_const.UC_ARM_REG_SP, stack)
+        self.uc.reg_write(REGISTER_PC, entry)
 
     def _load_address(self, address: int, count: int) -> int:
         """The address itself; on Armv8-M also its Non-secure alias (build.firmware.load_offset)."""
@@ -154,6 +160,15 @@ class Machine:
         what = ACCESSES.get(kind, "access of {n} bytes at {a:#010x}").format(a=address, n=count)
         self._fault = DeviceFault(what, self.pc, address, self.sp)
         return False
+
+
+def _read_zero(uc: Uc, offset: int, count: int, data: object) -> int:
+    del uc, offset, count, data
+    return 0
+
+
+def _ignore_write(uc: Uc, offset: int, count: int, value: int, data: object) -> None:
+    del uc, offset, count, value, data
 
 
 _QEMU_CURE = "Use QEMU where it has the core, or another board"

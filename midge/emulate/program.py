@@ -22,6 +22,12 @@ class Segment:
     address: int
     data: bytes
     memory_bytes: int
+    writable: bool
+
+    @property
+    def linked_apart(self) -> bool:
+        """True for initial values: loaded to flash, used in RAM."""
+        return self.load_address != self.address
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +49,10 @@ class Program:
         function = self.functions[index]
         return function if address < function.address + function.bytes else None
 
+    def has(self, address: int) -> bool:
+        """True where the ELF says what is at an address."""
+        return any(0 <= address - segment.address < len(segment.data) for segment in self.segments)
+
     def code(self, address: int, count: int) -> bytes:
         """Bytes of the program as linked."""
         for segment in self.segments:
@@ -61,7 +71,13 @@ def _load(path: Path, stamp: tuple[int, int]) -> Program:
             if elf["e_machine"] != "EM_ARM":
                 raise UsageError(str(path), f"an ELF for {elf['e_machine']}", "one for Arm")
             segments = tuple(
-                Segment(segment["p_paddr"], segment["p_vaddr"], segment.data(), segment["p_memsz"])
+                Segment(
+                    segment["p_paddr"],
+                    segment["p_vaddr"],
+                    segment.data(),
+                    segment["p_memsz"],
+                    bool(segment["p_flags"] & 2),
+                )
                 for segment in elf.iter_segments("PT_LOAD")
                 if segment["p_memsz"]
             )

@@ -41,7 +41,7 @@ def trace(image: Image, sources: Sources, board: Board, inputs: Sequence[np.ndar
     """One inference from reset, as `unicorn.trace`. UnsupportedError where the core has no timing table."""
     pipeline = Pipeline(board.core.name, board.core.timing)
     outputs, blocks, tallies, stack_bytes = _run(image, sources, board, inputs)
-    counts = with_memory(cost(load(image.elf), blocks, len(tallies) - 1, pipeline), tallies, pipeline)
+    counts = with_memory(cost(load(image.elf), blocks, len(tallies) - 1, pipeline), tallies, pipeline, board)
     layers = layer_counts(sources, counts)
     return Trace(outputs, sum(layer.instructions for layer in layers), sum(layer.cycles for layer in layers),
                  stack_bytes, layers, "qemu")  # fmt: skip
@@ -64,8 +64,9 @@ def _run(image: Image, sources: Sources, board: Board, inputs: Sequence[np.ndarr
     with tempfile.TemporaryDirectory(prefix="midge-") as temporary:
         folder = Path(temporary)
         (folder / "in.bin").write_bytes(data)
-        head = struct.pack("<III", owners.base, 2 * len(owners.table), len(owners.names))
-        code = program.code(owners.base, 2 * len(owners.table))
+        head = struct.pack("<II", len(owners.ranges), len(owners.names))
+        head += b"".join(struct.pack("<II", *one) for one in owners.ranges)
+        code = b"".join(program.code(*one) for one in owners.ranges)
         (folder / "map").write_bytes(head + owners.table.astype("<u2").tobytes() + code)
         addresses = program.addresses
         plugin = (
