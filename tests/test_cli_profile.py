@@ -138,7 +138,7 @@ def test_firmware_runs_at_its_own_addresses(tmp_path: Path) -> None:
         found = midge("profile", hand_made(tmp_path, flash), "--board", board.name, "--args", "a", "--json").object
         assert found["clock_hz"] == 120_000_000 and found["instructions"] == bare["instructions"]
         assert found["cycles"] > bare["cycles"]
-    assert "caches included" in found["timing_note"] and "error: -2.1 to +3.1 %" in found["timing_note"]
+    assert "caches of 1 KB for code" in found["timing_note"] and "error: -2.1 to +3.1 %" in found["timing_note"]
     # At addresses of neither: 0x10000000 is no memory of the board.
     found = midge("profile", hand_made(tmp_path, 0x10000000), "--board", board.name, "--args", "a", "--json").object
     assert (found["instructions"], found["printed"]) == (bare["instructions"], "done\n")

@@ -34,6 +34,7 @@ LIMITS = {
     "raspberry-pi-pico-2": (4 * MB, 520 * KB, 150_000_000),
     "raspberry-pi-zero-2-w": (256 * MB, 256 * MB, 1_000_000_000),
     "sparkfun-edge-2": (1 * MB, 384 * KB, 48_000_000),
+    "stm32f4-discovery": (1 * MB, 128 * KB, 168_000_000),
 }
 
 

@@ -88,7 +88,7 @@ class Pipeline:
         return self._cycles(last, None) if taken else self.number("branch_not_taken")
 
     def _dual_kinds(self) -> Mapping[str, dual_issue.Kind]:
-        names = ("model", "basis", "error")
+        names = ("model", "basis", "memory", "error")
         texts = ((name, text) for name, text in self._table.items() if isinstance(text, str) and name not in names)
         return dual_issue.kinds_of(self._core, tuple(sorted(texts)))
 
