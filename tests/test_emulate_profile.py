@@ -10,7 +10,7 @@ import tiny_network
 from midge.build import build
 from midge.emulate import emulate
 from midge.emulate.profile import profile
-from midge.errors import ToolError, UsageError
+from midge.errors import ToolError
 from midge.targets import core_board, find_board
 
 
