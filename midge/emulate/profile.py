@@ -68,16 +68,16 @@ def _count(program: Program, placed: Placement, args: str) -> tuple[Cost, str]:
     board = placed.board
     pipeline = Pipeline(board.core.name, board.core.timing)
     owners = function_owners(program)
-    counter, printed, program = _run(program, placed, args, None)
+    counter, printed, program = run(program, placed, args, None)
     decoded = decode_blocks(program, counter.blocks)
     counts = cost(program, counter.blocks, len(owners.names), pipeline, decoded)
     if follows_reads(board) or not board.core.architecture.startswith("armv6-m"):
         watched = accesses(decoded, owners, follows_reads(board))
-        counter, _, _ = _run(program, placed, args, watched)
+        counter, _, _ = run(program, placed, args, watched)
     return with_memory(counts, counter.tallies, pipeline, board), printed
 
 
-def _run(program: Program, placed: Placement, args: str,
+def run(program: Program, placed: Placement, args: str,
          watched: Accesses | None) -> tuple[Counter, str, Program]:  # fmt: skip
     """The counts, what was printed, and the program with the code that it made for itself."""
     board, host = placed.board, Host(args)
