@@ -38,8 +38,8 @@ _CLASSES = {
     "table_branch": "tbb tbh",
     "special_register": "mrs msr cps cpsie cpsid",
     "barrier": "dmb dsb isb",
-    "float_alu": "vadd vsub vmul vnmul vabs vneg vcmp vcmpe vcvt vcvtb vcvtt vcvtr vcvta vcvtn vcvtp vcvtm vmaxnm vminnm "
-                 "vsel vseleq vselge vselgt vselvs vrinta vrintn vrintp vrintm vrintr vrintx vrintz",
+    "float_alu": "vadd vsub vmul vnmul vabs vneg vcmp vcmpe vcvt vcvtb vcvtt vcvtr vcvta vcvtn vcvtp vcvtm vmaxnm "
+                 "vminnm vsel vseleq vselge vselgt vselvs vrinta vrintn vrintp vrintm vrintr vrintx vrintz",
     "float_multiply_accumulate": "vmla vmls vnmla vnmls vfma vfms vfnma vfnms",
     "float_divide": "vdiv",
     "float_root": "vsqrt",
