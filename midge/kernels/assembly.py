@@ -12,13 +12,17 @@ _INDENT = "    "
 
 
 _LONGEST_LOOP_BYTES = 4096
+_SMALLEST_CACHE_BYTES = 256
+"""Less is a prefetch buffer, which no loop can be made to fit."""
 
 
 def core_loop_bytes(core: Core) -> int:
     """How much code a loop may take: most of the instruction cache where flash has wait states behind one."""
     timing = core.timing
     cached = float(timing.get("fetch_cache_lines", 0)) * float(timing.get("fetch_cache_line_bytes", 32))
-    return int(cached * 0.85) if timing.get("flash_miss") and cached else _LONGEST_LOOP_BYTES
+    if not timing.get("flash_miss") or cached < _SMALLEST_CACHE_BYTES:
+        return _LONGEST_LOOP_BYTES
+    return min(int(cached * 0.85), _LONGEST_LOOP_BYTES)
 
 
 class Assembly:
