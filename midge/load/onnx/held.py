@@ -43,13 +43,15 @@ class Held:
     """A tensor that depends on the inputs.
 
     `value` is the graph's value, of type `type`; `order` has the ONNX tensor's shape, and holds positions in the value.
-    `is_real`: the ONNX tensor is float32, the value its quantised form.
+    `is_real`: the ONNX tensor is float32, the value its quantised form. `is_whole`: the ONNX tensor has a wide integer
+    type; the value is float32 and holds whole numbers.
     """
 
     value: str
     type: TensorType
     order: np.ndarray
     is_real: bool = False
+    is_whole: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
