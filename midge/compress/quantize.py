@@ -172,7 +172,8 @@ class _Quantizer:
 
     def _add_weighted(self, node: Node) -> bool:
         """A layer with weights: int8 weights with symmetric scales, an int32 bias in the scale of the accumulators."""
-        x, weights = node.inputs[0] or "", self.graph.constant(node.inputs[1])
+        x, weights_name = (name or "" for name in node.inputs[:2])
+        weights = self.graph.constant(weights_name)
         if weights is None or weights.dtype != np.float32 or x not in self.quantizations:
             return False
         bias_name = node.inputs[2] if len(node.inputs) > 2 else None
@@ -187,15 +188,11 @@ class _Quantizer:
         quantization = Quantization(tuple(float(scale) for scale in scales), (0,) * len(scales),
                                     axis if len(scales) > 1 else None)  # fmt: skip
         along = [1] * weights.ndim
-        along[axis] = -1
-        integers = np.clip(
-            np.rint(weights / scales.reshape(along if len(scales) > 1 else [1] * weights.ndim)), -127, 127
-        )
+        along[axis] = len(scales)
+        integers = np.clip(np.rint(weights / scales.reshape(along)), -127, 127).astype(np.int8)
         type_ = TensorType(DType.INT8, weights.shape, quantization)
-        names = [
-            operand,
-            self.builder.value(self.builder.unique(node.inputs[1] or ""), type_, integers.astype(np.int8)),
-        ]
+        constant = self.builder.value(self.builder.unique(weights_name), type_, integers)
+        names: list[str | None] = [operand, constant]
         names.append(self._bias(bias_name or "", bias, x_scale.scale * scales.astype(np.float64), weights.shape[axis]))
         name = node.outputs[0]
         made_type = TensorType(DType.INT8, self.graph.type(name).shape, self.quantizations[name])
