@@ -20,6 +20,7 @@ from midge.ir.interpret import run_graph_values
 from midge.ir.types import TensorType
 from midge.load.model import Model
 from midge.reference import samples as sampling
+from midge.write.onnx import write_onnx
 from midge.write.tflite import write_tflite
 
 Inputs = tuple[np.ndarray, ...]
@@ -61,15 +62,16 @@ class Quantized:
         return self.model.graph
 
     def save(self, path: str | Path) -> Path:
-        """Write a .tflite file, whole or not at all."""
+        """Write a .tflite or .onnx file, whole or not at all."""
         return save_graph(self.graph, Path(path))
 
 
 def save_graph(graph: Graph, path: Path) -> Path:
     """Write a graph in the format that the suffix names, whole or not at all."""
-    if path.suffix.lower() != ".tflite":
-        raise UsageError(str(path), f"the suffix {path.suffix or 'of no name'}", ".tflite")
-    content = write_tflite(graph)
+    suffix = path.suffix.lower()
+    if suffix not in (".tflite", ".onnx"):
+        raise UsageError(str(path), f"the suffix {suffix!r}", ".tflite or .onnx")
+    content = write_tflite(graph) if suffix == ".tflite" else write_onnx(graph)
     try:
         handle, name = tempfile.mkstemp(prefix=".midge-", dir=path.absolute().parent)
         with os.fdopen(handle, "wb") as file:

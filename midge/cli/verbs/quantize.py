@@ -17,7 +17,13 @@ from midge.report.quantizing import quantize_json, quantize_text
 @click.option("--data", type=click.Path(path_type=Path), required=True, metavar="FILE|DIR",
               help="Calibration samples, float32 as the model's input: .npz or .npy stacked along axis 0, or a folder "
                    "with a .npy or .npz file for each.")  # fmt: skip
-@click.option("-o", "--out", type=click.Path(path_type=Path), metavar="FILE.tflite", help="Where to write it.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Where to write it: a .tflite file, or .onnx in QDQ form.",
+)
 @click.option("--method", type=click.Choice(METHODS), default="min-max", show_default=True,
               help="How ranges follow from the data.")  # fmt: skip
 @click.option("--per-tensor", is_flag=True, help="One scale for all weights of a layer, not one a channel.")
