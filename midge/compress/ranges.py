@@ -115,7 +115,7 @@ def _percentile(histogram: Histogram) -> Range:
 
 def _candidates(whole: Range) -> list[Range]:
     """The whole range first, so that it wins where clipping brings nothing."""
-    return [Range(whole.low * shrink, whole.high * shrink) for shrink in _SHRINKS[::-1]]
+    return [Range(whole.low * float(shrink), whole.high * float(shrink)) for shrink in _SHRINKS[::-1]]
 
 
 def _rounded(histogram: Histogram, candidate: Range) -> np.ndarray:
