@@ -44,6 +44,7 @@ NUMERICS = ("litert", "tflm")
 COMPILERS = ("zig", "gcc")
 PLACES = ("board", "host")
 PORTS = ("int8", "float32")
+ROUNDINGS = ("nearest", "adaptive")
 BACKENDS = ("unicorn", "qemu")
 
 ModelSource = str | Path | Graph | Model
@@ -100,14 +101,16 @@ def compile(
 
 def quantize(
     model: ModelSource, data: str | Path | SampleSource, *, method: Method = "min-max", per_channel: bool = True,
-    ports: Literal["int8", "float32"] = "int8", float_layers: Sequence[str] = (), out: str | Path | None = None,
-    progress: Progress | None = None,
+    ports: Literal["int8", "float32"] = "int8", float_layers: Sequence[str] = (), equalize: bool = False,
+    bias_correction: bool = False, rounding: Literal["nearest", "adaptive"] = "nearest",
+    out: str | Path | None = None, progress: Progress | None = None,
 ) -> Quantized:  # fmt: skip
     """An int8 model of a float one, by post-training quantisation on calibration data (docs/quantization.md).
 
     `data`: a .npz or .npy file, a folder of them, or arrays as `run_host` takes them; float32, as the model's input.
     `method`: how ranges follow from the data: min-max, percentile, mse or entropy. `per_channel`: weights have a scale
-    for each output channel. `ports`: type of inputs and outputs. `float_layers` stay float32. `out`: a .tflite file.
+    for each output channel. `ports`: type of inputs and outputs. `float_layers` stay float32. `equalize`,
+    `bias_correction`, `rounding`: cures for layers with little signal. `out`: a .tflite or .onnx file.
     """
     _choice("method", method, METHODS)
     _choice("ports", ports, PORTS)
@@ -120,8 +123,11 @@ def quantize(
     unknown = [name for name in float_layers if name not in names]
     if unknown:
         raise UsageError("float layers", f"no layer {unknown[0]!r}", "names as `midge inspect` lists them")
-    options = QuantizeOptions(per_channel, DType(ports), frozenset(float_layers))
-    quantized = quantize_model(opened, samples, method, options, progress)
+    _choice("rounding", rounding, ROUNDINGS)
+    options = QuantizeOptions(
+        per_channel, rounding == "adaptive", bias_correction, DType(ports), frozenset(float_layers)
+    )
+    quantized = quantize_model(opened, samples, method, options, progress, equalized=equalize)
     if out is not None:
         quantized.save(out)
     return quantized

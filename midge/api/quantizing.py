@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from midge import pipeline
+from midge.compress.equalize import equalize
 from midge.compress.prepare import prepare
 from midge.compress.quantize import QuantizeOptions, quantize_graph
 from midge.compress.ranges import Method, histograms, ranges
+from midge.compress.statistics import statistics
 from midge.errors import UsageError
 from midge.ir.graph import Graph
 from midge.ir.interpret import run_graph_values
@@ -84,11 +86,14 @@ def save_graph(graph: Graph, path: Path) -> Path:
 
 
 def quantize_model(source: Model, data: Sequence[Inputs], method: Method, options: QuantizeOptions,
-                   progress: Progress | None) -> Quantized:  # fmt: skip
-    """Quantise a model on calibration data; three passes over the data."""
+                   progress: Progress | None, *, equalized: bool = False) -> Quantized:  # fmt: skip
+    """Quantise a model on calibration data; three passes over the data. `equalized`: channels' ranges first."""
     graph = prepare(source.graph)
+    if equalized:
+        graph = equalize(graph, statistics(graph, data).magnitudes)
     found = histograms(graph, data, progress)
-    made = quantize_graph(graph, ranges(found, method), options)
+    known = statistics(graph, data).moments if options.adaptive_rounding or options.bias_correction else {}
+    made = quantize_graph(graph, ranges(found, method), options, known)
     model = pipeline.model_of_graph(made, source.numerics)
     return Quantized(
         model=model, source=source, method=method, samples=len(data), layers=noise(graph, made, data),

@@ -9,6 +9,8 @@ import numpy as np
 
 from midge.compress.groups import fixed_quantization, group_ranges
 from midge.compress.ranges import Range
+from midge.compress.rounding import Moments, round_weights
+from midge.compress.statistics import flat_weights, unflat_weights
 from midge.errors import ModelError, UnsupportedError
 from midge.ir.graph import Graph, GraphBuilder, Node
 from midge.ir.types import DType, Quantization, TensorType
@@ -26,9 +28,15 @@ _SMALLEST_SCALE = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class QuantizeOptions:
-    """`ports`: type of the graph's inputs and outputs, int8 or float32. `float_nodes`: layers that stay float32."""
+    """`ports`: type of the graph's inputs and outputs, int8 or float32. `float_nodes`: layers that stay float32.
+
+    `adaptive_rounding`: weights are rounded for small errors of the layer's results; `bias_correction`: biases take up
+    the mean error that is left. Both need moments of the layers' inputs.
+    """
 
     per_channel: bool = True
+    adaptive_rounding: bool = False
+    bias_correction: bool = False
     ports: DType = DType.INT8
     float_nodes: Set[str] = field(default_factory=frozenset)
 
@@ -41,7 +49,8 @@ def scale_for(range_: Range) -> Quantization:
     return Quantization((scale,), (zero_point,), None)
 
 
-def quantize_graph(graph: Graph, found: Mapping[str, Range], options: QuantizeOptions) -> Graph:
+def quantize_graph(graph: Graph, found: Mapping[str, Range], options: QuantizeOptions,
+                   moments: Mapping[str, Moments] | None = None) -> Graph:  # fmt: skip
     """An int8 graph; layers without an int8 form, and those named in the options, stay float32 between conversions.
 
     Values keep their names, so that results can be compared one by one. Raises UnsupportedError where the graph has no
@@ -49,14 +58,16 @@ def quantize_graph(graph: Graph, found: Mapping[str, Range], options: QuantizeOp
     """
     if not found or not any(graph.type(name).dtype.is_float for name in graph.inputs):
         raise UnsupportedError(graph.name, "no float32 input", "a float model", "It seems to be quantised already")
-    return _Quantizer(graph, group_ranges(graph, found), options).run()
+    return _Quantizer(graph, group_ranges(graph, found), options, moments or {}).run()
 
 
 class _Quantizer:
     """The graph that is being made, and for each value of the float graph its integer and its float form."""
 
-    def __init__(self, graph: Graph, found: Mapping[str, Range], options: QuantizeOptions) -> None:
+    def __init__(self, graph: Graph, found: Mapping[str, Range], options: QuantizeOptions,
+                 moments: Mapping[str, Moments]) -> None:  # fmt: skip
         self.graph = graph
+        self.moments = moments
         self.options = options
         self.builder = GraphBuilder(graph.name)
         self.quantizations = {name: scale_for(range_) for name, range_ in found.items()}
@@ -187,17 +198,43 @@ class _Quantizer:
         scales = weight_scales(weights, bias, axis, x_scale.scale, per_channel=self.options.per_channel)
         quantization = Quantization(tuple(float(scale) for scale in scales), (0,) * len(scales),
                                     axis if len(scales) > 1 else None)  # fmt: skip
-        along = [1] * weights.ndim
-        along[axis] = len(scales)
-        integers = np.clip(np.rint(weights / scales.reshape(along)), -127, 127).astype(np.int8)
+        integers = self._rounded(node, weights, scales)
+        bias = self._corrected(node, weights, integers, scales, bias)
         type_ = TensorType(DType.INT8, weights.shape, quantization)
         constant = self.builder.value(self.builder.unique(weights_name), type_, integers)
         names: list[str | None] = [operand, constant]
-        names.append(self._bias(bias_name or "", bias, x_scale.scale * scales.astype(np.float64), weights.shape[axis]))
+        accumulator_scales = x_scale.scale * scales.astype(np.float64)
+        names.append(self._bias(bias_name or f"{weights_name}_bias", bias, accumulator_scales, weights.shape[axis]))
         name = node.outputs[0]
         made_type = TensorType(DType.INT8, self.graph.type(name).shape, self.quantizations[name])
         self._finish(node, names, made_type)
         return True
+
+    def _rounded(self, node: Node, weights: np.ndarray, scales: np.ndarray) -> np.ndarray:
+        """int8 weights, rounded to the nearest or as the moments of the layer's inputs advise."""
+        flat = flat_weights(node, weights)
+        known = self.moments.get(node.name)
+        each = np.broadcast_to(scales, (len(flat),)).astype(np.float64)
+        if not self.options.adaptive_rounding or known is None or known.second is None:
+            rounded = np.clip(np.rint(flat / each[:, None].astype(np.float32)), -127, 127).astype(np.int8)
+        elif len(known.second) == 1:
+            rounded = round_weights(flat, each, known.second[0])
+        else:
+            rows = [round_weights(flat[k : k + 1], each[k : k + 1], second) for k, second in enumerate(known.second)]
+            rounded = np.concatenate(rows)
+        return np.ascontiguousarray(unflat_weights(node, rounded, weights.shape))
+
+    def _corrected(self, node: Node, weights: np.ndarray, integers: np.ndarray, scales: np.ndarray,
+                   bias: np.ndarray | None) -> np.ndarray | None:  # fmt: skip
+        """The bias with the mean of what rounding the weights takes away from the results."""
+        known = self.moments.get(node.name)
+        if not self.options.bias_correction or known is None:
+            return bias
+        flat, rounded = flat_weights(node, weights), flat_weights(node, integers).astype(np.float64)
+        lost = flat - rounded * np.broadcast_to(scales, (len(flat),))[:, None]
+        mean = np.broadcast_to(known.mean, lost.shape)
+        correction = (lost * mean).sum(axis=1)
+        return (correction if bias is None else bias + correction).astype(np.float32)
 
     def _bias(self, name: str, bias: np.ndarray | None, scales: np.ndarray, outputs: int) -> str | None:
         if bias is None:
