@@ -36,10 +36,11 @@ def pairs(graph: Graph) -> list[tuple[Node, Node]]:
 
 def _by_channel(graph: Graph, node: Node) -> int | None:
     """The axis of a layer's weights that its input channels lie along; None where they have none of their own."""
-    op, weights = node.op, graph.constant(node.inputs[1]) if len(node.inputs) > 1 else None
+    op, names = node.op, [name or "" for name in node.inputs]
+    weights = graph.constant(names[1]) if len(names) > 1 else None
     if weights is None or weights.dtype != np.float32:
         return None
-    channels = graph.type(node.inputs[0] or "").channels
+    channels = graph.type(names[0]).channels
     if isinstance(op, Conv2D):
         return 3 if weights.shape[3] == channels else None
     if isinstance(op, DepthwiseConv2D):
