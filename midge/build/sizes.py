@@ -38,7 +38,11 @@ class ObjectBytes:
     def largest(self, writable: bool) -> str:
         """The largest symbols of RAM (writable) or flash: `name (bytes), …`."""
         ranked = sorted(
-            (symbol for symbol in self.symbols if symbol.section.startswith((".data", ".bss")) == writable),
+            (
+                symbol
+                for symbol in self.symbols
+                if symbol.section.startswith((".data", ".bss", ".sdata", ".sbss")) == writable
+            ),
             key=lambda symbol: (-symbol.bytes, symbol.name),
         )
         return ", ".join(f"{symbol.name} ({symbol.bytes})" for symbol in ranked[:LARGEST_SHOWN])
