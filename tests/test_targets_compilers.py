@@ -11,7 +11,7 @@ import pytest
 
 from midge.targets import cores
 
-# Macros of the Arm C Language Extensions (and of RISC-V's C API) that each core's code is compiled under; None: not defined.
+# Macros of the Arm C Language Extensions (of RISC-V's C API) that code of each core is compiled under; None: undefined.
 MACROS: dict[str, dict[str, str | None]] = {
     "cortex-m0": {"__ARM_ARCH": "6", "__ARM_FEATURE_DSP": None, "__ARM_PCS_VFP": None},
     "cortex-m0plus": {"__ARM_ARCH": "6", "__ARM_FEATURE_DSP": None, "__ARM_PCS_VFP": None},

@@ -1,0 +1,354 @@
+"""Assembly of convolutions and fully connected layers on RV32M: blocks of up to four pixels by a group of channels.
+
+One step loads an input of each pixel; each word of weights (`packing_rv32`) is loaded once for all pixels, multiplied
+and added. A load stands at least one instruction ahead of what uses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from midge.kernels.assembly_rv32 import MOST_OFFSET, REGISTERS, RiscvAssembly
+from midge.kernels.base import Function
+from midge.kernels.packing_armv6m import WORD_BITS, Chain, Coding
+from midge.kernels.packing_rv32 import Weights, made_at, making_order
+from midge.kernels.requantize_rv32 import Requantization, Scratch
+from midge.kernels.view import Rows
+from midge.kernels.window import Window
+
+MOST_TAP_ROWS = 60
+_MOST_PIXELS = 4
+_STRAIGHT_TAPS = 12
+"""Rows of taps are written out one after the other where they have no more taps together."""
+_UNROLLED_PRODUCTS = 160
+_OTHERS = 4
+"""Registers besides sums and inputs: two pointers, a weight, a product."""
+_RESULTS = 4
+"""Registers that results need besides; those of inputs are free then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What the code depends on. A pixel's inputs are `kh` runs of `run` bytes."""
+
+    kh: int
+    run: int
+    pixel_bytes: int
+    """From a pixel's window to the next one's."""
+    columns: int
+
+    def blocks(self, words: int) -> tuple[tuple[int, int], ...]:
+        """(pixels, how often), as even as can be, for groups of so many words."""
+        registers = (len(REGISTERS) - _OTHERS) // (words + 1)
+        reach = 1 + (MOST_OFFSET - _MOST_UNROLLED) // max(self.pixel_bytes, 1)
+        most = max(1, min(_MOST_PIXELS, registers, reach, self.columns))
+        count = -(-self.columns // most)
+        large, small = -(-self.columns // count), self.columns // count
+        more = self.columns - small * count
+        return ((large, more), (small, count - more)) if more else ((small, count),)
+
+    @property
+    def is_straight(self) -> bool:
+        return self.kh == 1 or self.kh * self.run <= _STRAIGHT_TAPS
+
+
+_MOST_UNROLLED = 32
+
+
+def shape_of(window: Window) -> Shape:
+    """The shape of a convolution without groups or dilation along the row."""
+    return Shape(window.kh, window.kw * window.x.channels, window.stride_w * window.x.channels, window.y.columns)
+
+
+def function(name: str, shape: Shape, weights: Weights, requantization: Requantization, y: Rows, title: str
+             ) -> Function:  # fmt: skip
+    """The function `void name(const int8_t *const *rows, void *out, const int32_t *stream)`."""
+    return _Writer(name, shape, weights, requantization, y, title).write()
+
+
+class _Writer:
+    """Frame: row pointers, out, stream, out of the group, row slot, end of the run, counts, sums of segments."""
+
+    def __init__(self, name: str, shape: Shape, weights: Weights, requantization: Requantization, y: Rows,
+                 title: str) -> None:  # fmt: skip
+        self.shape, self.weights, self.form, self.y = shape, weights, requantization, y
+        words = max(coding.words for coding, _ in weights.codings)
+        self.blocks = shape.blocks(words)
+        self.pixels = max(pixels for pixels, _ in self.blocks)
+        slots = iter(range(4 * shape.kh, 4 * shape.kh + 64, 4))
+        (self.out_at, self.stream_at, self.group_at, self.row_at, self.end_at, self.blocks_at, self.groups_at,
+         self.rows_at, self.parts_at, self.sums_at) = (next(slots) for _ in range(10))  # fmt: skip
+        channels = max(coding.channels for coding, _ in weights.codings)
+        sums = 4 * channels * self.pixels if weights.segments > 1 else 0
+        inputs = [f"x{pixel}" for pixel in range(self.pixels)]
+        sums_of_words = [f"a{word}_{pixel}" for word in range(words) for pixel in range(self.pixels)]
+        spares = [f"f{index}" for index in range(_RESULTS - self.pixels)]
+        registers = ["xp", "wp", "w", *inputs, "t", *sums_of_words, *spares]
+        multiplier, offset, third, self.held = (*inputs, *spares)[:_RESULTS]
+        self.scratch = Scratch(multiplier, offset, third, "t", "w")
+        """While results are made; `xp` is where they go then, and `held` takes a word's own sum."""
+        self.code = RiscvAssembly(name, title, registers, self.sums_at + sums)
+
+    def write(self) -> Function:
+        code, shape = self.code, self.shape
+        code.note("a0 rows, a1 out, a2 stream")
+        code.ops([f"sw a1, {self.out_at}(sp)", f"sw a2, {self.stream_at}(sp)"])
+        for row in range(shape.kh):
+            code.ops([f"lw {{t}}, {4 * row}(a0)", f"sw {{t}}, {4 * row}(sp)"])
+        for position, (pixels, count) in enumerate(self.blocks):
+            is_last = position == len(self.blocks) - 1
+            with code.repeat(count, self.blocks_at, "t", f"next {pixels} pixels"):
+                self.block(pixels)
+                if count > 1 or not is_last:
+                    for row in range(shape.kh):
+                        code.add_in_frame(4 * row, pixels * shape.pixel_bytes, "t", "w")
+                    code.add_in_frame(self.out_at, pixels * self.y.pixel_bytes, "t", "w")
+        return code.function(f"void {code.name}(const int8_t *const *rows, void *out, const int32_t *stream)")
+
+    def block(self, pixels: int) -> None:
+        """All channels of a block of pixels."""
+        code = self.code
+        code.ops([f"lw {{t}}, {self.out_at}(sp)", f"lw {{wp}}, {self.stream_at}(sp)",
+                  f"sw {{t}}, {self.group_at}(sp)"])  # fmt: skip
+        for coding, count in self.weights.codings:
+            with code.repeat(count, self.groups_at, "t", f"next {coding.channels} channels"):
+                _Group(self, coding, pixels).write()
+
+
+class _Group:
+    """A group of channels of a block of pixels."""
+
+    def __init__(self, writer: _Writer, coding: Coding, pixels: int) -> None:
+        self.writer, self.coding, self.pixels = writer, coding, pixels
+        self.code, self.shape, self.weights, self.form = writer.code, writer.shape, writer.weights, writer.form
+        self.word_bytes = writer.weights.word_bytes
+        self.load = "lw" if self.word_bytes == 4 else "lb"
+        self.passed = 0
+        """How far `xp` is behind the group's place, while results are made."""
+        self.read = 0
+        """Bytes of parameters that were loaded."""
+
+    def write(self) -> None:
+        code, segmentation = self.code, self.weights.segmentation
+        if self.weights.segments == 1:
+            self.start()
+            self.rows(self.shape.kh, lambda: self.taps(self.shape.run))
+            self.round_up()
+            self.results()
+            return
+        for slot in range(self.coding.channels * self.pixels):
+            code.op(f"sw zero, {self.writer.sums_at + 4 * slot}(sp)")
+        if segmentation.rows == 1:
+            self.rows(self.shape.kh, self.parts)
+        else:
+            code.ops(["mv {t}, sp", f"sw {{t}}, {self.writer.row_at}(sp)"])
+            with code.repeat(self.weights.segments, self.writer.parts_at, "t", "next segment"):
+                self.start()
+                self.row_loop(segmentation.rows, lambda: self.taps(self.shape.run))
+                self.collect()
+        self.results_of_segments()
+
+    def start(self) -> None:
+        """Sums begin at the start words."""
+        words = range(self.coding.words)
+        self.code.ops([f"lw {{a{word}_0}}, {4 * word}({{wp}})" for word in words])
+        self.code.add("wp", 4 * self.coding.words, "t")
+        for pixel in range(1, self.pixels):
+            self.code.ops([f"mv {{a{word}_{pixel}}}, {{a{word}_0}}" for word in words])
+
+    def rows(self, count: int, body: Callable[[], None]) -> None:
+        """The body for each row of taps, with `xp` at its first input."""
+        code = self.code
+        if self.shape.is_straight:
+            for row in range(count):
+                code.op(f"lw {{xp}}, {4 * row}(sp)")
+                body()
+            return
+        code.ops(["mv {t}, sp", f"sw {{t}}, {self.writer.row_at}(sp)"])
+        self.row_loop(count, body)
+
+    def row_loop(self, count: int, body: Callable[[], None]) -> None:
+        """The body for the next rows of taps, from the one whose slot is in the frame."""
+        code, slot = self.code, self.writer.row_at
+        with code.repeat(count, self.writer.rows_at, "t", "next row of taps"):
+            code.op(f"lw {{t}}, {slot}(sp)")
+            code.ops(["lw {xp}, 0({t})", "addi {t}, {t}, 4", f"sw {{t}}, {slot}(sp)"])
+            body()
+
+    def parts(self) -> None:
+        """The segments of one row of taps."""
+        parts = self.weights.segmentation.parts
+        with self.code.repeat(parts, self.writer.parts_at, "t", "next segment"):
+            self.start()
+            self.taps(self.shape.run // parts)
+            self.collect()
+
+    def taps(self, count: int) -> None:
+        """So many neighbouring inputs; `xp` and `wp` end behind them."""
+        code = self.code
+        most = max(1, min(_MOST_UNROLLED, _UNROLLED_PRODUCTS // (self.coding.words * self.pixels)))
+        turns = -(-count // most)
+        unroll = count // turns
+        if turns > 1:
+            code.constant("t", turns * unroll)
+            code.ops(["add {t}, {xp}, {t}", f"sw {{t}}, {self.writer.end_at}(sp)"])
+            with code.loop(f"next {unroll} inputs") as label:
+                self.steps(unroll)
+                code.ops([f"lw {{t}}, {self.writer.end_at}(sp)"])
+                self.move(unroll)
+                code.op(f"bne {{xp}}, {{t}}, {label}")
+            count -= turns * unroll
+        if count:
+            self.steps(count)
+            self.move(count)
+
+    def move(self, steps: int) -> None:
+        """Both pointers past so many steps."""
+        self.code.add("wp", steps * self.coding.words * self.word_bytes, "w")
+        self.code.add("xp", steps, "w")
+
+    def steps(self, count: int) -> None:
+        """Products of so many inputs of each pixel, straight."""
+        code, words = self.code, self.coding.words
+        code.op(f"{self.load} {{w}}, 0({{wp}})")
+        self.load_inputs(0)
+        for step in range(count):
+            for word in range(words):
+                for pixel in range(self.pixels):
+                    code.op(f"mul {{t}}, {{x{pixel}}}, {{w}}")
+                    if pixel == self.pixels - 1:
+                        self.load_ahead(step, word, count)
+                    code.op(f"add {{a{word}_{pixel}}}, {{a{word}_{pixel}}}, {{t}}")
+
+    def load_ahead(self, step: int, word: int, count: int) -> None:
+        """The weights that are needed next, and with them the inputs."""
+        index = step * self.coding.words + word + 1
+        if index < count * self.coding.words:
+            self.code.op(f"{self.load} {{w}}, {index * self.word_bytes}({{wp}})")
+            if word == self.coding.words - 1:
+                self.load_inputs(step + 1)
+
+    def load_inputs(self, step: int) -> None:
+        for pixel in range(self.pixels):
+            self.code.op(f"lb {{x{pixel}}}, {step + pixel * self.shape.pixel_bytes}({{xp}})")
+
+    def round_up(self) -> None:
+        """`wp` to the word after a segment's weights."""
+        taps = self.weights.weights.shape[1] // self.weights.segments
+        odd = self.weights.segment_bytes(self.coding) - taps * self.coding.words * self.word_bytes
+        self.code.add("wp", odd, "t")
+
+    def results(self) -> None:
+        """Take all words apart, scale and store."""
+        self.begin_results()
+        first = 0
+        for chain in self.coding.chains:
+            for word in range(chain.words):
+                own, *shared = made_at(chain, word)
+                self.load_parameters()
+                for pixel in range(self.pixels):
+                    self.finish(self.take_apart(chain, word, first + word, pixel), own, pixel)
+                for channel in shared:
+                    self.load_parameters()
+                    for pixel in range(self.pixels):
+                        self.finish(f"a{first + word - 1}_{pixel}", channel, pixel)
+            first += chain.words
+        self.end_results()
+
+    def collect(self) -> None:
+        """Take all words apart and add their sums to those in the frame."""
+        code, loaded, first = self.code, self.writer.scratch.multiplier, 0
+        for chain in self.coding.chains:
+            for word in range(chain.words):
+                own, *shared = made_at(chain, word)
+                for pixel in range(self.pixels):
+                    code.op(f"lw {{{loaded}}}, {self.slot(own, pixel)}(sp)")
+                    self.keep(self.take_apart(chain, word, first + word, pixel), own, pixel)
+                for channel in shared:
+                    for pixel in range(self.pixels):
+                        code.op(f"lw {{{loaded}}}, {self.slot(channel, pixel)}(sp)")
+                        self.keep(f"a{first + word - 1}_{pixel}", channel, pixel)
+            first += chain.words
+
+    def keep(self, name: str, channel: int, pixel: int) -> None:
+        loaded = self.writer.scratch.multiplier
+        self.code.ops([f"add {{{name}}}, {{{name}}}, {{{loaded}}}", f"sw {{{name}}}, {self.slot(channel, pixel)}(sp)"])
+
+    def slot(self, channel: int, pixel: int) -> int:
+        """Where the frame has a channel's sum."""
+        return self.writer.sums_at + 4 * (channel * self.pixels + pixel)
+
+    def results_of_segments(self) -> None:
+        """Scale and store the sums in the frame."""
+        self.begin_results()
+        for channel in making_order(self.coding):
+            self.code.ops([f"lw {{a0_{pixel}}}, {self.slot(channel, pixel)}(sp)" for pixel in range(self.pixels)])
+            self.load_parameters()
+            for pixel in range(self.pixels):
+                self.finish(f"a0_{pixel}", channel, pixel)
+        self.end_results()
+
+    def begin_results(self) -> None:
+        self.code.op(f"lw {{xp}}, {self.writer.group_at}(sp)")
+        self.form.set_limit(self.code, self.writer.scratch)
+        self.passed = self.read = 0
+
+    def end_results(self) -> None:
+        """Stream and out to the next group."""
+        self.code.add("wp", self.read, "t")
+        self.place(self.coding.channels * self.channel_bytes, reach=0)
+        self.code.op(f"sw {{xp}}, {self.writer.group_at}(sp)")
+
+    def load_parameters(self) -> None:
+        self.form.load(self.code, "wp", self.read, self.writer.scratch)
+        self.read += 4 * self.form.parameters.shape[1]
+
+    @property
+    def channel_bytes(self) -> int:
+        return self.writer.y.plane_bytes if self.form.layout.planes else 1
+
+    def finish(self, name: str, channel: int, pixel: int) -> None:
+        """A sum to its byte."""
+        self.form.scale(self.code, name, self.writer.scratch)
+        at = self.place(channel * self.channel_bytes + pixel * self.writer.y.pixel_bytes, reach=MOST_OFFSET)
+        self.code.op(f"sb {{{name}}}, {at}({{xp}})")
+
+    def place(self, at: int, *, reach: int) -> int:
+        """The offset from `xp` of a byte of the group; `xp` is moved there where it is out of reach."""
+        if abs(at - self.passed) > reach:
+            self.code.add("xp", at - self.passed, "t")
+            self.passed = at
+        return at - self.passed
+
+    def take_apart(self, chain: Chain, word: int, index: int, pixel: int) -> str:
+        """The register with a word's own sum.
+
+        The word keeps what is known of the next shared sum; the word before becomes the sum that the two share.
+        """
+        code, held = self.code, self.writer.held
+        name, last = f"a{index}_{pixel}", f"a{index - 1}_{pixel}"
+        own, before, after = chain.fields(word)
+        if own == WORD_BITS:
+            return name
+        known = chain.fields(word - 1)[2] if word else 0
+        shift = own - known if word else 0
+        if word:
+            if shift:
+                code.op(f"slli {{t}}, {{{last}}}, {shift}")
+            code.op(f"sub {{{name}}}, {{{name}}}, {{{'t' if shift else last}}}")
+        code.ops([f"slli {{{held}}}, {{{name}}}, {WORD_BITS - own}", f"srai {{{held}}}, {{{held}}}, {WORD_BITS - own}"])
+        if after or word:
+            code.op(f"sub {{{name}}}, {{{name}}}, {{{held}}}")
+        rest = name
+        if word and after:
+            rest = "t"
+            code.ops([f"slli {{t}}, {{{name}}}, {after}", f"srai {{t}}, {{t}}, {after}",
+                      f"sub {{{name}}}, {{{name}}}, {{t}}"])  # fmt: skip
+        if after:
+            code.op(f"srli {{{name}}}, {{{name}}}, {own + before}")
+        if word:
+            if shift:
+                code.op(f"srai {{{rest}}}, {{{rest}}}, {shift}")
+            code.op(f"add {{{last}}}, {{{last}}}, {{{rest}}}")
+        return held

@@ -1,0 +1,153 @@
+"""Weights of convolutions and fully connected layers on RV32M, as `dots_rv32` reads them.
+
+Packed: eight channels in five words (`packing_armv6m`), so that one multiplication serves more than one channel. Where
+sums are too wide for their fields, taps are split into equal segments, whose sums are taken apart one by one.
+Bytes: one for each weight; no sum is too wide.
+
+The stream holds for each group of channels: for each segment start words and the weights of its taps, then the
+parameters of requantisation in the order in which channels are made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from midge.kernels.packing_armv6m import CHANNELS, WORD_BITS, Chain, Coding, coding_for, needed_bits, segments
+from midge.kernels.requantize_rv32 import Requantization
+
+_EXCESS = 128
+_FEWEST_TAPS = 12
+"""In a segment: taking sums apart costs as much as a few taps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segmentation:
+    """`rows` rows of taps are a segment, or each row is `parts` of them."""
+
+    rows: int
+    parts: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Weights:
+    """Weights [channels, taps] of a layer. `codings`: of full groups, and of the channels past the last full one."""
+
+    weights: np.ndarray
+    starts: np.ndarray
+    """[segments, channels]: what sums start at."""
+    segmentation: Segmentation
+    codings: tuple[tuple[Coding, int], ...]
+    """(coding, how many groups)."""
+    word_bytes: int
+    """4, or 1 where a word is a channel's weight itself."""
+
+    @property
+    def key(self) -> str:
+        """What code depends on, for a function's name."""
+        kind = "r".join(coding.key for coding, _ in self.codings) if self.word_bytes == 4 else "b"
+        return f"g{self.segmentation.rows}x{self.segmentation.parts}_{kind}"
+
+    @property
+    def segments(self) -> int:
+        return len(self.starts)
+
+    def segment_bytes(self, coding: Coding) -> int:
+        """Of the weights of one segment of a group, whole words."""
+        taps = self.weights.shape[1] // self.segments
+        return -(-taps * coding.words * self.word_bytes // 4) * 4
+
+    def stream(self, requantization: Requantization) -> np.ndarray:
+        """int32 words in the order the code reads them."""
+        parts: list[np.ndarray] = []
+        taps = self.weights.shape[1] // self.segments
+        first = 0
+        for coding, count in self.codings:
+            for _ in range(count):
+                group = slice(first, first + coding.channels)
+                for index, start in enumerate(self.starts):
+                    part = self.weights[group, index * taps : (index + 1) * taps].T
+                    parts += [coding.encode(start[group]), self._words(coding, part)]
+                order = [first + channel for channel in making_order(coding)]
+                parts.append(requantization.parameters[order].reshape(-1))
+                first += coding.channels
+        return np.concatenate(parts)
+
+    def _words(self, coding: Coding, part: np.ndarray) -> np.ndarray:
+        if self.word_bytes == 4:
+            return coding.encode(part).reshape(-1)
+        flat = part.astype(np.int8).reshape(-1)
+        return np.pad(flat, (0, -flat.size % 4)).view(np.int32)
+
+
+def making_order(coding: Coding) -> list[int]:
+    """Channels in the order in which their results are made."""
+    return [channel for chain in coding.chains for word in range(chain.words) for channel in made_at(chain, word)]
+
+
+def made_at(chain: Chain, word: int) -> Iterator[int]:
+    """The channels whose sums are complete when a word has been taken apart: its own, and the one shared before it."""
+    yield chain.channels[2 * word]
+    if word:
+        yield chain.channels[2 * word - 1]
+
+
+def pack(weights: np.ndarray, totals: np.ndarray, kh: int) -> Weights | None:
+    """Weights [channels, taps], `kh` rows of taps, for sums of int8 that start at `totals`; None where they fit not."""
+    return _pack(weights.astype(np.int8).tobytes(), totals.astype(np.int64).tobytes(), len(weights), kh)
+
+
+@lru_cache(maxsize=64)
+def _pack(data: bytes, totals_data: bytes, channels: int, kh: int) -> Weights | None:
+    """Found once, however often the planner asks."""
+    weights = np.frombuffer(data, np.int8).reshape(channels, -1).astype(np.int64)
+    totals = np.frombuffer(totals_data, np.int64)
+    # The bounds are those of q + 128: sums of products with q differ by a constant.
+    excess_totals = totals - _EXCESS * weights.sum(1)
+    for segmentation in _segmentations(kh, weights.shape[1] // kh):
+        count = kh // segmentation.rows * segmentation.parts
+        found = segments(weights, excess_totals, count)
+        codings = _codings(needed_bits(found.lows, found.highs).max(0).tolist())
+        if codings is not None:
+            sums = weights.reshape(channels, count, -1).sum(2).T
+            return Weights(weights, found.starts + _EXCESS * sums, segmentation, codings, 4)
+    return None
+
+
+def as_bytes(weights: np.ndarray, totals: np.ndarray, kh: int, group: int) -> Weights:
+    """Weights [channels, taps] as bytes, in groups of so many channels."""
+    full, rest = divmod(len(weights), group)
+    plain = [Coding(tuple(Chain((channel,), (WORD_BITS,)) for channel in range(size))) for size in (group, rest)]
+    codings = tuple((coding, count) for coding, count in zip(plain, (full, 1 if rest else 0), strict=True) if count)
+    return Weights(weights.astype(np.int64), totals.astype(np.int64)[None], Segmentation(kh, 1), codings, 1)
+
+
+def _segmentations(kh: int, run: int) -> Iterator[Segmentation]:
+    """Few segments first."""
+    for rows in range(kh, 0, -1):
+        if kh % rows == 0 and (rows == kh or rows * run >= _FEWEST_TAPS):
+            yield Segmentation(rows, 1)
+    for parts in range(2, run // _FEWEST_TAPS + 1):
+        if run % parts == 0:
+            yield Segmentation(1, parts)
+
+
+def _codings(needs: list[int]) -> tuple[tuple[Coding, int], ...] | None:
+    """Codings of channels whose sums need so many bits: one for all full groups, one for the rest."""
+    full = len(needs) // CHANNELS
+    found: list[tuple[Coding, int]] = []
+    if full:
+        of_groups = [max(needs[channel : full * CHANNELS : CHANNELS]) for channel in range(CHANNELS)]
+        coding = coding_for(of_groups)
+        if coding is None:
+            return None
+        found.append((coding, full))
+    if len(needs) % CHANNELS:
+        coding = coding_for(needs[full * CHANNELS :])
+        if coding is None:
+            return None
+        found.append((coding, 1))
+    return tuple(found)
