@@ -18,6 +18,8 @@ from midge.targets.records import Core
 
 _CHANNELS_BY_PIXELS = {1: 16, 2: 8}
 """Channels of a group of weights in bytes, by the pixels of a block; 4 where there are more."""
+_MOST_PACKED_WEIGHTS = 16_384
+"""Layers with more weights, which they use less often, are packed where the planner has flash to spend."""
 _PACKED_BYTES = 2.5
 """Of a weight."""
 _MACS_TO_SAVE_A_CYCLE = 1.1
@@ -83,9 +85,16 @@ class Conv2DS8Bytes(Kernel):
 class Conv2DS8Packed(Conv2DS8Bytes):
     """In assembly: up to four pixels by eight channels in five words."""
 
-    def __init__(self, variant: str, layout: Layout) -> None:
+    def __init__(self, variant: str, layout: Layout, most_weights: float) -> None:
         super().__init__(variant, layout)
         self.name = f"conv2d_s8_packed{variant}__rv32"
+        self.most_weights = most_weights
+
+    def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
+        reason = super().refuse(node, graph, core)
+        if reason is None and _flat(node, graph).size > self.most_weights:
+            return "its weights would take too much flash"
+        return reason
 
     def weights(self, node: Node, graph: Graph) -> Weights | None:
         form = requantized(node, graph, self.layout, 0)
@@ -109,5 +118,6 @@ def plane_key(form: Requantization, view: TaskView) -> str:
 
 
 _LAYOUTS = {"_to_planes": PLANES, "": NATURAL}
-PACKED_KERNELS = tuple(Conv2DS8Packed(variant, layout) for variant, layout in _LAYOUTS.items())
-KERNELS = (*PACKED_KERNELS, *(Conv2DS8Bytes(variant, layout) for variant, layout in _LAYOUTS.items()))
+PACKED_KERNELS = tuple(Conv2DS8Packed(f"_all{variant}", layout, np.inf) for variant, layout in _LAYOUTS.items())
+_SMALL = tuple(Conv2DS8Packed(variant, layout, _MOST_PACKED_WEIGHTS) for variant, layout in _LAYOUTS.items())
+KERNELS = (*_SMALL, *(Conv2DS8Bytes(variant, layout) for variant, layout in _LAYOUTS.items()))
