@@ -21,7 +21,7 @@ MOST_TAP_ROWS = 60
 _MOST_PIXELS = 4
 _STRAIGHT_TAPS = 12
 """Rows of taps are written out one after the other where they have no more taps together."""
-_UNROLLED_PRODUCTS = 160
+_UNROLLED_PRODUCTS = 100
 _OTHERS = 4
 """Registers besides sums and inputs: two pointers, a weight, a product."""
 _RESULTS = 4
@@ -65,6 +65,13 @@ def function(name: str, shape: Shape, weights: Weights, requantization: Requanti
              ) -> Function:  # fmt: skip
     """The function `void name(const int8_t *const *rows, void *out, const int32_t *stream)`."""
     return _Writer(name, shape, weights, requantization, y, title).write()
+
+
+def _unrolled(count: int, most: int) -> int:
+    """How many of `count` steps are in the body of a loop: a divisor, if there is one that is not too small."""
+    if count <= most:
+        return count
+    return next((steps for steps in range(most, most // 2, -1) if count % steps == 0), most)
 
 
 class _Writer:
@@ -188,8 +195,8 @@ class _Group:
         """So many neighbouring inputs; `xp` and `wp` end behind them."""
         code = self.code
         most = max(1, min(_MOST_UNROLLED, _UNROLLED_PRODUCTS // (self.coding.words * self.pixels)))
-        turns = -(-count // most)
-        unroll = count // turns
+        unroll = _unrolled(count, most)
+        turns = count // unroll
         if turns > 1:
             code.constant("t", turns * unroll)
             code.ops(["add {t}, {xp}, {t}", f"sw {{t}}, {self.writer.end_at}(sp)"])
