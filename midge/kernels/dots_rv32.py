@@ -137,24 +137,53 @@ class _Group:
         """Bytes of parameters that were loaded."""
 
     def write(self) -> None:
-        code, segmentation = self.code, self.weights.segmentation
-        if self.weights.segments == 1:
+        """All products, then the results.
+
+        The sums of all segments but the last are kept in the frame.
+        """
+        segmentation, kh, segments = self.weights.segmentation, self.shape.kh, self.weights.segments
+        if segments == 1:
             self.start()
-            self.rows(self.shape.kh, lambda: self.taps(self.shape.run))
+            self.rows(kh, lambda: self.taps(self.shape.run))
             self.round_up()
-            self.results()
-            return
-        for slot in range(self.coding.channels * self.pixels):
-            code.op(f"sw zero, {self.writer.sums_at + 4 * slot}(sp)")
-        if segmentation.rows == 1:
-            self.rows(self.shape.kh, self.parts)
+        elif kh == 1:
+            self.code.op("lw {xp}, 0(sp)")
+            self.segments(segments, lambda: self.taps(self.shape.run // segments))
         else:
-            code.ops(["mv {t}, sp", f"sw {{t}}, {self.writer.row_at}(sp)"])
-            with code.repeat(self.weights.segments, self.writer.parts_at, "t", "next segment"):
+            self.first_row()
+            if segmentation.parts > 1:
+                self.segments_of_rows()
+                return
+            self.segments(segments, lambda: self.row_loop(segmentation.rows, lambda: self.taps(self.shape.run)))
+        self.results()
+
+    def segments(self, count: int, products: Callable[[], None]) -> None:
+        """All segments; the last one's sums stay in their words."""
+        if count > 2:
+            self.clear()
+        with self.code.repeat(count - 1, self.writer.parts_at, "t", "next segment"):
+            self.start()
+            products()
+            self.collect(adds=count > 2)
+        self.start()
+        products()
+
+    def segments_of_rows(self) -> None:
+        """Rows of several segments each, and the results."""
+        parts = self.weights.segmentation.parts
+        self.clear()
+        with self.code.repeat(self.shape.kh, self.writer.rows_at, "t", "next row of taps"):
+            self.next_row()
+            with self.code.repeat(parts, self.writer.parts_at, "t", "next segment"):
                 self.start()
-                self.row_loop(segmentation.rows, lambda: self.taps(self.shape.run))
-                self.collect()
+                self.taps(self.shape.run // parts)
+                self.collect(adds=True)
         self.results_of_segments()
+
+    def clear(self) -> None:
+        """The sums in the frame to zero."""
+        slots = range(self.coding.channels * self.pixels)
+        self.code.ops([f"sw zero, {self.writer.sums_at + 4 * slot}(sp)" for slot in slots])
 
     def start(self) -> None:
         """Sums begin at the start words."""
@@ -172,24 +201,24 @@ class _Group:
                 code.op(f"lw {{xp}}, {4 * row}(sp)")
                 body()
             return
-        code.ops(["mv {t}, sp", f"sw {{t}}, {self.writer.row_at}(sp)"])
+        self.first_row()
         self.row_loop(count, body)
 
-    def row_loop(self, count: int, body: Callable[[], None]) -> None:
-        """The body for the next rows of taps, from the one whose slot is in the frame."""
-        code, slot = self.code, self.writer.row_at
-        with code.repeat(count, self.writer.rows_at, "t", "next row of taps"):
-            code.op(f"lw {{t}}, {slot}(sp)")
-            code.ops(["lw {xp}, 0({t})", "addi {t}, {t}, 4", f"sw {{t}}, {slot}(sp)"])
-            body()
+    def first_row(self) -> None:
+        """The next row of taps is the first one."""
+        self.code.ops(["mv {t}, sp", f"sw {{t}}, {self.writer.row_at}(sp)"])
 
-    def parts(self) -> None:
-        """The segments of one row of taps."""
-        parts = self.weights.segmentation.parts
-        with self.code.repeat(parts, self.writer.parts_at, "t", "next segment"):
-            self.start()
-            self.taps(self.shape.run // parts)
-            self.collect()
+    def next_row(self) -> None:
+        """`xp` to the first input of the next row of taps."""
+        slot = self.writer.row_at
+        self.code.op(f"lw {{t}}, {slot}(sp)")
+        self.code.ops(["lw {xp}, 0({t})", "addi {t}, {t}, 4", f"sw {{t}}, {slot}(sp)"])
+
+    def row_loop(self, count: int, body: Callable[[], None]) -> None:
+        """The body for the next rows of taps."""
+        with self.code.repeat(count, self.writer.rows_at, "t", "next row of taps"):
+            self.next_row()
+            body()
 
     def taps(self, count: int) -> None:
         """So many neighbouring inputs; `xp` and `wp` end behind them."""
@@ -247,7 +276,7 @@ class _Group:
         self.code.add("wp", odd, "t")
 
     def results(self) -> None:
-        """Take all words apart, scale and store."""
+        """Take all words apart, add what the frame has, scale and store."""
         self.begin_results()
         first = 0
         for chain in self.coding.chains:
@@ -255,32 +284,51 @@ class _Group:
                 own, *shared = made_at(chain, word)
                 self.load_parameters()
                 for pixel in range(self.pixels):
+                    self.load_kept(own, pixel)
                     self.finish(self.take_apart(chain, word, first + word, pixel), own, pixel)
                 for channel in shared:
                     self.load_parameters()
                     for pixel in range(self.pixels):
+                        self.load_kept(channel, pixel)
                         self.finish(f"a{first + word - 1}_{pixel}", channel, pixel)
             first += chain.words
         self.end_results()
 
-    def collect(self) -> None:
-        """Take all words apart and add their sums to those in the frame."""
-        code, loaded, first = self.code, self.writer.scratch.multiplier, 0
+    def load_kept(self, channel: int, pixel: int) -> None:
+        """Load ahead what the frame has of a sum, where a register is free for it."""
+        if self.weights.segments > 1 and self.form.has_spare_third:
+            self.code.op(f"lw {{{self.writer.scratch.third}}}, {self.slot(channel, pixel)}(sp)")
+
+    def add_kept(self, name: str, channel: int, pixel: int) -> None:
+        loaded = self.writer.scratch.third
+        if not self.form.has_spare_third:
+            loaded = "t"
+            self.code.op(f"lw {{t}}, {self.slot(channel, pixel)}(sp)")
+        self.code.op(f"add {{{name}}}, {{{name}}}, {{{loaded}}}")
+
+    def collect(self, *, adds: bool) -> None:
+        """Take all words apart; keep their sums in the frame, or add them to those that are there."""
+        first = 0
         for chain in self.coding.chains:
             for word in range(chain.words):
                 own, *shared = made_at(chain, word)
                 for pixel in range(self.pixels):
-                    code.op(f"lw {{{loaded}}}, {self.slot(own, pixel)}(sp)")
-                    self.keep(self.take_apart(chain, word, first + word, pixel), own, pixel)
+                    self.load_collected(own, pixel, adds=adds)
+                    self.keep(self.take_apart(chain, word, first + word, pixel), own, pixel, adds=adds)
                 for channel in shared:
                     for pixel in range(self.pixels):
-                        code.op(f"lw {{{loaded}}}, {self.slot(channel, pixel)}(sp)")
-                        self.keep(f"a{first + word - 1}_{pixel}", channel, pixel)
+                        self.load_collected(channel, pixel, adds=adds)
+                        self.keep(f"a{first + word - 1}_{pixel}", channel, pixel, adds=adds)
             first += chain.words
 
-    def keep(self, name: str, channel: int, pixel: int) -> None:
-        loaded = self.writer.scratch.multiplier
-        self.code.ops([f"add {{{name}}}, {{{name}}}, {{{loaded}}}", f"sw {{{name}}}, {self.slot(channel, pixel)}(sp)"])
+    def load_collected(self, channel: int, pixel: int, *, adds: bool) -> None:
+        if adds:
+            self.code.op(f"lw {{{self.writer.scratch.multiplier}}}, {self.slot(channel, pixel)}(sp)")
+
+    def keep(self, name: str, channel: int, pixel: int, *, adds: bool) -> None:
+        if adds:
+            self.code.op(f"add {{{name}}}, {{{name}}}, {{{self.writer.scratch.multiplier}}}")
+        self.code.op(f"sw {{{name}}}, {self.slot(channel, pixel)}(sp)")
 
     def slot(self, channel: int, pixel: int) -> int:
         """Where the frame has a channel's sum."""
@@ -293,7 +341,7 @@ class _Group:
             self.code.ops([f"lw {{a0_{pixel}}}, {self.slot(channel, pixel)}(sp)" for pixel in range(self.pixels)])
             self.load_parameters()
             for pixel in range(self.pixels):
-                self.finish(f"a0_{pixel}", channel, pixel)
+                self.finish(f"a0_{pixel}", channel, pixel, is_whole=True)
         self.end_results()
 
     def begin_results(self) -> None:
@@ -315,8 +363,10 @@ class _Group:
     def channel_bytes(self) -> int:
         return self.writer.y.plane_bytes if self.form.layout.planes else 1
 
-    def finish(self, name: str, channel: int, pixel: int) -> None:
-        """A sum to its byte."""
+    def finish(self, name: str, channel: int, pixel: int, *, is_whole: bool = False) -> None:
+        """A sum to its byte; it may be the last segment's alone."""
+        if self.weights.segments > 1 and not is_whole:
+            self.add_kept(name, channel, pixel)
         self.form.scale(self.code, name, self.writer.scratch)
         at = self.place(channel * self.channel_bytes + pixel * self.writer.y.pixel_bytes, reach=MOST_OFFSET)
         self.code.op(f"sb {{{name}}}, {at}({{xp}})")

@@ -67,6 +67,11 @@ class Requantization:
             columns.append(third)
         return np.stack(columns, axis=1).astype(np.int32)
 
+    @property
+    def has_spare_third(self) -> bool:
+        """True where the third register is not needed."""
+        return self.parameters.shape[1] < 3
+
     def load(self, code: RiscvAssembly, stream: str, at: int, scratch: Scratch) -> None:
         """Instructions that load a channel's parameters."""
         for index, name in enumerate((scratch.multiplier, scratch.offset, scratch.third)[: self.parameters.shape[1]]):
