@@ -1,4 +1,4 @@
-"""Assembly of convolutions and fully connected layers on RV32M: blocks of up to four pixels by a group of channels.
+"""Assembly of convolutions and fully connected layers on RV32M: blocks of up to six pixels by a group of channels.
 
 One step loads an input of each pixel; each word of weights (`packing_rv32`) is loaded once for all pixels, multiplied
 and added. A load stands at least one instruction ahead of what uses it.
@@ -9,19 +9,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from midge.kernels.assembly_rv32 import MOST_OFFSET, REGISTERS, RiscvAssembly
 from midge.kernels.base import Function
-from midge.kernels.packing_armv6m import WORD_BITS, Chain, Coding
-from midge.kernels.packing_rv32 import Weights, made_at, making_order
+from midge.kernels.packing_armv6m import Coding
+from midge.kernels.packing_rv32 import GROUPS, Weights, pack
 from midge.kernels.requantize_rv32 import Requantization, Scratch
+from midge.kernels.sums_rv32 import Places, Sums
 from midge.kernels.view import Rows
 from midge.kernels.window import Window
 
 MOST_TAP_ROWS = 60
-_MOST_PIXELS = 4
+_MOST_PIXELS = 6
 _STRAIGHT_TAPS = 12
 """Rows of taps are written out one after the other where they have no more taps together."""
 _UNROLLED_PRODUCTS = 100
+_RESULT_CYCLES, _SEGMENT_CYCLES, _GROUP_CYCLES = 18, 8, 50
+"""Of a value, of each of its segments but the last, and of a group."""
 _OTHERS = 4
 """Registers besides sums and inputs: two pointers, a weight, a product."""
 _RESULTS = 4
@@ -61,6 +66,23 @@ def shape_of(window: Window) -> Shape:
     return Shape(window.kh, window.kw * window.x.channels, window.stride_w * window.x.channels, window.y.columns)
 
 
+def packed(weights: np.ndarray, starts: np.ndarray, shape: Shape) -> Weights | None:
+    """Weights [channels, taps] packed in the groups that are faster for this shape; None where sums are too wide."""
+    found = [pack(weights, starts, shape.kh, group) for group in GROUPS]
+    return min((one for one in found if one is not None), key=lambda one: estimate(one, shape), default=None)
+
+
+def estimate(weights: Weights, shape: Shape) -> float:
+    """About how many cycles a row takes."""
+    cycles = 0.0
+    for pixels, blocks in shape.blocks(max(coding.words for coding, _ in weights.codings)):
+        for coding, groups in weights.codings:
+            step = coding.words + pixels + 2 * coding.words * pixels
+            values = pixels * coding.channels * (_RESULT_CYCLES + _SEGMENT_CYCLES * (weights.segments - 1))
+            cycles += blocks * groups * (shape.kh * shape.run * step + values + _GROUP_CYCLES)
+    return cycles
+
+
 def function(name: str, shape: Shape, weights: Weights, requantization: Requantization, y: Rows, title: str
              ) -> Function:  # fmt: skip
     """The function `void name(const int8_t *const *rows, void *out, const int32_t *stream)`."""
@@ -90,11 +112,10 @@ class _Writer:
         sums = 4 * channels * self.pixels if weights.segments > 1 else 0
         inputs = [f"x{pixel}" for pixel in range(self.pixels)]
         sums_of_words = [f"a{word}_{pixel}" for word in range(words) for pixel in range(self.pixels)]
-        spares = [f"f{index}" for index in range(_RESULTS - self.pixels)]
+        spares = [f"f{index}" for index in range(max(0, _RESULTS - self.pixels))]
         registers = ["xp", "wp", "w", *inputs, "t", *sums_of_words, *spares]
-        multiplier, offset, third, self.held = (*inputs, *spares)[:_RESULTS]
-        self.scratch = Scratch(multiplier, offset, third, "t", "w")
-        """While results are made; `xp` is where they go then, and `held` takes a word's own sum."""
+        multiplier, offset, third, held = (*inputs, *spares)[:_RESULTS]
+        self.places = Places(Scratch(multiplier, offset, third, "t", "w"), held, self.group_at, self.sums_at, y)
         self.code = RiscvAssembly(name, title, registers, self.sums_at + sums)
 
     def write(self) -> Function:
@@ -123,18 +144,15 @@ class _Writer:
                 _Group(self, coding, pixels).write()
 
 
-class _Group:
+class _Group(Sums):
     """A group of channels of a block of pixels."""
 
     def __init__(self, writer: _Writer, coding: Coding, pixels: int) -> None:
-        self.writer, self.coding, self.pixels = writer, coding, pixels
-        self.code, self.shape, self.weights, self.form = writer.code, writer.shape, writer.weights, writer.form
-        self.word_bytes = writer.weights.word_bytes
+        weights = writer.weights
+        super().__init__(writer.code, writer.form, coding, pixels, weights.segments, writer.places)
+        self.writer, self.shape, self.weights = writer, writer.shape, weights
+        self.word_bytes = weights.word_bytes
         self.load = "lw" if self.word_bytes == 4 else "lb"
-        self.passed = 0
-        """How far `xp` is behind the group's place, while results are made."""
-        self.read = 0
-        """Bytes of parameters that were loaded."""
 
     def write(self) -> None:
         """All products, then the results.
@@ -274,138 +292,3 @@ class _Group:
         taps = self.weights.weights.shape[1] // self.weights.segments
         odd = self.weights.segment_bytes(self.coding) - taps * self.coding.words * self.word_bytes
         self.code.add("wp", odd, "t")
-
-    def results(self) -> None:
-        """Take all words apart, add what the frame has, scale and store."""
-        self.begin_results()
-        first = 0
-        for chain in self.coding.chains:
-            for word in range(chain.words):
-                own, *shared = made_at(chain, word)
-                self.load_parameters()
-                for pixel in range(self.pixels):
-                    self.load_kept(own, pixel)
-                    self.finish(self.take_apart(chain, word, first + word, pixel), own, pixel)
-                for channel in shared:
-                    self.load_parameters()
-                    for pixel in range(self.pixels):
-                        self.load_kept(channel, pixel)
-                        self.finish(f"a{first + word - 1}_{pixel}", channel, pixel)
-            first += chain.words
-        self.end_results()
-
-    def load_kept(self, channel: int, pixel: int) -> None:
-        """Load ahead what the frame has of a sum, where a register is free for it."""
-        if self.weights.segments > 1 and self.form.has_spare_third:
-            self.code.op(f"lw {{{self.writer.scratch.third}}}, {self.slot(channel, pixel)}(sp)")
-
-    def add_kept(self, name: str, channel: int, pixel: int) -> None:
-        loaded = self.writer.scratch.third
-        if not self.form.has_spare_third:
-            loaded = "t"
-            self.code.op(f"lw {{t}}, {self.slot(channel, pixel)}(sp)")
-        self.code.op(f"add {{{name}}}, {{{name}}}, {{{loaded}}}")
-
-    def collect(self, *, adds: bool) -> None:
-        """Take all words apart; keep their sums in the frame, or add them to those that are there."""
-        first = 0
-        for chain in self.coding.chains:
-            for word in range(chain.words):
-                own, *shared = made_at(chain, word)
-                for pixel in range(self.pixels):
-                    self.load_collected(own, pixel, adds=adds)
-                    self.keep(self.take_apart(chain, word, first + word, pixel), own, pixel, adds=adds)
-                for channel in shared:
-                    for pixel in range(self.pixels):
-                        self.load_collected(channel, pixel, adds=adds)
-                        self.keep(f"a{first + word - 1}_{pixel}", channel, pixel, adds=adds)
-            first += chain.words
-
-    def load_collected(self, channel: int, pixel: int, *, adds: bool) -> None:
-        if adds:
-            self.code.op(f"lw {{{self.writer.scratch.multiplier}}}, {self.slot(channel, pixel)}(sp)")
-
-    def keep(self, name: str, channel: int, pixel: int, *, adds: bool) -> None:
-        if adds:
-            self.code.op(f"add {{{name}}}, {{{name}}}, {{{self.writer.scratch.multiplier}}}")
-        self.code.op(f"sw {{{name}}}, {self.slot(channel, pixel)}(sp)")
-
-    def slot(self, channel: int, pixel: int) -> int:
-        """Where the frame has a channel's sum."""
-        return self.writer.sums_at + 4 * (channel * self.pixels + pixel)
-
-    def results_of_segments(self) -> None:
-        """Scale and store the sums in the frame."""
-        self.begin_results()
-        for channel in making_order(self.coding):
-            self.code.ops([f"lw {{a0_{pixel}}}, {self.slot(channel, pixel)}(sp)" for pixel in range(self.pixels)])
-            self.load_parameters()
-            for pixel in range(self.pixels):
-                self.finish(f"a0_{pixel}", channel, pixel, is_whole=True)
-        self.end_results()
-
-    def begin_results(self) -> None:
-        self.code.op(f"lw {{xp}}, {self.writer.group_at}(sp)")
-        self.form.set_limit(self.code, self.writer.scratch)
-        self.passed = self.read = 0
-
-    def end_results(self) -> None:
-        """Stream and out to the next group."""
-        self.code.add("wp", self.read, "t")
-        self.place(self.coding.channels * self.channel_bytes, reach=0)
-        self.code.op(f"sw {{xp}}, {self.writer.group_at}(sp)")
-
-    def load_parameters(self) -> None:
-        self.form.load(self.code, "wp", self.read, self.writer.scratch)
-        self.read += 4 * self.form.parameters.shape[1]
-
-    @property
-    def channel_bytes(self) -> int:
-        return self.writer.y.plane_bytes if self.form.layout.planes else 1
-
-    def finish(self, name: str, channel: int, pixel: int, *, is_whole: bool = False) -> None:
-        """A sum to its byte; it may be the last segment's alone."""
-        if self.weights.segments > 1 and not is_whole:
-            self.add_kept(name, channel, pixel)
-        self.form.scale(self.code, name, self.writer.scratch)
-        at = self.place(channel * self.channel_bytes + pixel * self.writer.y.pixel_bytes, reach=MOST_OFFSET)
-        self.code.op(f"sb {{{name}}}, {at}({{xp}})")
-
-    def place(self, at: int, *, reach: int) -> int:
-        """The offset from `xp` of a byte of the group; `xp` is moved there where it is out of reach."""
-        if abs(at - self.passed) > reach:
-            self.code.add("xp", at - self.passed, "t")
-            self.passed = at
-        return at - self.passed
-
-    def take_apart(self, chain: Chain, word: int, index: int, pixel: int) -> str:
-        """The register with a word's own sum.
-
-        The word keeps what is known of the next shared sum; the word before becomes the sum that the two share.
-        """
-        code, held = self.code, self.writer.held
-        name, last = f"a{index}_{pixel}", f"a{index - 1}_{pixel}"
-        own, before, after = chain.fields(word)
-        if own == WORD_BITS:
-            return name
-        known = chain.fields(word - 1)[2] if word else 0
-        shift = own - known if word else 0
-        if word:
-            if shift:
-                code.op(f"slli {{t}}, {{{last}}}, {shift}")
-            code.op(f"sub {{{name}}}, {{{name}}}, {{{'t' if shift else last}}}")
-        code.ops([f"slli {{{held}}}, {{{name}}}, {WORD_BITS - own}", f"srai {{{held}}}, {{{held}}}, {WORD_BITS - own}"])
-        if after or word:
-            code.op(f"sub {{{name}}}, {{{name}}}, {{{held}}}")
-        rest = name
-        if word and after:
-            rest = "t"
-            code.ops([f"slli {{t}}, {{{name}}}, {after}", f"srai {{t}}, {{t}}, {after}",
-                      f"sub {{{name}}}, {{{name}}}, {{t}}"])  # fmt: skip
-        if after:
-            code.op(f"srli {{{name}}}, {{{name}}}, {own + before}")
-        if word:
-            if shift:
-                code.op(f"srai {{{rest}}}, {{{rest}}}, {shift}")
-            code.op(f"add {{{last}}}, {{{last}}}, {{{rest}}}")
-        return held

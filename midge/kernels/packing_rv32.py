@@ -1,8 +1,8 @@
 """Weights of convolutions and fully connected layers on RV32M, as `dots_rv32` reads them.
 
-Packed: eight channels in five words (`packing_armv6m`), so that one multiplication serves more than one channel. Where
-sums are too wide for their fields, taps are split into equal segments, whose sums are taken apart one by one.
-Bytes: one for each weight; no sum is too wide.
+Packed: eight channels in five words, or five in three (`packing_armv6m`), so that one multiplication serves more than
+one channel. Where sums are too wide for their fields, taps are split into equal segments, whose sums are taken apart
+one by one. Bytes: one for each weight; no sum is too wide.
 
 The stream holds for each group of channels: for each segment start words and the weights of its taps, then the
 parameters of requantisation in the order in which channels are made.
@@ -16,9 +16,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from midge.kernels.packing_armv6m import CHANNELS, WORD_BITS, Chain, Coding, coding_for, needed_bits, segments
+from midge.kernels.packing_armv6m import WORD_BITS, Chain, Coding, coding_for, needed_bits, segments
 from midge.kernels.requantize_rv32 import Requantization
 
+GROUPS = (8, 5)
+"""Channels that are packed together: in five words, in three."""
 _EXCESS = 128
 _FEWEST_TAPS = 12
 """In a segment: taking sums apart costs as much as a few taps."""
@@ -95,13 +97,13 @@ def made_at(chain: Chain, word: int) -> Iterator[int]:
         yield chain.channels[2 * word - 1]
 
 
-def pack(weights: np.ndarray, totals: np.ndarray, kh: int) -> Weights | None:
+def pack(weights: np.ndarray, totals: np.ndarray, kh: int, group: int = GROUPS[0]) -> Weights | None:
     """Weights [channels, taps], `kh` rows of taps, for sums of int8 that start at `totals`; None where they fit not."""
-    return _pack(weights.astype(np.int8).tobytes(), totals.astype(np.int64).tobytes(), len(weights), kh)
+    return _pack(weights.astype(np.int8).tobytes(), totals.astype(np.int64).tobytes(), len(weights), kh, group)
 
 
-@lru_cache(maxsize=64)
-def _pack(data: bytes, totals_data: bytes, channels: int, kh: int) -> Weights | None:
+@lru_cache(maxsize=128)
+def _pack(data: bytes, totals_data: bytes, channels: int, kh: int, group: int) -> Weights | None:
     """Found once, however often the planner asks."""
     weights = np.frombuffer(data, np.int8).reshape(channels, -1).astype(np.int64)
     totals = np.frombuffer(totals_data, np.int64)
@@ -110,7 +112,7 @@ def _pack(data: bytes, totals_data: bytes, channels: int, kh: int) -> Weights | 
     for segmentation in _segmentations(kh, weights.shape[1] // kh):
         count = kh // segmentation.rows * segmentation.parts
         found = segments(weights, excess_totals, count)
-        codings = _codings(needed_bits(found.lows, found.highs).max(0).tolist())
+        codings = _codings(needed_bits(found.lows, found.highs).max(0).tolist(), group)
         if codings is not None:
             sums = weights.reshape(channels, count, -1).sum(2).T
             return Weights(weights, found.starts + _EXCESS * sums, segmentation, codings, 4)
@@ -135,18 +137,18 @@ def _segmentations(kh: int, run: int) -> Iterator[Segmentation]:
             yield Segmentation(1, parts)
 
 
-def _codings(needs: list[int]) -> tuple[tuple[Coding, int], ...] | None:
+def _codings(needs: list[int], group: int) -> tuple[tuple[Coding, int], ...] | None:
     """Codings of channels whose sums need so many bits: one for all full groups, one for the rest."""
-    full = len(needs) // CHANNELS
+    full = len(needs) // group
     found: list[tuple[Coding, int]] = []
     if full:
-        of_groups = [max(needs[channel : full * CHANNELS : CHANNELS]) for channel in range(CHANNELS)]
+        of_groups = [max(needs[channel : full * group : group]) for channel in range(group)]
         coding = coding_for(of_groups)
         if coding is None:
             return None
         found.append((coding, full))
-    if len(needs) % CHANNELS:
-        coding = coding_for(needs[full * CHANNELS :])
+    if len(needs) % group:
+        coding = coding_for(needs[full * group :])
         if coding is None:
             return None
         found.append((coding, 1))

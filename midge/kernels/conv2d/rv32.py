@@ -10,7 +10,7 @@ from midge.kernels import render
 from midge.kernels.base import Binding, Constant, Kernel, LayerCode, Layout, Offer, row_steps
 from midge.kernels.conv2d.portable import Conv2DS8, conv2d_window
 from midge.kernels.layouts import NATURAL, PLANES
-from midge.kernels.packing_rv32 import Weights, as_bytes, pack
+from midge.kernels.packing_rv32 import Weights, as_bytes
 from midge.kernels.requantize_rv32 import Requantization, requantized
 from midge.kernels.view import TaskView
 from midge.ops.conv2d import Conv2D
@@ -83,7 +83,7 @@ class Conv2DS8Bytes(Kernel):
 
 
 class Conv2DS8Packed(Conv2DS8Bytes):
-    """In assembly: up to four pixels by eight channels in five words."""
+    """In assembly: up to four pixels by eight channels, or six by five."""
 
     def __init__(self, variant: str, layout: Layout, most_weights: float) -> None:
         super().__init__(variant, layout)
@@ -99,7 +99,7 @@ class Conv2DS8Packed(Conv2DS8Bytes):
     def weights(self, node: Node, graph: Graph) -> Weights | None:
         form = requantized(node, graph, self.layout, 0)
         assert form is not None
-        return pack(_flat(node, graph), form.starts, conv2d_window(node, graph).kh)
+        return dots.packed(_flat(node, graph), form.starts, dots.shape_of(conv2d_window(node, graph)))
 
     def faster(self, node: Node, graph: Graph, core: Core) -> tuple[Offer, ...]:
         return ()

@@ -10,7 +10,7 @@ from midge.kernels import dots_rv32 as dots
 from midge.kernels.base import Binding, Constant, Kernel, LayerCode, Offer, Reads
 from midge.kernels.fully_connected.portable import dense_steps, refuse_dense
 from midge.kernels.layouts import NATURAL
-from midge.kernels.packing_rv32 import Weights, as_bytes, pack
+from midge.kernels.packing_rv32 import Weights, as_bytes
 from midge.kernels.requantize_rv32 import requantized
 from midge.kernels.view import TaskView
 from midge.ops.fully_connected import FullyConnected
@@ -73,7 +73,7 @@ class FullyConnectedS8Packed(FullyConnectedS8Bytes):
 
     def weights(self, node: Node, graph: Graph) -> Weights | None:
         flat, starts = _flat_and_starts(node, graph)
-        return pack(flat, starts, 1)
+        return dots.packed(flat, starts, dots.Shape(1, flat.shape[1], 0, 1))
 
     def faster(self, node: Node, graph: Graph, core: Core) -> tuple[Offer, ...]:
         return ()
