@@ -81,8 +81,10 @@ def test_packed_weights_give_all_products(kh: int, taps: int) -> None:
 
 
 def test_sums_that_fit_no_field_are_refused() -> None:
-    assert pack(np.full((8, 13 * 23), 127), np.zeros(8, np.int64), 1) is None
-    assert pack(np.full((8, 13 * 23), 60), np.zeros(8, np.int64), 1) is not None
+    """37 taps have no equal segments; 36 have."""
+    assert pack(np.full((8, 37), 127), np.zeros(8, np.int64), 1) is None
+    weights = pack(np.full((8, 36), 127), np.zeros(8, np.int64), 1)
+    assert weights is not None and weights.segments == 3
 
 
 @pytest.mark.parametrize("outputs", (1, 4, 7, 16, 19))
