@@ -51,14 +51,13 @@ def decode(coding: Coding, words: np.ndarray) -> np.ndarray:
 
 def sums_of(weights: Weights, x: np.ndarray) -> np.ndarray:
     """What the code computes for inputs [taps], from the words that it reads."""
-    taps = weights.weights.shape[1] // weights.segments
     sums = np.zeros(len(weights.weights), np.int64)
     first = 0
     for coding, count in weights.codings:
         for _ in range(count):
             group = slice(first, first + coding.channels)
-            for index, start in enumerate(weights.starts):
-                part = slice(index * taps, (index + 1) * taps)
+            for start, tap, end in zip(weights.starts, (0, *weights.ends), weights.ends, strict=False):
+                part = slice(tap, end)
                 words = coding.encode(start[group]).astype(np.int64)
                 words += (coding.encode(weights.weights[group, part].T).astype(np.int64) * x[part, None]).sum(0)
                 sums[group] += decode(coding, words)
@@ -66,7 +65,7 @@ def sums_of(weights: Weights, x: np.ndarray) -> np.ndarray:
     return sums
 
 
-@pytest.mark.parametrize(("kh", "taps"), ((1, 1), (3, 9), (1, 64), (3, 144), (10, 40), (1, 960)))
+@pytest.mark.parametrize(("kh", "taps"), ((1, 1), (3, 9), (1, 64), (1, 61), (3, 144), (10, 40), (1, 960), (1, 961)))
 def test_packed_weights_give_all_products(kh: int, taps: int) -> None:
     rng = np.random.default_rng(taps)
     flat = rng.integers(-64, 65, (19, taps))
@@ -81,10 +80,12 @@ def test_packed_weights_give_all_products(kh: int, taps: int) -> None:
 
 
 def test_sums_that_fit_no_field_are_refused() -> None:
-    """37 taps have no equal segments; 36 have."""
-    assert pack(np.full((8, 37), 127), np.zeros(8, np.int64), 1) is None
-    weights = pack(np.full((8, 36), 127), np.zeros(8, np.int64), 1)
-    assert weights is not None and weights.segments == 3
+    """A row of 37 taps cannot be split where there are more rows."""
+    assert pack(np.full((8, 3 * 37), 127), np.zeros(8, np.int64), 3) is None
+    weights = pack(np.full((8, 3 * 36), 127), np.zeros(8, np.int64), 3)
+    assert weights is not None and weights.segments == 9
+    weights = pack(np.full((8, 37), 127), np.zeros(8, np.int64), 1)
+    assert weights is not None and weights.ends == (13, 26, 37)
 
 
 @pytest.mark.parametrize("outputs", (1, 4, 7, 16, 19))

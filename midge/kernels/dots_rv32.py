@@ -166,16 +166,21 @@ class _Group(Sums):
             self.round_up()
         elif kh == 1:
             self.code.op("lw {xp}, 0(sp)")
-            self.segments(segments, lambda: self.taps(self.shape.run // segments))
+            first, last = self.weights.ends[0], self.weights.ends[-1] - self.weights.ends[-2]
+            self.segments(segments, lambda: self.taps(first), lambda: self.taps(last))
         else:
             self.first_row()
             if segmentation.parts > 1:
                 self.segments_of_rows()
                 return
-            self.segments(segments, lambda: self.row_loop(segmentation.rows, lambda: self.taps(self.shape.run)))
+            self.segments(segments, self.rows_of_segment, self.rows_of_segment)
         self.results()
 
-    def segments(self, count: int, products: Callable[[], None]) -> None:
+    def rows_of_segment(self) -> None:
+        """The products of the next rows of taps."""
+        self.row_loop(self.weights.segmentation.rows, lambda: self.taps(self.shape.run))
+
+    def segments(self, count: int, products: Callable[[], None], last_products: Callable[[], None]) -> None:
         """All segments; the last one's sums stay in their words."""
         if count > 2:
             self.clear()
@@ -184,7 +189,7 @@ class _Group(Sums):
             products()
             self.collect(adds=count > 2)
         self.start()
-        products()
+        last_products()
 
     def segments_of_rows(self) -> None:
         """Rows of several segments each, and the results."""
@@ -289,6 +294,5 @@ class _Group(Sums):
 
     def round_up(self) -> None:
         """`wp` to the word after a segment's weights."""
-        taps = self.weights.weights.shape[1] // self.weights.segments
-        odd = self.weights.segment_bytes(self.coding) - taps * self.coding.words * self.word_bytes
-        self.code.add("wp", odd, "t")
+        passed = self.weights.ends[-1] * self.coding.words * self.word_bytes
+        self.code.add("wp", -passed % 4, "t")

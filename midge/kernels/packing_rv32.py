@@ -1,7 +1,7 @@
 """Weights of convolutions and fully connected layers on RV32M, as `dots_rv32` reads them.
 
 Packed: eight channels in five words, or five in three (`packing_armv6m`), so that one multiplication serves more than
-one channel. Where sums are too wide for their fields, taps are split into equal segments, whose sums are taken apart
+one channel. Where sums are too wide for their fields, taps are split into segments, whose sums are taken apart
 one by one. Bytes: one for each weight; no sum is too wide.
 
 The stream holds for each group of channels: for each segment start words and the weights of its taps, then the
@@ -28,10 +28,16 @@ _FEWEST_TAPS = 12
 
 @dataclass(frozen=True, slots=True)
 class Segmentation:
-    """`rows` rows of taps are a segment, or each row is `parts` of them."""
+    """`rows` rows of taps are a segment, or each row is `parts` of them: alike, but that the last of one row alone may
+    be shorter."""
 
     rows: int
     parts: int
+
+    def ends(self, kh: int, run: int) -> tuple[int, ...]:
+        """The tap after each segment, for `kh` rows of `run` taps."""
+        size = self.rows * run if self.parts == 1 else -(-run // self.parts)
+        return (*range(size, kh * run, size), kh * run)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +47,8 @@ class Weights:
     weights: np.ndarray
     starts: np.ndarray
     """[segments, channels]: what sums start at."""
+    ends: tuple[int, ...]
+    """The tap after each segment."""
     segmentation: Segmentation
     codings: tuple[tuple[Coding, int], ...]
     """(coding, how many groups)."""
@@ -57,21 +65,15 @@ class Weights:
     def segments(self) -> int:
         return len(self.starts)
 
-    def segment_bytes(self, coding: Coding) -> int:
-        """Of the weights of one segment of a group, whole words."""
-        taps = self.weights.shape[1] // self.segments
-        return -(-taps * coding.words * self.word_bytes // 4) * 4
-
     def stream(self, requantization: Requantization) -> np.ndarray:
         """int32 words in the order the code reads them."""
         parts: list[np.ndarray] = []
-        taps = self.weights.shape[1] // self.segments
         first = 0
         for coding, count in self.codings:
             for _ in range(count):
                 group = slice(first, first + coding.channels)
-                for index, start in enumerate(self.starts):
-                    part = self.weights[group, index * taps : (index + 1) * taps].T
+                for start, tap, end in zip(self.starts, (0, *self.ends), self.ends, strict=False):
+                    part = self.weights[group, tap:end].T
                     parts += [coding.encode(start[group]), self._words(coding, part)]
                 order = [first + channel for channel in making_order(coding)]
                 parts.append(requantization.parameters[order].reshape(-1))
@@ -110,12 +112,12 @@ def _pack(data: bytes, totals_data: bytes, channels: int, kh: int, group: int) -
     # The bounds are those of q + 128: sums of products with q differ by a constant.
     excess_totals = totals - _EXCESS * weights.sum(1)
     for segmentation in _segmentations(kh, weights.shape[1] // kh):
-        count = kh // segmentation.rows * segmentation.parts
-        found = segments(weights, excess_totals, count)
+        ends = segmentation.ends(kh, weights.shape[1] // kh)
+        found = segments(weights, excess_totals, len(ends), ends)
         codings = _codings(needed_bits(found.lows, found.highs).max(0).tolist(), group)
         if codings is not None:
-            sums = weights.reshape(channels, count, -1).sum(2).T
-            return Weights(weights, found.starts + _EXCESS * sums, segmentation, codings, 4)
+            sums = np.add.reduceat(weights, (0, *ends[:-1]), axis=1).T
+            return Weights(weights, found.starts + _EXCESS * sums, ends, segmentation, codings, 4)
     return None
 
 
@@ -124,7 +126,8 @@ def as_bytes(weights: np.ndarray, totals: np.ndarray, kh: int, group: int) -> We
     full, rest = divmod(len(weights), group)
     plain = [Coding(tuple(Chain((channel,), (WORD_BITS,)) for channel in range(size))) for size in (group, rest)]
     codings = tuple((coding, count) for coding, count in zip(plain, (full, 1 if rest else 0), strict=True) if count)
-    return Weights(weights.astype(np.int64), totals.astype(np.int64)[None], Segmentation(kh, 1), codings, 1)
+    return Weights(weights.astype(np.int64), totals.astype(np.int64)[None], (weights.shape[1],), Segmentation(kh, 1),
+                   codings, 1)  # fmt: skip
 
 
 def _segmentations(kh: int, run: int) -> Iterator[Segmentation]:
@@ -133,7 +136,7 @@ def _segmentations(kh: int, run: int) -> Iterator[Segmentation]:
         if kh % rows == 0 and (rows == kh or rows * run >= _FEWEST_TAPS):
             yield Segmentation(rows, 1)
     for parts in range(2, run // _FEWEST_TAPS + 1):
-        if run % parts == 0:
+        if run % parts == 0 or (kh == 1 and -(-run // -(-run // parts)) == parts):
             yield Segmentation(1, parts)
 
 
