@@ -13,6 +13,7 @@ import tiny_network
 
 from midge.build import build
 from midge.emulate import emulate, fixed_pattern, qemu
+from midge.emulate.profile import profile
 from midge.emulate.timing.classify_riscv import decode, instruction_count
 from midge.errors import DoesNotFitError, InternalError, UnsupportedError, UsageError
 from midge.targets import core_board, find_board
@@ -149,6 +150,16 @@ def test_firmware_of_another_architecture(tmp_path: Path) -> None:
 def test_no_gnu_compiler(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match="no GNU compiler"):
         build(tiny_network.sources(), core_board(CORE), tmp_path, cc="gcc")
+
+
+def test_profile_of_the_whole_firmware(tmp_path: Path) -> None:
+    sources, board = tiny_network.sources(), core_board(CORE)
+    image = build(sources, board, tmp_path)
+    counted = profile(image.elf, board, "fw 2", "fw 1")
+    trace = emulate(image, sources, board)
+    of_network = {f.name: f.instructions for f in counted.functions if f.name.startswith("tiny_")}
+    assert sum(of_network.values()) == trace.instructions
+    assert "host_command_line" not in {f.name for f in counted.functions}  # as often in both runs
 
 
 @needs_qemu
