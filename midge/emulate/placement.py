@@ -48,7 +48,10 @@ def _as_ram(region: Region) -> Region:
 
 
 def _vectors(program: Program) -> tuple[int, int] | None:
-    """Stack pointer and reset address: the first two words of the lowest segment that look like them; RISC-V has none."""
+    """Stack pointer and reset address: the first two words of the lowest segment that look like them.
+
+    RISC-V has none.
+    """
     if program.machine == "riscv":
         return None
     for segment in sorted(program.segments, key=lambda segment: segment.load_address):
