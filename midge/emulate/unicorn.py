@@ -45,7 +45,7 @@ def trace(image: Image, sources: Sources, board: Board, inputs: Sequence[np.ndar
     counts = cost(program, run.blocks, len(owners.names), pipeline, decoded)
     # Unicorn's Armv6-M faults at unaligned accesses by itself.
     if follows_reads(board) or (check_alignment and not board.core.architecture.startswith("armv6-m")):
-        watched = accesses(decoded, owners, follows_reads(board))
+        watched = accesses(decoded, owners, follows_reads(board), program.machine)
         first, run = run, _counted(program, sources, board, data, owners, watched)
         # The blocks themselves may be cut elsewhere (which moves a dual-issue pipeline's cycles a little); what they
         # add up to may not change.

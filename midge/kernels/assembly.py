@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import ClassVar
 
 from midge.kernels.base import Function
 from midge.targets.records import Core
@@ -31,6 +32,9 @@ class Assembly:
     The text opens with a table of the registers' names, so that a person can follow it.
     """
 
+    comment: ClassVar[str] = "@"
+    """What begins a comment in the assembler's syntax."""
+
     def __init__(self, name: str, title: str, registers: Mapping[str, str], frame_bytes: int = 0) -> None:
         self.name = name
         self._title = title
@@ -42,7 +46,7 @@ class Assembly:
     def op(self, text: str, comment: str = "") -> None:
         """One instruction."""
         line = _INDENT + text.format_map(self._registers)
-        self._lines.append(f"{line:<44} @ {comment}" if comment else line)
+        self._lines.append(f"{line:<44} {self.comment} {comment}" if comment else line)
 
     def ops(self, lines: Sequence[str]) -> None:
         """Several instructions."""
@@ -51,7 +55,7 @@ class Assembly:
 
     def note(self, text: str) -> None:
         """A comment on a line of its own."""
-        self._lines.append(f"{_INDENT}@ {text}")
+        self._lines.append(f"{_INDENT}{self.comment} {text}")
 
     def constant(self, register: str, value: int) -> None:
         """Any 32-bit constant into a register."""
@@ -75,7 +79,7 @@ class Assembly:
         """A label; the body ends with a branch to it."""
         label = f".L{self.name}_{self._labels}"
         self._labels += 1
-        self._lines.append(f"{label}:{' ' * max(1, 43 - len(label))} @ {purpose}")
+        self._lines.append(f"{label}:{' ' * max(1, 43 - len(label))} {self.comment} {purpose}")
         yield label
 
     def function(self, prototype: str) -> Function:
