@@ -21,7 +21,7 @@ from midge.kernels.assembly import Assembly
 from midge.kernels.quantized import ChannelScaling, channel_scaling
 from midge.kernels.staircase import Literal, Scaling, Staircase, accumulator_range, literal, prove
 
-_NARROWED_BITS = 8
+NARROWED_BITS = 8
 """Bits below the point in 16-bit lanes."""
 _MOST_LIFT = 8
 
@@ -53,10 +53,10 @@ class Requantization:
         columns = [form.starts >> form.fraction_bits] if self.has_bias else []
         columns.append(form.multipliers)
         if isinstance(form, Literal):
-            columns += [offsets, _NARROWED_BITS - form.shifts]
-        elif form.shift > _NARROWED_BITS:
+            columns += [offsets, NARROWED_BITS - form.shifts]
+        elif form.shift > NARROWED_BITS:
             # VQRSHRN adds a half. (VQSHRN does not, but GNU as 2.40 makes the code of VQRSHRN of it.)
-            columns.append(offsets - (1 << (form.shift - _NARROWED_BITS - 1)))
+            columns.append(offsets - (1 << (form.shift - NARROWED_BITS - 1)))
         else:
             columns.append(offsets)
         return np.stack(columns).astype(np.int32)
@@ -76,8 +76,8 @@ class Requantization:
                 each(f"vshl.i32 {{v}}, {{v}}, #{form.fraction_bits - 1}")
             each("vqdmulh.s32 {v}, {v}, {p}", parameter())
             each("vadd.i32 {v}, {v}, {p}", parameter())
-            if form.shift < _NARROWED_BITS:
-                each(f"vqshl.s32 {{v}}, {{v}}, #{_NARROWED_BITS - form.shift}")
+            if form.shift < NARROWED_BITS:
+                each(f"vqshl.s32 {{v}}, {{v}}, #{NARROWED_BITS - form.shift}")
             return
         each("vqrdmulh.s32 {v}, {v}, {p}", parameter())
         for vector in vectors:
@@ -87,20 +87,28 @@ class Requantization:
         each("vqshl.s32 {v}, {v}, {p}" if are_vectors else "vqshl.s32 {v}, {p}", parameter())
 
     def narrow(self, code: Assembly, vectors: Sequence[str], result: str, spare: str, register: str) -> None:
-        """One or two scaled vectors into the even and odd 16-bit lanes of `result`, clamped to what int8 values are."""
+        """One or two scaled vectors into the even and odd 16-bit lanes of `result`: values as they are stored."""
+        self.saturate(code, vectors, result)
+        code.op(f"vshr.s16 {{{result}}}, {{{result}}}, #{NARROWED_BITS}")
+        self.clamp(code, result, spare, register, 16)
+
+    def saturate(self, code: Assembly, vectors: Sequence[str], result: str) -> None:
+        """One or two scaled vectors into the even and odd 16-bit lanes of `result`, with bits below the point."""
         form = self.form
         for half, vector in zip("bt", vectors, strict=False):
-            if isinstance(form, Staircase) and form.shift > _NARROWED_BITS:
-                shift = form.shift - _NARROWED_BITS
+            if isinstance(form, Staircase) and form.shift > NARROWED_BITS:
+                shift = form.shift - NARROWED_BITS
                 code.op(f"vqrshrn{half}.s32 {{{result}}}, {{{vector}}}, #{shift}")
             else:
                 code.op(f"vqmovn{half}.s32 {{{result}}}, {{{vector}}}")
-        code.op(f"vshr.s16 {{{result}}}, {{{result}}}, #{_NARROWED_BITS}")
+
+    def clamp(self, code: Assembly, result: str, spare: str, register: str, bits: int) -> None:
+        """Lanes of 8 or 16 bits, which hold int8 values, to less than these where the layer's clamp is tighter."""
         for bound, limit, operation in ((self.low, -128, "vmax"), (self.high, 127, "vmin")):
             if bound != limit:
                 move = f"mov {{{register}}}, #{bound}" if bound >= 0 else f"mvn {{{register}}}, #{-bound - 1}"
-                code.ops([move, f"vdup.16 {{{spare}}}, {{{register}}}",
-                          f"{operation}.s16 {{{result}}}, {{{result}}}, {{{spare}}}"])  # fmt: skip
+                code.ops([move, f"vdup.{bits} {{{spare}}}, {{{register}}}",
+                          f"{operation}.s{bits} {{{result}}}, {{{result}}}, {{{spare}}}"])  # fmt: skip
 
 
 def form_for(scaling: ChannelScaling, lows: np.ndarray, highs: np.ndarray) -> Staircase | Literal | None:
