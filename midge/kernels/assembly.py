@@ -78,6 +78,10 @@ class Assembly:
         self._lines.append(f"{label}:{' ' * max(1, 43 - len(label))} @ {purpose}")
         yield label
 
+    def label(self, name: str) -> None:
+        """A place to branch to."""
+        self._lines.append(f"{name}:")
+
     def function(self, prototype: str, *, saves_vectors: bool = False) -> Function:
         """The finished function; it saves r4 to r11 (and q4 to q7) and keeps its frame on the stack."""
         table = ", ".join(f"{register} {name}" for name, register in self._registers.items())
