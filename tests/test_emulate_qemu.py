@@ -111,6 +111,17 @@ def test_many_samples_in_one_run(tmp_path: Path) -> None:
             np.testing.assert_array_equal(a, b, strict=True)
 
 
+def test_a_machine_with_less_memory_than_the_bare_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sources, board = tiny_network.sources(), core_board("cortex-m55")
+    image = build(sources, board, tmp_path)
+    monkeypatch.setitem(qemu.MACHINE_BYTES, "mps3-an547", {0x2000_0000: 512})
+    message = (
+        r"takes \d,\d{3} bytes of the memory at 0x20000000; expected at most 512, as QEMU's mps3-an547 has no more"
+    )
+    with pytest.raises(UnsupportedError, match=message):
+        emulate(image, sources, board, backend="qemu")
+
+
 def test_bare_armv8m_boots_in_secure_state(tmp_path: Path) -> None:
     """The machine reads its vectors at the Secure alias of address 0; the firmware is loaded there."""
     image = build(tiny_network.sources(), core_board("cortex-m33"), tmp_path)

@@ -35,6 +35,8 @@ COMMAND = "qemu-system-arm"
 TIMEOUT_SECONDS = 1800
 # QEMU 9.0 raised the oldest plugin interface that it loads from 0 to 2; what is used here did not change.
 FIRST_MAJOR_OF_INTERFACE_2 = 9
+MACHINE_BYTES = {"mps3-an547": {0x0000_0000: 512 << 10, 0x2000_0000: 512 << 10}}
+"""Machines with less than a bare core's memory, by base address (QEMU's hw/arm/mps2-tz.c: ITCM and DTCM)."""
 
 
 def trace(image: Image, sources: Sources, board: Board, inputs: Sequence[np.ndarray] | None = None) -> Trace:
@@ -74,6 +76,7 @@ def outputs(image: Image, sources: Sources, board: Board, samples: Sequence[Sequ
 
 def _machine_command(image: Image, board: Board, samples: int) -> list[str]:
     """QEMU with the firmware, which reads `in.bin` and writes `out.bin` in the working folder."""
+    _check_memory(image, board)
     semihosting = f"enable=on,target=native,arg=fw,arg={samples},arg=in.bin,arg=out.bin"
     return [_command(), "-M", _machine(board), "-display", "none", "-serial", "none", "-monitor", "none",
             "-semihosting-config", semihosting, "-kernel", str(image.elf.resolve())]  # fmt: skip
@@ -110,6 +113,20 @@ def _read(data: bytes) -> tuple[np.ndarray, np.ndarray, int]:
     tallies = np.frombuffer(data, TALLY, owner_count + 1, 12)
     blocks = np.frombuffer(data, BLOCK, offset=12 + tallies.nbytes)
     return np.sort(blocks, order=["address", "bytes", "owner"]), tallies, stack_bytes
+
+
+def _check_memory(image: Image, board: Board) -> None:
+    """Guard: QEMU itself would only say that the core is locked up."""
+    sizes = MACHINE_BYTES.get(board.core.qemu_machine, {})
+    for segment in load(image.elf).segments:
+        for base, size in sizes.items():
+            end = segment.address + segment.memory_bytes
+            if base <= segment.address < base + board.flash.bytes and end > base + size:
+                raise UnsupportedError(
+                    f"core {board.core.name}", f"the firmware takes {end - base:,} bytes of the memory at {base:#x}",
+                    f"at most {size:,}, as QEMU's {board.core.qemu_machine} has no more",
+                    "Compile it without running it, or run it on --core cortex-m7",
+                )  # fmt: skip
 
 
 def _check_plugins() -> None:
