@@ -60,11 +60,12 @@ class Shape:
 
     @property
     def is_gathered(self) -> bool:
-        """Copying the runs into one costs less than the steps that this saves."""
+        """Copying the runs into one costs less than the steps that this saves, which are an eighth or more."""
         runs = self.rows * len(self.runs)
         apart, together = runs * _vectors(self.run_bytes), _vectors(self.window_bytes)
         groups = -(-self.channels // GROUP)
-        return (apart - together) * groups * 7 > runs * (2 * _vectors(self.run_bytes) + 1)
+        saves_much = 8 * together <= 7 * apart
+        return saves_much and (apart - together) * groups * 7 > runs * (2 * _vectors(self.run_bytes) + 1)
 
     @property
     def steps(self) -> int:
