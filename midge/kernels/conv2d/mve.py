@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from midge.ir.graph import Graph, Node
-from midge.kernels import dots_mve, render
+from midge.kernels import dots_held_mve, dots_mve, render
 from midge.kernels.base import Binding, Constant, Kernel, LayerCode, Layout, row_steps
 from midge.kernels.conv2d.portable import Conv2DS8, conv2d_window, pack_runs
 from midge.kernels.layouts import NATURAL, PLANES
@@ -64,7 +64,8 @@ class DotsKernel(Kernel):
         pixel, channel = (1, view.y.plane_bytes) if self.layout.planes else (view.y.pixel_bytes, 1)
         name = f"{view.prefix}_{self.name}_{shape.key}_{form.key}p{channel}"
         title = f"Convolution {window.kh}x{window.kw}: {window.x.channels} channels in, {window.y.channels} out."
-        kernel = dots_mve.function(name, shape, form, pixel, channel, title)
+        module = dots_held_mve if dots_held_mve.suits(shape) else dots_mve
+        kernel = module.function(name, shape, form, pixel, channel, title)
         runs = pack_runs(self.weights(view.node, view.graph), len(shape.runs), 1)
         words = dots_mve.stream(runs, shape, form, pixel, channel)
         body = render.render("conv2d/layer.c.j2", view=view, window=window, call=name, element="int8_t",
