@@ -115,9 +115,7 @@ def test_a_machine_with_less_memory_than_the_bare_core(tmp_path: Path, monkeypat
     sources, board = tiny_network.sources(), core_board("cortex-m55")
     image = build(sources, board, tmp_path)
     monkeypatch.setitem(qemu.MACHINE_BYTES, "mps3-an547", {0x2000_0000: 512})
-    message = (
-        r"takes \d,\d{3} bytes of the memory at 0x20000000; expected at most 512, as QEMU's mps3-an547"
-    )
+    message = r"takes \d,\d{3} bytes of the memory at 0x20000000; expected at most 512, as QEMU's mps3-an547"
     with pytest.raises(UnsupportedError, match=message):
         emulate(image, sources, board, backend="qemu")
 
