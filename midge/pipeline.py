@@ -84,8 +84,9 @@ def compile_model(model: Model, board: Board, options: Options, directory: Path)
     return Compiled(model, board, options, plan, sources, image)
 
 
-def run_firmware(compiled: Compiled, inputs: Sequence[np.ndarray], backend: Literal["unicorn", "qemu"]) -> Trace:
-    """One inference from reset, on the emulated board."""
+def run_firmware(compiled: Compiled, inputs: Sequence[np.ndarray], backend: Literal["unicorn", "qemu"] | None) -> Trace:
+    """One inference from reset, on the emulated board; by default with the board's own emulator."""
+    backend = backend or compiled.board.backend
     require_emulated(compiled.board, backend)
     trace = emulate(compiled.image, compiled.sources, compiled.board, inputs, backend=backend)
     ram_bytes = compiled.image.arena_bytes + compiled.image.static_bytes + trace.stack_bytes
@@ -96,8 +97,9 @@ def run_firmware(compiled: Compiled, inputs: Sequence[np.ndarray], backend: Lite
 def run_samples(compiled: Compiled, samples: Sequence[Sequence[np.ndarray]], progress: Progress | None
                 ) -> Sequence[tuple[np.ndarray, ...]]:  # fmt: skip
     """The outputs of one inference for each sample, on the emulated board."""
-    require_emulated(compiled.board, "unicorn")
-    return emulate_many(compiled.image, compiled.sources, compiled.board, samples, progress=progress)
+    backend = compiled.board.backend
+    require_emulated(compiled.board, backend)
+    return emulate_many(compiled.image, compiled.sources, compiled.board, samples, progress=progress, backend=backend)
 
 
 def make_host_library(model: Model, copies: int = 1) -> HostLibrary:

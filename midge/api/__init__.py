@@ -239,9 +239,10 @@ class Program:
         copied = (path.relative_to(built).as_posix() for path in built.rglob("*") if path.is_file())
         return tuple(sorted([*copied, "report.json"]))
 
-    def run(self, input: InputSource | None = None, *, backend: Literal["unicorn", "qemu"] = "unicorn") -> Result:
+    def run(self, input: InputSource | None = None, *, backend: Literal["unicorn", "qemu"] | None = None) -> Result:
         """One inference from reset on the emulated board; without an input, on the fixed pattern."""
-        _choice("backend", backend, BACKENDS)
+        if backend is not None:
+            _choice("backend", backend, BACKENDS)
         inputs = self._inputs(input)
         return measure(self.compiled, pipeline.run_firmware(self.compiled, inputs, backend))
 

@@ -82,8 +82,12 @@ class Assembly:
         self._lines.append(f"{label}:{' ' * max(1, 43 - len(label))} {self.comment} {purpose}")
         yield label
 
-    def function(self, prototype: str) -> Function:
-        """The finished function; it saves r4 to r11 and keeps its frame on the stack."""
+    def label(self, name: str) -> None:
+        """A place to branch to."""
+        self._lines.append(f"{name}:")
+
+    def function(self, prototype: str, *, saves_vectors: bool = False) -> Function:
+        """The finished function; it saves r4 to r11 (and q4 to q7) and keeps its frame on the stack."""
         table = ", ".join(f"{register} {name}" for name, register in self._registers.items())
         head = [
             f"@ {self._title}",
@@ -98,6 +102,9 @@ class Assembly:
             f"{_INDENT}push {{r4-r11, lr}}",
         ]
         tail = [f"{_INDENT}pop {{r4-r11, pc}}", f"{_INDENT}.size {self.name}, . - {self.name}"]
+        if saves_vectors:
+            head.append(f"{_INDENT}vpush {{d8-d15}}")
+            tail.insert(0, f"{_INDENT}vpop {{d8-d15}}")
         if self._frame_bytes:
             head.append(f"{_INDENT}sub sp, sp, #{self._frame_bytes}")
             tail.insert(0, f"{_INDENT}add sp, sp, #{self._frame_bytes}")

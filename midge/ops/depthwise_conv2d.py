@@ -99,6 +99,8 @@ CASES: tuple[Case, ...] = (
     _case("5x1_long", 11, 1, 9, 1, (5, 1), padding=(2, 2, 0, 0)),
     _case("1x5", 2, 9, 4, 1, (1, 5), padding=(0, 0, 2, 2)),
     _case("5x5_same", 6, 6, 3, 1, (5, 5), padding=(2, 2, 2, 2)),
+    _case("5x5_wide", 5, 17, 3, 1, (5, 5), padding=(2, 2, 2, 2)),
+    _case("3x3_stride2_wide", 5, 19, 5, 1, (3, 3), stride=(2, 2), padding=_SAME3),
     _case("10x8_multiplier8", 13, 9, 1, 8, (10, 8), stride=(2, 2), padding=(4, 5, 3, 4)),
     _case("multiplier2", 4, 5, 4, 2, (3, 3), padding=_SAME3),
     _case("multiplier3", 4, 4, 3, 3, (2, 2)),

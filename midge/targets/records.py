@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,11 @@ class Board:
     """Package kinds that `deploy` makes for it."""
     notes: tuple[str, ...]
     sources: tuple[str, ...]
+
+    @property
+    def backend(self) -> Literal["unicorn", "qemu"]:
+        """The emulator that runs it, where none is asked for."""
+        return "qemu" if self.emulated == "qemu" else "unicorn"
 
     @property
     def flash(self) -> Region:

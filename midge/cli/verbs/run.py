@@ -18,11 +18,11 @@ from midge.report.text import run_text
 @compile_options
 @click.option("--input", "input_path", type=click.Path(path_type=Path), metavar="FILE",
               help="Input, .npy or .npz; else the fixed pattern int8((i*37+11) mod 256 - 128).")  # fmt: skip
-@click.option("--backend", type=click.Choice(["unicorn", "qemu"]), default="unicorn", show_default=True,
-              help="The emulator; qemu must be installed.")  # fmt: skip
+@click.option("--backend", type=click.Choice(["unicorn", "qemu"]),
+              help="The emulator: unicorn where it has the core, else qemu, which must be installed.")  # fmt: skip
 @report_options
 def command(
-    model: Path, input_path: Path | None, backend: Literal["unicorn", "qemu"], as_json: bool, **compiling: Any
+    model: Path, input_path: Path | None, backend: Literal["unicorn", "qemu"] | None, as_json: bool, **compiling: Any
 ) -> None:
     """Compile MODEL and run one inference on the emulated board.
 
