@@ -26,6 +26,11 @@ def core_loop_bytes(core: Core) -> int:
     return min(int(cached * 0.85), _LONGEST_LOOP_BYTES)
 
 
+def is_dual_issue(core: Core) -> bool:
+    """True where the core issues two instructions at once, such as a load beside a multiplication."""
+    return core.timing.get("model") == "dual-issue"
+
+
 class Assembly:
     """Collects the text of one function. `{name}` in an instruction stands for the register of that name.
 
