@@ -58,6 +58,19 @@ class Assembly:
         for line in lines:
             self.op(line)
 
+    def interleave(self, sequences: Sequence[Sequence[Sequence[str]]], *, at_once: int) -> None:
+        """Sequences that do not depend on each other, each of groups of instructions that stay together.
+
+        One after the other, or `at_once` of them, each a group behind the one before: for cores on which an instruction
+        waits for its operands.
+        """
+        for first in range(0, len(sequences), at_once):
+            some = sequences[first : first + at_once]
+            for time in range(max(map(len, some)) + len(some)):
+                for place, groups in enumerate(some):
+                    if 0 <= time - place < len(groups):
+                        self.ops(groups[time - place])
+
     def note(self, text: str) -> None:
         """A comment on a line of its own."""
         self._lines.append(f"{_INDENT}{self.comment} {text}")

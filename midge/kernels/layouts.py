@@ -19,6 +19,9 @@ that are two to a half word."""
 PLANES = Layout(DType.INT8, planes=True)
 """Channel after channel: neighbouring pixels of a channel share a word, as depthwise kernels want them."""
 
+WIDE_PLANES = Layout(DType.INT16, planes=True, fraction_bits=0)
+"""The same, widened and without the zero point: a word holds two neighbours ready for `SMLAD`."""
+
 EXCESS = Layout(DType.UINT8, excess=128)
 """q + 128: Armv6-M loads unsigned bytes at constant offsets, signed ones only at an offset in a register."""
 

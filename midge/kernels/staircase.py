@@ -177,14 +177,12 @@ def _search(results: np.ndarray, reaches: np.ndarray, misses: np.ndarray, occur:
     offsets = np.zeros(len(real), np.int64)
     left = np.arange(len(real))
     goal = results << shift
+    lowest, highest = -(2**31), 2**31 - 1
     for distance in _DISTANCES:
         tried = guess[left] + np.round(guess[left] * distance).astype(np.int64)
-        least = np.where(occur[0][:, left], goal - ((reaches[:, left] * tried) >> 32), -(2**31)).max(
-            0, initial=-(2**31)
-        )
-        most = np.where(occur[1][:, left], goal - 1 - ((misses[:, left] * tried) >> 32), 2**31 - 1).min(
-            0, initial=2**31 - 1
-        )
+        least = np.where(occur[0][:, left], goal - ((reaches[:, left] * tried) >> 32), lowest)
+        most = np.where(occur[1][:, left], goal - 1 - ((misses[:, left] * tried) >> 32), highest)
+        least, most = least.max(0, initial=lowest), most.min(0, initial=highest)
         good = (least <= most) & (tried < 2**31) & (tried > 0)
         multipliers[left[good]] = tried[good]
         offsets[left[good]] = (least + most)[good] >> 1

@@ -5,8 +5,8 @@ from __future__ import annotations
 from midge.kernels import render
 from midge.kernels.base import LayerCode
 from midge.kernels.copy.between_layouts import CopyBetweenLayouts
-from midge.kernels.layouts import CENTRED, NATURAL, PLANES, WIDE
-from midge.kernels.view import TaskView
+from midge.kernels.layouts import CENTRED, NATURAL, PLANES, WIDE, WIDE_PLANES
+from midge.kernels.view import TaskView, c_element
 
 
 class CopyLayout(CopyBetweenLayouts):
@@ -14,7 +14,9 @@ class CopyLayout(CopyBetweenLayouts):
 
     def emit(self, view: TaskView) -> LayerCode:
         template = "copy/planes.c.j2" if self.source.planes or self.result.planes else "copy/wide.c.j2"
-        return LayerCode((), (), render.render(template, view=view, source=self.source, result=self.result))
+        body = render.render(template, view=view, source=self.source, result=self.result, element=c_element,
+                             c_offset=render.c_offset)  # fmt: skip
+        return LayerCode((), (), body)
 
 
 KERNELS = (
@@ -24,4 +26,6 @@ KERNELS = (
     CopyLayout("copy_s8_planes__armv7em", NATURAL, PLANES),
     CopyLayout("copy_s8_from_wide__armv7em", WIDE, NATURAL),
     CopyLayout("copy_s8_from_planes__armv7em", PLANES, NATURAL),
+    CopyLayout("copy_s8_wide_planes__armv7em", NATURAL, WIDE_PLANES),
+    CopyLayout("copy_s8_from_wide_planes__armv7em", WIDE_PLANES, NATURAL),
 )

@@ -5,8 +5,8 @@ word as it is sums `256 * A + B`; `SXTB16` leaves wB in each half, and `SMLAD` w
 difference, 256 times finer than B, all modulo 2^32; that A fits is a part of the proof of the requantisation.
 
 Blocks of up to three pairs of outputs; an odd output's words hold two of its weights, widened. The stream holds for
-each block: start values, the words of all steps, multipliers and offsets (those that all outputs share are in the code).
-A step is two inputs.
+each block: start values, the words of all steps, multipliers and offsets (those that all outputs share are in the
+code). A step is two inputs.
 """
 
 from __future__ import annotations
