@@ -4,9 +4,9 @@ A word of the stream holds the weights of outputs A and B for two inputs, each h
 word as it is sums `256 * A + B`; `SXTB16` leaves wB in each half, and `SMLAD` with that sums B. So A is their
 difference, 256 times finer than B, all modulo 2^32; that A fits is a part of the proof of the requantisation.
 
-Blocks of up to three pairs of outputs; an odd output's words hold two of its weights, widened. The stream holds for
-each block: start values, the words of all steps, multipliers and offsets (those that all outputs share are in the
-code). A step is two inputs.
+Blocks of up to three pairs of outputs; an odd output's words hold two of its weights, widened. The stream begins with
+what all outputs share (a multiplier, an offset), and holds for each block: start values, the words of all steps,
+multipliers and offsets that are its outputs' own. A step is two inputs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _REGISTERS = {
     "xp": "r0", "wp": "r1", "t0": "r2", "t1": "r3", "a0": "r4", "a1": "r5", "a2": "r6", "a3": "r7", "a4": "r8",
     "a5": "r9", "t2": "r10", "t3": "r11", "t4": "r12", "t5": "lr",
 }  # fmt: skip
-_OUT_AT, _X_AT, _X_END_AT, _SIXES_END_AT, _FRAME_BYTES = 0, 4, 8, 12, 16
+_OUT_AT, _X_AT, _X_END_AT, _SIXES_END_AT, _SHARED_AT = 0, 4, 8, 12, 16
 _STEP_BYTES, _MOST_STEPS, _MOST_REST_STEPS = 52, 16, 4
 """Code of one step of the largest block; steps in a loop's body, and in that of the block at the end, which runs once.
 """
@@ -72,8 +72,10 @@ def weight_stream(weights: np.ndarray, shape: Shape, requantization: Requantizat
     halves = [256 * wide[0:paired:2] + wide[1:paired:2], wide[paired:]]
     words = np.ascontiguousarray(np.concatenate(halves)).view(np.int32)  # [pairs and the odd one, steps]
     starts, parameters = _starts(requantization), requantization.parameters
-    own = [column for column, shared in enumerate(shared_parameters(requantization)) if shared is None]
-    parts: list[np.ndarray] = []
+    shared = shared_parameters(requantization)
+    own = [column for column, value in enumerate(shared) if value is None]
+    head = [value for value in shared if value is not None]
+    parts: list[np.ndarray] = [np.array(head, np.int32)]
     first = 0
     for size, count in shape.blocks:
         for _ in range(count):
@@ -120,11 +122,14 @@ class _Writer:
         self.form = requantization
         self.shared = shared_parameters(requantization)
         self.own_words = self.shared.count(None)
-        self.code = Assembly(name, title, _REGISTERS, _FRAME_BYTES)
+        self.shared_words = len(self.shared) - self.own_words
+        self.code = Assembly(name, title, _REGISTERS, _SHARED_AT + 4 * self.shared_words)
 
     def write(self) -> Function:
         code, shape = self.code, self.shape
         code.ops([f"str r1, [sp, #{_OUT_AT}]", "mov {wp}, r2", f"str {{xp}}, [sp, #{_X_AT}]"])
+        for word in range(self.shared_words):
+            code.ops(["ldr {t5}, [{wp}], #4", f"str {{t5}}, [sp, #{_SHARED_AT + 4 * word}]"])
         if any(shape.unroll(is_rest=count == 1) < shape.steps for _, count in shape.blocks):
             code.constant("t5", 4 * shape.steps)
             code.ops(["add {t5}, {xp}", f"str {{t5}}, [sp, #{_X_END_AT}]"])
@@ -170,9 +175,8 @@ class _Writer:
         if not is_rest:
             code.op(f"ldr {{t5}}, [sp, #{_SIXES_END_AT}]")
         registers = [free.pop(0) if value is not None else "" for value in self.shared]
-        for register, value in zip(registers, self.shared, strict=True):
-            if value is not None:
-                code.constant(register, value)
+        kept = filter(None, registers)
+        code.ops([f"ldr {{{name}}}, [sp, #{_SHARED_AT + 4 * word}]" for word, name in enumerate(kept)])
         at_once = max(1, len(free) // own_words if own_words else size)
         for output in range(size):
             if own_words and output % at_once == 0:
