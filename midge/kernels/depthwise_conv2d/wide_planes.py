@@ -194,9 +194,10 @@ class _Writer:
         first = self.words - count
         kept = [self.load_of_stream(first + i, stream_move if moves_stream else 0) for i in range(count)]
         if not self.keeps_out:
-            kept.append(Load("out", (f"[sp, #{_OUT_AT}]",)))
-        kept.append(Load("end", (f"[sp, #{_END_AT if is_last else _BLOCKS_END_AT}]",)))
-        order = Order(code, loads, products, kept, self.free, alternates=self.shape.pairs_loads)
+            kept.append(Load("out", f"[sp, #{_OUT_AT}]"))
+        kept.append(Load("end", f"[sp, #{_END_AT if is_last else _BLOCKS_END_AT}]"))
+        starts = dict.fromkeys(range(pixels), loads[0].name)
+        order = Order(code, loads, products, kept, self.free, starts=starts, alternates=self.shape.pairs_loads)
         order.write()
         out = "out" if self.keeps_out else order.register("out")
         parameters = [order.register(f"stream {first + i}") for i in range(count)]
@@ -215,8 +216,8 @@ class _Writer:
     def load_of_stream(self, word: int, move: int) -> Load:
         """A word of the channel; the first load moves the pointer."""
         if word == 0:
-            return Load("stream 0", (f"[{{wp}}], #{move}" if move else "[{wp}]",))
-        return Load(f"stream {word}", (f"[{{wp}}, #{4 * word - move}]",))
+            return Load("stream 0", f"[{{wp}}], #{move}" if move else "[{wp}]")
+        return Load(f"stream {word}", f"[{{wp}}, #{4 * word - move}]")
 
     def row(self, row: int, pixels: int, move: int, stream_move: int) -> tuple[list[Load], list[Product]]:
         """Loads and products of one row of taps, word of inputs by word."""
@@ -234,7 +235,7 @@ class _Writer:
             address = f"[{{{pointer}}}, #{offset}]" if offset else f"[{{{pointer}}}]"
             if position == 0 and move:
                 address = f"[{{{pointer}}}], #{move}"
-            loads.append(Load(f"x{row} {word}", (address,), before if position == 0 else ()))
+            loads.append(Load(f"x{row} {word}", address, before if position == 0 else ()))
         return loads, [product for word in sorted(by_word) for product in by_word[word]]
 
     def products(self, row: int, pixel: int, first: int) -> list[tuple[int, Product]]:
