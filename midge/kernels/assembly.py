@@ -26,6 +26,11 @@ def core_loop_bytes(core: Core) -> int:
     return min(int(cached * 0.85), _LONGEST_LOOP_BYTES)
 
 
+def is_dual_issue(core: Core) -> bool:
+    """True where the core issues two instructions at once, such as a load beside a multiplication."""
+    return core.timing.get("model") == "dual-issue"
+
+
 class Assembly:
     """Collects the text of one function. `{name}` in an instruction stands for the register of that name.
 
@@ -52,6 +57,19 @@ class Assembly:
         """Several instructions."""
         for line in lines:
             self.op(line)
+
+    def interleave(self, sequences: Sequence[Sequence[Sequence[str]]], *, at_once: int) -> None:
+        """Sequences that do not depend on each other, each of groups of instructions that stay together.
+
+        One after the other, or `at_once` of them, each a group behind the one before: for cores on which an instruction
+        waits for its operands.
+        """
+        for first in range(0, len(sequences), at_once):
+            some = sequences[first : first + at_once]
+            for time in range(max(map(len, some)) + len(some)):
+                for place, groups in enumerate(some):
+                    if 0 <= time - place < len(groups):
+                        self.ops(groups[time - place])
 
     def note(self, text: str) -> None:
         """A comment on a line of its own."""

@@ -53,32 +53,39 @@ class Requantization:
 
     def scale(self, code: Assembly, acc: str, multiplier: str, offset: str, third: str) -> None:
         """Instructions that turn an accumulator into the clamped result; `third` is the lowering or shift."""
+        for group in self.steps(acc, multiplier, offset, third):
+            code.ops(group)
+
+    def steps(self, acc: str, multiplier: str, offset: str, third: str) -> list[list[str]]:
+        """The instructions of `scale`, in groups that nothing may come between."""
         saturate = "usat" if self.low == 0 else "ssat"
+        groups: list[list[str]] = []
         if isinstance(self.form, Literal):
-            code.ops([
-                f"asr {{{acc}}}, #{self.form.fraction_bits - 1}",
-                f"smmulr {{{acc}}}, {{{acc}}}, {{{multiplier}}}",
-                f"add {{{acc}}}, {{{acc}}}, {{{acc}}}, asr #31",
-                f"add {{{acc}}}, {{{offset}}}",
-                f"asr {{{acc}}}, {{{third}}}",
-                f"{saturate} {{{acc}}}, #8, {{{acc}}}",
-            ])  # fmt: skip
+            groups += [
+                [f"asr {{{acc}}}, #{self.form.fraction_bits - 1}"],
+                [f"smmulr {{{acc}}}, {{{acc}}}, {{{multiplier}}}"],
+                [f"add {{{acc}}}, {{{acc}}}, {{{acc}}}, asr #31"],
+                [f"add {{{acc}}}, {{{offset}}}"],
+                [f"asr {{{acc}}}, {{{third}}}"],
+                [f"{saturate} {{{acc}}}, #8, {{{acc}}}"],
+            ]
         else:
             if self.lift:
-                code.op(f"lsl {{{acc}}}, #{self.lift}")
+                groups.append([f"lsl {{{acc}}}, #{self.lift}"])
             if self.form.lowerings is not None:
-                code.ops([f"cmp {{{acc}}}, #0", "it mi", f"submi {{{acc}}}, {{{third}}}"])
-            code.op(f"smmla {{{acc}}}, {{{acc}}}, {{{multiplier}}}, {{{offset}}}")
-            code.op(f"{saturate} {{{acc}}}, #8, {{{acc}}}, asr #{self.form.shift}")
+                groups.append([f"cmp {{{acc}}}, #0", "it mi", f"submi {{{acc}}}, {{{third}}}"])
+            groups.append([f"smmla {{{acc}}}, {{{acc}}}, {{{multiplier}}}, {{{offset}}}"])
+            groups.append([f"{saturate} {{{acc}}}, #8, {{{acc}}}, asr #{self.form.shift}"])
         natural = (0, 255) if self.low == 0 else (-128, 127)
         for bound, limit, less in ((self.low, natural[0], "lt"), (self.high, natural[1], "gt")):
             if bound != limit:
                 compare = f"cmp {{{acc}}}, #{bound}" if bound >= 0 else f"cmn {{{acc}}}, #{-bound}"
                 move = f"mov{less} {{{acc}}}, #{bound}" if bound >= 0 else f"mvn{less} {{{acc}}}, #{-bound - 1}"
-                code.ops([compare, f"it {less}", move])
+                groups.append([compare, f"it {less}", move])
         if self.layout.fraction_bits is not None and not self.is_centred and self.zero_point:
             sign = "sub" if self.zero_point > 0 else "add"
-            code.op(f"{sign} {{{acc}}}, {{{acc}}}, #{abs(self.zero_point)}")
+            groups.append([f"{sign} {{{acc}}}, {{{acc}}}, #{abs(self.zero_point)}"])
+        return groups
 
 
 def form_for(scaling: ChannelScaling, biases: np.ndarray, lows: np.ndarray, highs: np.ndarray, fraction_bits: int

@@ -12,7 +12,7 @@
 
 #include <stdint.h>
 
-enum { OWNER_NONE = 0, CACHE_LINES = 2048, CODE_RANGES = 8, NOT_CODE = -1, UNALIGNED_SITES = 256 };
+enum { OWNER_NONE = 0, CACHE_LINES = 2048, CODE_RANGES = 8, NOT_CODE = -1, UNALIGNED_SITES = 1024 };
 
 /* counts[entered by a branch ? 1 : 0][left by a branch ? 1 : 0] */
 struct block {

@@ -313,10 +313,10 @@ class _Writer:
         code.op(f"add {{t}}, #{2 * channels}")
 
     def _store_planes(self, pixels: int, channels: int) -> None:
-        code, plane = self.code, self.y.plane_bytes
+        code, plane, bytes_ = self.code, self.y.plane_bytes, self.y.dtype.bytes
         for name in "ab"[:channels]:
             for pixel in range(pixels):
-                code.op(f"strb {{{name}{pixel}}}, [{{t}}, #{pixel}]")
+                code.op(f"{'strb' if bytes_ == 1 else 'strh'} {{{name}{pixel}}}, [{{t}}, #{pixel * bytes_}]")
             code.add("t", plane, "x0")
 
 
