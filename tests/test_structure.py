@@ -23,6 +23,7 @@ LINE = [
     "emit",
     "build",
     "emulate",
+    "tune",
     "reference",
     "report",
     "deploy",
