@@ -6,19 +6,22 @@ file --load--> Model --plan--> Plan --emit--> Sources --build--> Image --emulate
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from midge.build import build
-from midge.build.compiled import Compiled, Options, c_prefix, command_line
+from midge.build.compiled import Compiled, Options, Tuned, c_prefix, command_line
 from midge.build.host import HostLibrary, build_host
 from midge.emit import emit
 from midge.emit.sources import Sources
 from midge.emulate import emulate, emulate_many
 from midge.emulate.host_library import run_host_library, useful_copies
+from midge.emulate.pattern import pattern_inputs
 from midge.emulate.trace import Trace
 from midge.errors import DoesNotFitError, ModelError, UnsupportedError
 from midge.ir.graph import Graph
@@ -27,9 +30,14 @@ from midge.load import Numerics, load_with_orders
 from midge.load.model import Model
 from midge.passes.pipelines import run_passes
 from midge.plan import Plan, plan
+from midge.plan.costs import Costs
+from midge.plan.spend import flash_limit
 from midge.targets.host import host_board
 from midge.targets.records import Board
+from midge.tune import Progress as TuneProgress
+from midge.tune import measure_network
 
+Backend = Literal["unicorn", "qemu"]
 Progress = Callable[[int], None]
 """Called with the number of samples begun."""
 
@@ -68,23 +76,102 @@ def make_sources(plan: Plan, model: Model, options: Options) -> Sources:
                 model_sha256=model.sha256)  # fmt: skip
 
 
-def compile_model(model: Model, board: Board, options: Options, directory: Path) -> Compiled:
-    """From a model to a firmware image in `directory`. Raises DoesNotFitError before linking where it can."""
+def compile_model(model: Model, board: Board, options: Options, directory: Path, progress: TuneProgress | None = None
+                  ) -> Compiled:  # fmt: skip
+    """From a model to a firmware image in `directory`. Raises DoesNotFitError before linking where it can.
+
+    `progress` is called while kernels are tuned (`options.tune`).
+    """
     if board.emulated == "planned":
         raise UnsupportedError(
             f"board {board.name}", "planned: Midge makes no firmware for it yet",
             cure="`midge inspect` tells what fits it; `midge boards` lists those that can run a model",
         )  # fmt: skip
-    plan = make_plan(model, board, options)
-    sources = make_sources(plan, model, options)
-    check_flash(sources.weight_bytes, "constants alone", plan, options)
-    image = build(sources, board, directory, cc=options.cc, optimize=options.optimize)
-    check_flash(image.flash.total, "code and constants", plan, options)
-    check_ram(image.arena_bytes + image.static_bytes, "activations and static data", plan, options)
-    return Compiled(model, board, options, plan, sources, image)
+    graph = run_passes(model.graph, board)
+    if options.tune:
+        return _compile_tuned(model, graph, board, options, directory, progress)
+    return _compile_within(model, graph, board, options, directory, None)
 
 
-def run_firmware(compiled: Compiled, inputs: Sequence[np.ndarray], backend: Literal["unicorn", "qemu"]) -> Trace:
+def _compile_within(model: Model, graph: Graph, board: Board, options: Options, directory: Path, costs: Costs | None
+                    ) -> Compiled:  # fmt: skip
+    """Plan and build; again with less flash to spend, where the image is larger than was expected of the plan."""
+    limit, held_back = flash_limit(graph, board, options.plan), 0
+    kernels, compiled = None, None
+    for _ in range(_MOST_ATTEMPTS):
+        made = plan(graph, board, replace(options.plan, held_back_bytes=held_back), costs=costs)
+        if kernels == (kernels := made.kernels):
+            break
+        try:
+            compiled = _built(model, made, options, directory)
+            flash_bytes = compiled.image.flash.total
+        except DoesNotFitError as error:
+            if "of flash" not in error.found:
+                raise
+            compiled, flash_bytes = None, limit + limit // 10
+        if flash_bytes <= limit:
+            break
+        held_back += flash_bytes - limit + _MARGIN_BYTES
+    if compiled is not None:  # within the memories, if perhaps over what speed alone is worth
+        return compiled
+    smallest = replace(options.plan, held_back_bytes=limit)
+    return _built(model, plan(graph, board, smallest, costs=costs), options, directory)
+
+
+_MOST_ATTEMPTS = 4
+_MARGIN_BYTES = 256
+
+
+def _built(model: Model, made: Plan, options: Options, directory: Path) -> Compiled:
+    """Sources and image of a plan, within the budgets."""
+    sources = make_sources(made, model, options)
+    check_flash(sources.weight_bytes, "constants alone", made, options)
+    image = build(sources, made.board, directory, cc=options.cc, optimize=options.optimize)
+    check_flash(image.flash.total, "code and constants", made, options)
+    check_ram(image.arena_bytes + image.static_bytes, "activations and static data", made, options)
+    return Compiled(model, made.board, options, made, sources, image)
+
+
+def _compile_tuned(model: Model, graph: Graph, board: Board, options: Options, directory: Path,
+                   progress: TuneProgress | None) -> Compiled:  # fmt: skip
+    """Compile by the shipped table and by what is measured for this network, run both, and keep the better one."""
+    backend: Backend = "qemu" if board.emulated == "qemu" else "unicorn"
+    require_emulated(board, backend)
+    measured = measure_network(graph, board, options.cc, options.optimize, progress)
+    with tempfile.TemporaryDirectory(prefix="midge-tune-") as folder:
+        before = _compile_within(model, graph, board, options, Path(folder) / "before", None)
+        after = _compile_within(model, graph, board, options, Path(folder) / "after", measured.costs)
+        traces = [run_firmware(compiled, pattern_inputs(compiled.sources), backend) for compiled in (before, after)]
+    scores = [_score(c, trace.cycles) for c, trace in zip((before, after), traces, strict=True)]
+    is_taken = scores[1] < scores[0]
+    kept = _built(model, after.plan if is_taken else before.plan, options, directory)
+    tuned = Tuned(
+        measured.trials, measured.fresh, (traces[0].cycles, traces[1].cycles),
+        (before.image.flash.total, after.image.flash.total), is_taken,
+        tuple(_changed(before.plan, kept.plan)), measured.failures,
+    )  # fmt: skip
+    return replace(kept, tuned=tuned)
+
+
+def _score(compiled: Compiled, cycles: int) -> tuple[int, ...]:
+    """What is to be small, most important first."""
+    ram_bytes, flash_bytes = compiled.image.arena_bytes + compiled.image.static_bytes, compiled.image.flash.total
+    return {
+        "latency": (cycles, flash_bytes, ram_bytes),
+        "ram": (ram_bytes, cycles, flash_bytes),
+        "flash": (flash_bytes, cycles, ram_bytes),
+    }[compiled.options.optimize]
+
+
+def _changed(before: Plan, after: Plan) -> Iterator[tuple[str, str, str]]:
+    """Layers that have another kernel than before, copies between layouts left out."""
+    old = dict(before.kernels)
+    for name, kernel in after.kernels:
+        if name in old and old[name] != kernel:
+            yield name, old[name], kernel
+
+
+def run_firmware(compiled: Compiled, inputs: Sequence[np.ndarray], backend: Backend) -> Trace:
     """One inference from reset, on the emulated board."""
     require_emulated(compiled.board, backend)
     trace = emulate(compiled.image, compiled.sources, compiled.board, inputs, backend=backend)

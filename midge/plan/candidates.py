@@ -89,12 +89,12 @@ def _guess(node: Node, graph: Graph) -> Cost:
 def candidates(graph: Graph, core: Core, costs: Costs, *, natural_only: bool = False
                ) -> dict[str, list[Candidate]]:  # fmt: skip
     """Candidates of each node but the reshapes. A node without any has an empty list."""
-    kinds = Counter(_kind(node, graph) for node in graph.nodes)
+    kinds = Counter(kind_of(node, graph) for node in graph.nodes)
     found: dict[str, list[Candidate]] = {}
     for node in graph.nodes:
         if isinstance(node.op, Reshape):
             continue
-        shared_by = kinds[_kind(node, graph)]
+        shared_by = kinds[kind_of(node, graph)]
         listed = []
         for kernel, cost in node_costs(node, graph, core, costs).values():
             binding = kernel.bind(node, graph)
@@ -128,7 +128,7 @@ def ring_bytes(node: Node, graph: Graph, binding: Binding) -> int:
     return total
 
 
-def _kind(node: Node, graph: Graph) -> tuple[object, ...]:
+def kind_of(node: Node, graph: Graph) -> tuple[object, ...]:
     """What layers that share their code have in common."""
     types = (*graph.input_types(node), *graph.output_types(node))
     return node.op, tuple(None if type_ is None else (type_.dtype, type_.shape) for type_ in types)

@@ -17,6 +17,8 @@ class PlanOptions:
     optimize: str = "latency"
     ram_bytes: int | None = None
     flash_bytes: int | None = None
+    held_back_bytes: int = 0
+    """Of the flash that may be spent: what an earlier plan took more than was expected of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,11 @@ class Plan:
     """The packing meets the lower bound, or all packings were searched."""
     input_buffers: tuple[int, ...]
     output_buffers: tuple[int, ...]
+
+    @property
+    def kernels(self) -> tuple[tuple[str, str], ...]:
+        """The name of each node and of its kernel, in order."""
+        return tuple((task.node.name, task.binding.kernel.name) for task in self.tasks)
 
     def largest_buffers(self, count: int = 5) -> tuple[Buffer, ...]:
         """The buffers alive at the action that needs the most memory, largest first."""

@@ -28,7 +28,7 @@ class Worth:
     ram: float
 
 
-WORTH = {"latency": Worth(0.05, 0.1), "ram": Worth(0.1, 10.0), "flash": Worth(10.0, 0.1)}
+WORTH = {"latency": Worth(0.05, 0.03), "ram": Worth(0.05, 10.0), "flash": Worth(10.0, 0.03)}
 INTERPRETER_BYTES = 64 << 10
 """What an interpreter takes beside the weights: code, and the parts of a model file that hold none. TensorFlow Lite
 Micro with CMSIS-NN takes 51 to 54 KB of code on a Cortex-M4 for convolutional networks, and their files are 20 KB
@@ -53,7 +53,7 @@ def choose_kernels(graph: Graph, board: Board, options: PlanOptions, costs: Cost
     if not all(listed.values()):
         return None
     copies = CopyCosts(board.core, costs)
-    limit = flash_limit(graph, board, options)
+    limit = flash_limit(graph, board, options) - options.held_back_bytes
     found = spend(lambda prices: assign(graph, listed, copies, prices), options, limit)
     return None if found is None else {name: binding.kernel for name, binding in found.bindings.items()}
 

@@ -13,7 +13,7 @@ from midge.ir.graph import Graph, GraphBuilder, Node
 from midge.kernels.base import Kernel, LayerCode
 from midge.ops.reshape import Reshape
 from midge.plan import Plan, PlanOptions, bind_with_copies, place
-from midge.plan.candidates import legal_kernels, node_costs
+from midge.plan.candidates import copy_of, legal_kernels, node_costs
 from midge.plan.costs import Costs
 from midge.plan.order import schedule
 from midge.plan.records import Task
@@ -62,14 +62,13 @@ def trials(graph: Graph, board: Board, known: Costs | None, settings: str) -> It
             yield _trial(alone, kernel, board, settings)
 
 
-def copy_trials(made: Plan, board: Board, settings: str) -> Iterator[Trial]:
-    """Trials of the copies in a plan."""
-    names = {task.node.name for task in made.tasks if task.node.op.name == "copy"}
-    for node in made.graph.nodes:
-        if node.name in names:
-            alone = single_layer(made.graph, node)
-            for kernel, _, _ in legal_kernels(alone.nodes[0], alone, board.core):
-                yield _trial(alone, kernel, board, settings)
+def copy_trials(graph: Graph, board: Board, settings: str) -> Iterator[Trial]:
+    """Trials of copies between all layouts, of each type that a network's values have."""
+    types = {
+        (value.type.dtype, value.type.shape): value.type for value in graph.values.values() if not value.is_constant
+    }
+    for type_ in types.values():
+        yield from trials(copy_of(type_)[1], board, None, settings)
 
 
 def single_layer(graph: Graph, node: Node) -> Graph:
