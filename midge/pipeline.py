@@ -6,6 +6,7 @@ file --load--> Model --plan--> Plan --emit--> Sources --build--> Image --emulate
 from __future__ import annotations
 
 import hashlib
+import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -67,7 +68,8 @@ def model_of_graph(graph: Graph, numerics: str) -> Model:
 
 def make_plan(model: Model, board: Board, options: Options) -> Plan:
     """Rewrite the graph for the board, choose kernels, order the rows, and place them in RAM."""
-    return plan(run_passes(model.graph, board), board, options.plan)
+    limit = _flash_limit(model, board, options)
+    return plan(run_passes(model.graph, board), board, replace(options.plan, most_flash_bytes=limit))
 
 
 def make_sources(plan: Plan, model: Model, options: Options) -> Sources:
@@ -95,31 +97,43 @@ def compile_model(model: Model, board: Board, options: Options, directory: Path,
 
 def _compile_within(model: Model, graph: Graph, board: Board, options: Options, directory: Path, costs: Costs | None
                     ) -> Compiled:  # fmt: skip
-    """Plan and build; again with less flash to spend, where the image is larger than was expected of the plan."""
-    limit, held_back = flash_limit(graph, board, options.plan), 0
-    kernels, compiled = None, None
-    for _ in range(_MOST_ATTEMPTS):
-        made = plan(graph, board, replace(options.plan, held_back_bytes=held_back), costs=costs)
-        if kernels == (kernels := made.kernels):
+    """Plan and build; again where an image takes more or less flash than was expected, and that decides its speed."""
+    limit = aim = _flash_limit(model, board, options)
+    compiled: Compiled | None = None
+    best: Compiled | None = None
+    seen = []
+    while len(seen) < _MOST_BUILDS:
+        made = plan(graph, board, replace(options.plan, most_flash_bytes=aim), costs=costs)
+        if made.expected is None or made.kernels in seen:
             break
+        seen.append(made.kernels)
         try:
             compiled = _built(model, made, options, directory)
-            flash_bytes = compiled.image.flash.total
+            excess = compiled.image.flash.total - limit
         except DoesNotFitError as error:
             if "of flash" not in error.found:
                 raise
-            compiled, flash_bytes = None, limit + limit // 10
-        if flash_bytes <= limit:
+            compiled, excess = None, limit // 10
+        if compiled is not None and excess <= 0 and _expected(compiled) < _expected(best):
+            best = compiled
+        if excess <= 0 and not made.expected.is_limited:
             break
-        held_back += flash_bytes - limit + _MARGIN_BYTES
-    if compiled is not None:  # within the memories, if perhaps over what speed alone is worth
-        return compiled
-    smallest = replace(options.plan, held_back_bytes=limit)
-    return _built(model, plan(graph, board, smallest, costs=costs), options, directory)
+        aim = min(aim, round(made.expected.flash_bytes)) - excess
+    best = best or compiled  # within the memories, if perhaps over what speed alone is worth
+    made = plan(graph, board, replace(options.plan, most_flash_bytes=0), costs=costs) if best is None else best.plan
+    return best if best is not None and best is compiled else _built(model, made, options, directory)
 
 
-_MOST_ATTEMPTS = 4
-_MARGIN_BYTES = 256
+_MOST_BUILDS = 3
+
+
+def _expected(compiled: Compiled | None) -> float:
+    """Cycles that the planner expects."""
+    return math.inf if compiled is None or compiled.plan.expected is None else compiled.plan.expected.cycles
+
+
+def _flash_limit(model: Model, board: Board, options: Options) -> int:
+    return flash_limit(sum(value.type.bytes for value in model.graph.constants()), board, options.plan)
 
 
 def _built(model: Model, made: Plan, options: Options, directory: Path) -> Compiled:
@@ -140,11 +154,11 @@ def _compile_tuned(model: Model, graph: Graph, board: Board, options: Options, d
     measured = measure_network(graph, board, options.cc, options.optimize, progress)
     with tempfile.TemporaryDirectory(prefix="midge-tune-") as folder:
         before = _compile_within(model, graph, board, options, Path(folder) / "before", None)
-        after = _compile_within(model, graph, board, options, Path(folder) / "after", measured.costs)
+        after = _compile_within(model, graph, board, options, directory, measured.costs)
         traces = [run_firmware(compiled, pattern_inputs(compiled.sources), backend) for compiled in (before, after)]
     scores = [_score(c, trace.cycles) for c, trace in zip((before, after), traces, strict=True)]
     is_taken = scores[1] < scores[0]
-    kept = _built(model, after.plan if is_taken else before.plan, options, directory)
+    kept = after if is_taken else _built(model, before.plan, options, directory)
     tuned = Tuned(
         measured.trials, measured.fresh, (traces[0].cycles, traces[1].cycles),
         (before.image.flash.total, after.image.flash.total), is_taken,

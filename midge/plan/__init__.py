@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from midge.errors import InternalError
 from midge.ir.graph import Graph
@@ -44,12 +45,13 @@ def plan(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[str, 
 
 def _planned(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[str, Kernel], costs: Costs | None, *,
              natural_only: bool) -> Plan:  # fmt: skip
-    chosen: Mapping[str, Kernel] | None = None
+    chosen = None
     if costs is not None:
         chosen = choose_kernels(graph, board, options, costs, pinned, natural_only=natural_only)
-    graph, bindings = bind_with_copies(graph, board.core, chosen or pinned, natural_only=natural_only)
+    kernels, expected = chosen or (pinned, None)
+    graph, bindings = bind_with_copies(graph, board.core, kernels, natural_only=natural_only)
     network = build_network(graph, bindings)
-    return place(graph, board, options, network, _best_schedule(network))
+    return replace(place(graph, board, options, network, _best_schedule(network)), expected=expected)
 
 
 def bind_with_copies(graph: Graph, core: Core, pinned: Mapping[str, Kernel], *, natural_only: bool = False

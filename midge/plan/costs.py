@@ -18,7 +18,8 @@ from midge.ir.graph import Graph, Node
 from midge.kernels.base import Kernel
 from midge.targets.records import Board
 
-CYCLE_TERMS = ("layer", "rows", "pixels", "results", "macs", "operands")
+CYCLE_TERMS = ("layer", "rows", "lines", "pixels", "results", "macs", "operands")
+"""A line is one channel of one row: what kernels on rows in planes begin anew for."""
 WEIGHT_TERMS = ("layer", "channels", "weights")
 CODE_TERMS = ("layer", "products")
 MOST_PRODUCTS = 512
@@ -50,7 +51,7 @@ def sizes(node: Node, graph: Graph) -> dict[str, float]:
     return {
         "layer": 1,
         "rows": y.rows,
-        "columns": y.columns,
+        "lines": y.rows * y.channels,
         "pixels": y.elements // max(y.channels, 1),
         "channels": y.channels,
         "results": y.elements,

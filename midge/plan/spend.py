@@ -16,7 +16,7 @@ from midge.kernels.base import Kernel
 from midge.plan.assign import Assignment, Prices, assign
 from midge.plan.candidates import Candidate, CopyCosts, candidates
 from midge.plan.costs import Costs
-from midge.plan.records import PlanOptions
+from midge.plan.records import Expected, PlanOptions
 from midge.targets.records import Board
 
 
@@ -41,7 +41,7 @@ At = Callable[[Prices], Assignment | None]
 
 
 def choose_kernels(graph: Graph, board: Board, options: PlanOptions, costs: Costs, pinned: Mapping[str, Kernel], *,
-                   natural_only: bool = False) -> dict[str, Kernel] | None:  # fmt: skip
+                   natural_only: bool = False) -> tuple[dict[str, Kernel], Expected] | None:  # fmt: skip
     """A kernel for each node; None where a node has none, or where rows would need copies that no kernel makes.
 
     Where the least flash is still more than there is, the plan with the least flash is taken.
@@ -53,28 +53,36 @@ def choose_kernels(graph: Graph, board: Board, options: PlanOptions, costs: Cost
     if not all(listed.values()):
         return None
     copies = CopyCosts(board.core, costs)
-    limit = flash_limit(graph, board, options) - options.held_back_bytes
-    found = spend(lambda prices: assign(graph, listed, copies, prices), options, limit)
-    return None if found is None else {name: binding.kernel for name, binding in found.bindings.items()}
-
-
-def flash_limit(graph: Graph, board: Board, options: PlanOptions) -> int:
-    """The most flash that a plan may take for the sake of speed."""
-    if options.flash_bytes is not None:
-        return min(options.flash_bytes, board.flash.bytes)
-    return min(board.flash.bytes, INTERPRETER_BYTES + sum(value.type.bytes for value in graph.constants()))
-
-
-def spend(at: At, options: PlanOptions, limit: float) -> Assignment | None:
-    """The assignment at the prices that the rule above gives, or at a higher one of flash, so that the limit holds."""
-    found = at(Prices(0, 0))
+    limit = board.flash.bytes if options.most_flash_bytes is None else options.most_flash_bytes
+    found, is_limited = spend(lambda prices: assign(graph, listed, copies, prices), options, limit)
     if found is None:
         return None
+    kernels = {name: binding.kernel for name, binding in found.bindings.items()}
+    return kernels, Expected(found.cycles, found.flash_bytes, is_limited)
+
+
+def flash_limit(constant_bytes: int, board: Board, options: PlanOptions) -> int:
+    """The most flash that a network with these constants may take for the sake of speed."""
+    if options.flash_bytes is not None:
+        return min(options.flash_bytes, board.flash.bytes)
+    return min(board.flash.bytes, INTERPRETER_BYTES + constant_bytes)
+
+
+def spend(at: At, options: PlanOptions, limit: float) -> tuple[Assignment | None, bool]:
+    """The assignment at the prices that the rule above gives, or at a higher one of flash, so that the limit holds.
+
+    And whether it was the limit that decided.
+    """
+    found = at(Prices(0, 0))
+    if found is None:
+        return None, False
     worth = WORTH[options.optimize]
     if options.flash_bytes is not None and options.optimize != "flash":
         worth = Worth(0, worth.ram)
     prices, found = _worth(at, found, worth)
-    return found if found.flash_bytes <= limit else _within(at, found, prices, limit)
+    if found.flash_bytes <= limit:
+        return found, False
+    return _within(at, found, prices, limit), True
 
 
 def _worth(at: At, found: Assignment, worth: Worth) -> tuple[Prices, Assignment]:

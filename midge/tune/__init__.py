@@ -12,7 +12,7 @@ from midge.plan.costs import Costs, shipped_costs
 from midge.targets.records import Board
 from midge.tune.cache import Cache
 from midge.tune.costs import measured_costs
-from midge.tune.measure import Progress, measure
+from midge.tune.measuring import Progress, measure
 from midge.tune.settings import settings_of
 from midge.tune.trials import copy_trials, trial_board, trials
 

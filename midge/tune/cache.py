@@ -50,7 +50,8 @@ def _read(path: Path) -> dict[str, Measurement]:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             row = json.loads(line)
-            known[row.pop("key")] = Measurement(**row)
+            key = row.pop("key")
+            known[key] = Measurement(**row)
         except (ValueError, TypeError, KeyError, AttributeError):
             continue
     return known

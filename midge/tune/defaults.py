@@ -21,7 +21,7 @@ from midge.plan.costs import KernelModel, sizes
 from midge.targets.records import Board
 from midge.tune.cache import Cache
 from midge.tune.fit import Sample, fit
-from midge.tune.measure import Progress, measure
+from midge.tune.measuring import Progress, measure
 from midge.tune.settings import settings_of
 from midge.tune.shapes import layers
 from midge.tune.trials import Trial, trial_board, trials
