@@ -24,6 +24,7 @@ LINE = [
     "emit",
     "build",
     "emulate",
+    "tune",
     "reference",
     "report",
     "deploy",

@@ -31,7 +31,7 @@ from midge.ir.graph import Graph
 from midge.ir.types import DType
 from midge.load import Numerics
 from midge.load.model import Model
-from midge.pipeline import Progress
+from midge.pipeline import Progress, TuneProgress
 from midge.reference import samples as sampling
 from midge.report.files import staged
 from midge.report.json import compile_json, dump
@@ -77,12 +77,13 @@ def inspect(
 def compile(
     model: ModelSource, *, board: str | None = None, core: str | None = None, out: str | Path | None = None,
     optimize: str = "latency", ram: int | None = None, flash: int | None = None, numerics: Numerics = "litert",
-    cc: Literal["zig", "gcc"] = "zig",
+    cc: Literal["zig", "gcc"] = "zig", tune: bool = False, progress: TuneProgress | None = None,
 ) -> Program:  # fmt: skip
     """Compile a model for a board (or a bare core) into firmware.
 
     `out` gets the sources, `firmware.elf` and `report.json`; without it everything lives in a temporary folder,
-    for as long as the returned Program does. `ram` and `flash` are budgets in bytes.
+    for as long as the returned Program does. `ram` and `flash` are budgets in bytes. `tune` measures kernels for the
+    model's own layers first, and calls `progress` with the number measured and of all.
     """
     _choice("optimize", optimize, OPTIMIZE)
     _choice("cc", cc, COMPILERS)
@@ -90,11 +91,11 @@ def compile(
         if budget is not None and budget <= 0:
             raise UsageError(f"--{name}", f"{budget}", "a positive number of bytes")
     target = find_target(board, core)
-    options = Options(optimize, ram, flash, cc)
+    options = Options(optimize, ram, flash, cc, tune)
     if out is None:
-        return _compile(open_model(model, numerics=numerics), target, options)
+        return _compile(open_model(model, numerics=numerics), target, options, progress)
     with staged(Path(out), overwrite=True) as folder:
-        program = _compile(open_model(model, numerics=numerics), target, options)
+        program = _compile(open_model(model, numerics=numerics), target, options, progress)
         program.write(folder)
     return program
 
@@ -178,10 +179,10 @@ def find_target(board: str | None, core: str | None) -> Board:
     raise UsageError("target", "none given", "--board NAME or --core NAME", "`midge boards` lists them")
 
 
-def _compile(model: Model, board: Board, options: Options) -> Program:
+def _compile(model: Model, board: Board, options: Options, progress: TuneProgress | None) -> Program:
     folder = tempfile.mkdtemp(prefix="midge-")
     try:
-        program = Program(pipeline.compile_model(model, board, options, Path(folder)))
+        program = Program(pipeline.compile_model(model, board, options, Path(folder), progress))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

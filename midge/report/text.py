@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from midge.build.compiled import Compiled
+from midge.build.compiled import Compiled, Tuned
 from midge.build.image import FlashBytes
 from midge.ir.types import TensorType
 from midge.report.console import clock, duration, grid, size, table
@@ -135,7 +135,25 @@ def compile_text(compiled: Compiled, ram: RamBytes, arena: Arena, written: str) 
         ("built by", compiled.image.compiler),
         ("written", written),
     ]
-    return heading(compiled.model.name, compiled.board), grid(rows)
+    parts: list[RenderableType] = [heading(compiled.model.name, compiled.board), grid(rows)]
+    if compiled.tuned is not None:
+        parts += tuning_text(compiled.tuned)
+    return tuple(parts)
+
+
+def tuning_text(tuned: Tuned) -> list[RenderableType]:
+    """What tuning gained, and which layers have another kernel for it."""
+    (before, after), (flash_before, flash_after) = tuned.cycles, tuned.flash_bytes
+    found = f"{before:,} cycles and {size(flash_before)} before, {after:,} cycles and {size(flash_after)} tuned"
+    verdict = f"{1 - after / max(before, 1):.1%} fewer cycles" if tuned.is_taken else "the plan by the table is kept"
+    rows = [("tuned", f"{found}: {verdict}"), ("trials", f"{tuned.trials:,}, {tuned.fresh:,} of them measured now")]
+    rows += [("failed", failure) for failure in tuned.failures]
+    if not tuned.layers:
+        return [grid(rows)]
+    listed = table("layer", "kernel before", "kernel tuned", whole=("kernel before", "kernel tuned"))
+    for name, old, new in tuned.layers:
+        listed.add_row(name, old, new)
+    return [grid(rows), listed]
 
 
 def verify_text(verification: Verification) -> tuple[RenderableType, ...]:

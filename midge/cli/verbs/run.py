@@ -7,8 +7,7 @@ from typing import Any, Literal
 
 import click
 
-from midge import api
-from midge.cli.options import compile_options, model_argument, report, report_options
+from midge.cli.options import compile_options, compiled, model_argument, report, report_options
 from midge.report.json import run_json
 from midge.report.text import run_text
 
@@ -29,6 +28,6 @@ def command(
     Instructions, stack, RAM and flash are measured; cycles come from the core's timing table, and energy from the
     board's run current.
     """
-    program = api.compile(model, **compiling)
+    program = compiled(model, as_json, compiling)
     result = program.run(input_path, backend=backend)
     report(as_json, run_json(result), lambda: run_text(result))
