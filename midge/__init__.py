@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 __all__ = [
-    "Inspection", "Model", "Package", "Program", "Quantized", "Result", "Verification", "__version__", "boards",
-    "compile", "inspect", "load", "open_model", "quantize", "run_host", "verify_host",
+    "Diagnosis", "Inspection", "Model", "Package", "Program", "Quantized", "Result", "Verification", "__version__",
+    "boards", "compile", "diagnose", "inspect", "load", "open_model", "quantize", "run_host", "verify_host",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
     from midge.api import (
+        Diagnosis,
         Inspection,
         Model,
         Package,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         Verification,
         boards,
         compile,
+        diagnose,
         inspect,
         open_model,
         quantize,

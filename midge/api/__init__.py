@@ -17,6 +17,8 @@ from typing import Any, Literal
 import numpy as np
 
 from midge import pipeline, targets
+from midge.api.diagnosis import Diagnosis
+from midge.api.diagnosis import diagnose as diagnose_model
 from midge.api.host import SampleSource, run_model
 from midge.api.inspection import inspect_model
 from midge.api.quantizing import Quantized, load_calibration, quantize_model
@@ -116,10 +118,7 @@ def quantize(
     _choice("method", method, METHODS)
     _choice("ports", ports, PORTS)
     opened = open_model(model)
-    if isinstance(data, str | Path):
-        samples = load_calibration(Path(data), opened)
-    else:
-        samples = sampling.as_samples(data, [(name, opened.graph.type(name)) for name in opened.graph.inputs])
+    samples = _calibration(opened, data)
     names = {node.name for node in opened.graph.nodes}
     unknown = [name for name in float_layers if name not in names]
     if unknown:
@@ -132,6 +131,26 @@ def quantize(
     if out is not None:
         quantized.save(out)
     return quantized
+
+
+def diagnose(
+    model: ModelSource, data: str | Path | SampleSource, *, board: str | None = None, core: str | None = None,
+    ports: Literal["int8", "float32"] = "int8", progress: Progress | None = None,
+) -> Diagnosis:  # fmt: skip
+    """Which layers int8 hurts, and which cures help how much, tried in order on calibration data.
+
+    With a board or core, each cure's cycles are measured there.
+    """
+    _choice("ports", ports, PORTS)
+    opened = open_model(model)
+    target = find_target(board, core) if board or core else None
+    return diagnose_model(opened, _calibration(opened, data), QuantizeOptions(ports=DType(ports)), target, progress)
+
+
+def _calibration(model: Model, data: str | Path | SampleSource) -> Sequence[tuple[np.ndarray, ...]]:
+    if isinstance(data, str | Path):
+        return load_calibration(Path(data), model)
+    return sampling.as_samples(data, [(name, model.graph.type(name)) for name in model.graph.inputs])
 
 
 def run_host(
