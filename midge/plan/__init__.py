@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from midge.errors import InternalError
+from midge.errors import InternalError, UnsupportedError
 from midge.ir.graph import Graph
 from midge.ir.types import DType
 from midge.kernels.base import Binding, Kernel, Layout
@@ -12,8 +12,9 @@ from midge.plan.arena import ALIGN_BYTES, Request, aligned, pack
 from midge.plan.choose import bind_kernels, spend_flash
 from midge.plan.copies import insert_copies, root_value
 from midge.plan.order import Schedule, live_peak, schedule
+from midge.plan.pushed import is_read_by_rows, refuse_rows, with_copied_input
 from midge.plan.records import Action, Buffer, Kind, Plan, PlanOptions, Task, row_stride
-from midge.plan.storage import Network, build_network
+from midge.plan.storage import Network, Storage, build_network
 from midge.targets.records import Board, Core
 
 __all__ = ["ALIGN_BYTES", "Action", "Buffer", "Kind", "Plan", "PlanOptions", "Task", "plan"]
@@ -21,7 +22,7 @@ __all__ = ["ALIGN_BYTES", "Action", "Buffer", "Kind", "Plan", "PlanOptions", "Ta
 _MOST_SCHEDULES = 300
 _EXTRA_FLASH_BYTES = 22_000
 """What weights that are widened already may take more, in all, where latency comes first."""
-_MOST_ROUNDS = 4
+_MOST_ROUNDS = 5
 
 
 def plan(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[str, Kernel] | None = None) -> Plan:
@@ -40,19 +41,32 @@ def plan(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[str, 
 
 def _planned(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[str, Kernel], *, natural_only: bool
              ) -> Plan:  # fmt: skip
-    graph, bindings = bind_with_copies(graph, board.core, pinned, natural_only=natural_only)
+    by_rows = takes_rows(graph, options)
+    graph, bindings = bind_with_copies(graph, board.core, pinned, natural_only=natural_only, by_rows=by_rows)
     if options.optimize == "latency":
         bindings |= spend_flash(graph, board.core, bindings, _EXTRA_FLASH_BYTES, pinned)
-    network = build_network(graph, bindings)
+    network = build_network(graph, bindings, pushed=graph.inputs if by_rows else ())
     return _place(graph, board, options, network, _best_schedule(network))
 
 
-def bind_with_copies(graph: Graph, core: Core, pinned: Mapping[str, Kernel], *, natural_only: bool = False
-                     ) -> tuple[Graph, dict[str, Binding]]:  # fmt: skip
+def takes_rows(graph: Graph, options: PlanOptions) -> bool:
+    """True where the input is pushed by rows: where that is asked for, and where RAM comes first and it can be."""
+    reason = refuse_rows(graph)
+    if options.input_by == "rows" and reason is not None:
+        raise UnsupportedError(graph.name, f"its input can't be pushed by rows: {reason}", "", "Use --input-by frame")
+    wanted = options.optimize == "ram" if options.input_by is None else options.input_by == "rows"
+    return wanted and reason is None
+
+
+def bind_with_copies(graph: Graph, core: Core, pinned: Mapping[str, Kernel], *, natural_only: bool = False,
+                     by_rows: bool = False) -> tuple[Graph, dict[str, Binding]]:  # fmt: skip
     """Kernels for all nodes, and copies where two kernels do not agree how a value lies in memory."""
     for _ in range(_MOST_ROUNDS):
         bindings = bind_kernels(graph, core, pinned, natural_only=natural_only)
-        with_copies = insert_copies(graph, bindings)
+        if by_rows and not is_read_by_rows(graph, bindings, graph.inputs[0]):
+            with_copies = with_copied_input(graph, graph.inputs[0])
+        else:
+            with_copies = insert_copies(graph, bindings)
         if with_copies is graph:
             return graph, bindings
         graph = with_copies
@@ -137,6 +151,7 @@ def _place(graph: Graph, board: Board, options: PlanOptions, network: Network, o
         proven_minimal=packing.proven_minimal,
         input_buffers=tuple(_buffer_of(graph, network, name) for name in graph.inputs),
         output_buffers=tuple(_buffer_of(graph, network, name) for name in graph.outputs),
+        input_rows=sum(network.tensors[storage.tensors[0]].rows for storage in network.storages if storage.is_pushed),
     )
 
 
@@ -148,14 +163,13 @@ def _buffer_of(graph: Graph, network: Network, name: str) -> int:
 
 
 def _buffers(graph: Graph, network: Network, order: Schedule, offsets: Iterable[int]) -> list[Buffer]:
-    outputs = {root_value(graph, name) for name in graph.outputs}
     buffers = []
     for storage, life, offset in zip(network.storages, order.lives, offsets, strict=False):
         names = [network.tensors[tensor].name for tensor in storage.tensors]
-        role = "input" if names[0] in graph.inputs else "output" if outputs & set(names) else "edge"
+        role = _role(graph, network, storage)
         buffers.append(
             Buffer(
-                name=names[-1] if role != "input" else names[0],
+                name=names[0] if role in ("input", "caller") else names[-1],
                 layout=storage.layout,
                 rows=network.tensors[storage.tensors[0]].rows,
                 row_bytes=storage.row_bytes,
@@ -174,6 +188,15 @@ def _buffers(graph: Graph, network: Network, order: Schedule, offsets: Iterable[
             )
         )
     return buffers
+
+
+def _role(graph: Graph, network: Network, storage: Storage) -> str:
+    names = {network.tensors[tensor].name for tensor in storage.tensors}
+    if storage.is_pushed:
+        return "caller"
+    if network.tensors[storage.tensors[0]].name in graph.inputs:
+        return "input"
+    return "output" if names & {root_value(graph, name) for name in graph.outputs} else "edge"
 
 
 def _scratch(name: str, request: Request, offset: int) -> Buffer:

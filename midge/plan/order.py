@@ -80,7 +80,7 @@ class _Simulation:
         for index, storage in enumerate(self.network.storages):
             outputs = any(self.network.tensors[tensor].is_output for tensor in storage.tensors)
             rows = self.network.tensors[storage.tensors[0]].rows
-            height = rows if storage.is_flat else self.height[index]
+            height = 0 if storage.is_pushed else rows if storage.is_flat else self.height[index]
             opened = self.opened[index]
             if opened is not None:
                 self.spans[index].append((opened, end if outputs else max(opened, self.last[index])))
@@ -209,6 +209,8 @@ def check(network: Network, plan: Schedule, heights: Sequence[int]) -> str | Non
         if record.producer is None:
             storage = network.storage_of[tensor]
             made[tensor] = record.rows
+            if network.storages[storage].is_pushed:
+                continue
             for row in range(record.rows):
                 slots[storage][(row + network.storages[storage].top) % heights[storage]] = (tensor, row)
     for now, action in enumerate(plan.actions):
@@ -234,6 +236,10 @@ def _replay_step(network: Network, slots: list[dict[int, tuple[int, int]]], made
         storage = network.storage_of[operand]
         top = network.storages[storage].top
         low, high = _reader(record, task, position).needs[action.index]
+        if network.storages[storage].is_pushed:
+            if (low, high) != (action.index, action.index):
+                return f"{network.nodes[task].name} step {action.index} wants rows {low} to {high}, and has one"
+            continue
         for row in range(low, high + 1):
             inside = 0 <= row < record.rows
             expected = (operand, row) if inside else (-1, row + top)
