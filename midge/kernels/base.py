@@ -82,7 +82,9 @@ class Binding:
     writes: tuple[Layout, ...]
     steps: tuple[Step, ...]
     scratch_bytes: int = 0
-    """Working memory that lives from the node's first step to its last."""
+    """Working memory."""
+    keeps_scratch: bool = True
+    """It lives from the node's first step to its last; else it is anew in each step, and others' between them."""
     in_place: tuple[int, ...] = ()
     """Operands of the result's row shape whose row r is not needed once row r of the result is written."""
 
