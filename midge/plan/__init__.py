@@ -27,15 +27,18 @@ __all__ = ["ALIGN_BYTES", "Action", "Buffer", "Kind", "Plan", "PlanOptions", "Ta
 
 _EXTRA_FLASH_BYTES = 22_000
 """What weights that are widened already may take more, in all, where latency comes first."""
+_STACK_BYTES = 1024
+"""What kernels that take more RAM leave of it for the stack."""
 _MOST_ROUNDS = 5
 
 
 def plan(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[str, Kernel] | None = None) -> Plan:
     """Choose kernels (but for the nodes in `pinned`), the order of rows, rings or whole tensors, and offsets.
 
-    All plans take as little RAM as their kernels allow. Where RAM comes first, or where the fast plan does not fit a
-    budget or the board, other kernels that need less are searched for (`memory.py`). Raises UnsupportedError where a
-    node has no kernel. Whether the plan fits the board is not asked here.
+    All plans take as little RAM as their kernels allow. Where latency comes first, RAM that is left goes to kernels
+    that are faster for more of it. Where RAM comes first, or where the fast plan does not fit a budget or the board,
+    other kernels that need less are searched for (`memory.py`). Raises UnsupportedError where a node has no kernel.
+    Whether the plan fits the board is not asked here.
     """
     pinned = pinned or {}
     room = board.ram.bytes if options.ram_bytes is None else min(options.ram_bytes, board.ram.bytes)
@@ -75,16 +78,22 @@ def _searched(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[
         tried = [search(bind).least(start, math.inf, enough_bytes=room) for start in starts]
         trial = min(tried, key=lambda one: (max(one.found.peak_bytes, room), one.cycles))
     elif options.optimize == "latency":
-        trial = _with_spent_flash(trial, board, pinned)
+        trial = _with_spent_memory(trial, board, pinned, room)
     return _place(trial.graph, board, options, trial.network, trial.found.order)
 
 
-def _with_spent_flash(trial: Trial, board: Board, pinned: Mapping[str, Kernel]) -> Trial:
-    """The same plan with faster kernels that take more flash; rows lie as they did."""
-    bindings = dict(zip((node.name for node in trial.network.nodes), trial.network.bindings, strict=True))
-    bindings |= spend_flash(trial.graph, board.core, bindings, _EXTRA_FLASH_BYTES, pinned)
-    network = build_network(trial.graph, bindings, pushed=trial.pushed)
-    return replace(trial, network=network, found=best_order(network))
+def _with_spent_memory(trial: Trial, board: Board, pinned: Mapping[str, Kernel], room: int) -> Trial:
+    """The same plan with faster kernels that take more flash, and of the RAM what is left; rows lie as they did."""
+    bindings = {node.name: binding for node, binding in zip(trial.network.nodes, trial.network.bindings, strict=True)}
+
+    def spent(most_ram_bytes: int) -> Trial:
+        faster = spend_flash(trial.graph, board.core, bindings, _EXTRA_FLASH_BYTES, pinned, most_ram_bytes)
+        network = build_network(trial.graph, bindings | faster, pushed=trial.pushed)
+        return replace(trial, network=network, found=best_order(network))
+
+    flash_only = spent(0)
+    larger = spent(room - flash_only.found.peak_bytes - _STACK_BYTES)
+    return larger if larger.found.peak_bytes + _STACK_BYTES <= room else flash_only
 
 
 def takes_rows(graph: Graph, options: PlanOptions) -> bool:
