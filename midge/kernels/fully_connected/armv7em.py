@@ -109,7 +109,8 @@ class FullyConnectedS8Pairs(FullyConnectedS8Wide):
     def emit(self, view: TaskView) -> LayerCode:
         weights, form = self._packed(view)
         shape = pairs.Shape(weights.shape[1], weights.shape[0], core_loop_bytes(view.core), is_dual_issue(view.core))
-        name = f"{view.prefix}_{self.name}_i{shape.inputs}o{shape.outputs}{form.key}"
+        shared = "".join("o" if v is None else f"_{v & 0xFFFFFFFF:x}" for v in pairs.shared_parameters(form))
+        name = f"{view.prefix}_{self.name}_i{shape.inputs}o{shape.outputs}{form.key}{shared}"
         kernel = pairs.function(name, shape, form, f"Fully connected: {shape.inputs} values in, {shape.outputs} out.")
         return self._code(view, kernel, pairs.weight_stream(weights, shape, form))
 

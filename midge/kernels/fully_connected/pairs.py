@@ -4,8 +4,9 @@ A word of the stream holds the weights of outputs A and B for two inputs, each h
 word as it is sums `256 * A + B`; `SXTB16` leaves wB in each half, and `SMLAD` with that sums B. So A is their
 difference, 256 times finer than B, all modulo 2^32; that A fits is a part of the proof of the requantisation.
 
-Blocks of up to three pairs of outputs; an odd output's words hold two of its weights, widened. The stream holds for each
-block: start values, the words of all steps, multipliers and offsets. A step is two inputs.
+Blocks of up to three pairs of outputs; an odd output's words hold two of its weights, widened. The stream holds for
+each block: start values, the words of all steps, multipliers and offsets (those that all outputs share are in the code).
+A step is two inputs.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ _REGISTERS = {
     "a5": "r9", "t2": "r10", "t3": "r11", "t4": "r12", "t5": "lr",
 }  # fmt: skip
 _OUT_AT, _X_AT, _X_END_AT, _SIXES_END_AT, _FRAME_BYTES = 0, 4, 8, 12, 16
-_STEP_BYTES, _RESULTS_BYTES = 52, 300
-"""Code of one step of the largest block, and of what a block does besides its steps."""
+_STEP_BYTES, _MOST_STEPS, _MOST_REST_STEPS = 52, 16, 4
+"""Code of one step of the largest block; steps in a loop's body, and in that of the block at the end, which runs once.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +47,10 @@ class Shape:
     def steps(self) -> int:
         return -(-self.inputs // 2)
 
-    @property
-    def unroll(self) -> int:
+    def unroll(self, *, is_rest: bool) -> int:
         """Steps in the body of the loop."""
-        most = max(1, min(16, (self.loop_bytes - _RESULTS_BYTES) // _STEP_BYTES))
-        return next(n for n in range(min(most, self.steps), 0, -1) if self.steps % n == 0)
+        most = min(_MOST_REST_STEPS if is_rest else _MOST_STEPS, max(1, self.loop_bytes // _STEP_BYTES), self.steps)
+        return next(n for n in range(most, 0, -1) if self.steps % n == 0)
 
     @property
     def blocks(self) -> tuple[tuple[int, int], ...]:
@@ -71,14 +72,21 @@ def weight_stream(weights: np.ndarray, shape: Shape, requantization: Requantizat
     halves = [256 * wide[0:paired:2] + wide[1:paired:2], wide[paired:]]
     words = np.ascontiguousarray(np.concatenate(halves)).view(np.int32)  # [pairs and the odd one, steps]
     starts, parameters = _starts(requantization), requantization.parameters
+    own = [column for column, shared in enumerate(shared_parameters(requantization)) if shared is None]
     parts: list[np.ndarray] = []
     first = 0
     for size, count in shape.blocks:
         for _ in range(count):
             block, pairs = slice(first, first + size), slice(first // 2, (first + size + 1) // 2)
-            parts += [starts[block], words[pairs].T.reshape(-1), parameters[block].reshape(-1)]
+            parts += [starts[block], words[pairs].T.reshape(-1), parameters[block][:, own].reshape(-1)]
             first += size
     return np.concatenate(parts)
+
+
+def shared_parameters(requantization: Requantization) -> tuple[int | None, ...]:
+    """Of multiplier, offset and what else there is, the numbers that all outputs have."""
+    parameters = requantization.parameters
+    return tuple(int(column[0]) if np.all(column == column[0]) else None for column in parameters.T)
 
 
 def _starts(requantization: Requantization) -> np.ndarray:
@@ -110,41 +118,43 @@ class _Writer:
     def __init__(self, name: str, shape: Shape, requantization: Requantization, title: str) -> None:
         self.shape = shape
         self.form = requantization
+        self.shared = shared_parameters(requantization)
+        self.own_words = self.shared.count(None)
         self.code = Assembly(name, title, _REGISTERS, _FRAME_BYTES)
 
     def write(self) -> Function:
         code, shape = self.code, self.shape
         code.ops([f"str r1, [sp, #{_OUT_AT}]", "mov {wp}, r2", f"str {{xp}}, [sp, #{_X_AT}]"])
-        if shape.unroll < shape.steps:
+        if any(shape.unroll(is_rest=count == 1) < shape.steps for _, count in shape.blocks):
             code.constant("t5", 4 * shape.steps)
             code.ops(["add {t5}, {xp}", f"str {{t5}}, [sp, #{_X_END_AT}]"])
         for size, count in shape.blocks:
             if count > 1:
-                words = size + shape.steps * (size // 2) + self.form.parameters.shape[1] * size
+                words = size + shape.steps * (size // 2) + self.own_words * size
                 code.constant("t5", 4 * words * count)
                 code.ops(["add {t5}, {wp}", f"str {{t5}}, [sp, #{_SIXES_END_AT}]"])
             with code.loop(f"next {size} outputs") as label:
-                self.block(size)
+                self.block(size, is_rest=count == 1)
                 if count > 1:
                     code.ops(["cmp {wp}, {t5}", f"bne {label}"])
         return code.function(f"void {code.name}(const int16_t *x, void *out, const int32_t *stream)")
 
-    def block(self, size: int) -> None:
-        code, shape = self.code, self.shape
+    def block(self, size: int, *, is_rest: bool) -> None:
+        code, unroll = self.code, self.shape.unroll(is_rest=is_rest)
         names = ", ".join(f"{{{acc}}}" for acc in _ACCUMULATORS[:size])
         code.ops([f"ldr {{xp}}, [sp, #{_X_AT}]", "ldmia {wp}!, {{" + names + "}}"])
-        if shape.unroll == shape.steps:
-            self.steps(size, ends=False)
+        if unroll == self.shape.steps:
+            self.steps(size, unroll, ends=False)
         else:
-            with code.loop(f"next {shape.unroll} steps") as label:
-                end = self.steps(size, ends=True)
+            with code.loop(f"next {unroll} steps") as label:
+                end = self.steps(size, unroll, ends=True)
                 code.ops([f"cmp {{xp}}, {{{end}}}", f"bne {label}"])
-        self.results(size)
+        self.results(size, is_rest=is_rest)
 
-    def steps(self, size: int, *, ends: bool) -> str:
+    def steps(self, size: int, unroll: int, *, ends: bool) -> str:
         """The body of the loop; returns the register that holds the end of x."""
         groups = [_ACCUMULATORS[first : min(first + 2, size)] for first in range(0, size, 2)]
-        products = [_Product(step, group) for step in range(self.shape.unroll) for group in groups]
+        products = [_Product(step, group) for step in range(unroll) for group in groups]
         order = _Order(self.code, products, [*_FREE, *_ACCUMULATORS[size:]], ends=ends)
         if self.shape.pairs_loads:
             order.alternate()
@@ -152,28 +162,35 @@ class _Writer:
             order.group()
         return order.end
 
-    def results(self, size: int) -> None:
-        """Separate A from B, scale and store."""
-        code, form = self.code, self.form
-        count = form.parameters.shape[1]
-        at_once = 2 if count == 2 else 1
+    def results(self, size: int, *, is_rest: bool) -> None:
+        """Separate A from B, scale and store; leaves the end of the sixes in t5."""
+        code, form, own_words = self.code, self.form, self.own_words
         code.op(f"ldr {{t0}}, [sp, #{_OUT_AT}]")
+        free = list(_FREE[1:-1])
+        if not is_rest:
+            code.op(f"ldr {{t5}}, [sp, #{_SIXES_END_AT}]")
+        registers = [free.pop(0) if value is not None else "" for value in self.shared]
+        for register, value in zip(registers, self.shared, strict=True):
+            if value is not None:
+                code.constant(register, value)
+        at_once = max(1, len(free) // own_words if own_words else size)
         for output in range(size):
-            place = output % at_once
-            if place == 0:
-                left = _FREE[1 : 1 + count * min(at_once, size - output)]
-                code.op("ldmia {wp}!, {{" + ", ".join(f"{{{name}}}" for name in left) + "}}")
-            own, acc = left[count * place : count * (place + 1)], _ACCUMULATORS[output]
+            if own_words and output % at_once == 0:
+                loaded = free[: own_words * min(at_once, size - output)]
+                code.op("ldmia {wp}!, {{" + ", ".join(f"{{{name}}}" for name in loaded) + "}}")
+            own = iter(free[own_words * (output % at_once) :])
+            multiplier, offset, *third = (register or next(own) for register in registers)
+            acc = _ACCUMULATORS[output]
             if output % 2 == 0 and output + 1 < size:
                 code.op(f"sub {{{acc}}}, {{{_ACCUMULATORS[output + 1]}}}")
             else:
                 code.op(f"lsl {{{acc}}}, #{FRACTION_BITS}")
-            form.scale(code, acc, own[0], own[1], own[-1])
+            form.scale(code, acc, multiplier, offset, third[0] if third else offset)
             if form.layout.fraction_bits:
                 code.op(f"lsl {{{acc}}}, #{form.layout.fraction_bits}")
             store, width = ("strb", 1) if form.layout.fraction_bits is None else ("strh", 2)
             code.op(f"{store} {{{acc}}}, [{{t0}}], #{width}")
-        code.ops([f"ldr {{t5}}, [sp, #{_SIXES_END_AT}]", f"str {{t0}}, [sp, #{_OUT_AT}]"])
+        code.op(f"str {{t0}}, [sp, #{_OUT_AT}]")
 
 
 class _Order:
