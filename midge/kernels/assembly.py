@@ -21,6 +21,11 @@ def core_loop_bytes(core: Core) -> int:
     return int(cached * 0.85) if timing.get("flash_miss") and cached else _LONGEST_LOOP_BYTES
 
 
+def is_dual_issue(core: Core) -> bool:
+    """True where the core issues two instructions at once, such as a load beside a multiplication."""
+    return core.timing.get("model") == "dual-issue"
+
+
 class Assembly:
     """Collects the text of one function. `{name}` in an instruction stands for the register of that name.
 
