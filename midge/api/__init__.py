@@ -78,7 +78,7 @@ def compile(
 
     `out` gets the sources, `firmware.elf` and `report.json`; without it everything lives in a temporary folder,
     for as long as the returned Program does. `ram` and `flash` are budgets in bytes. `input_by` says how the network
-    takes its input: pushed row by row, so that no frame is in its RAM, or written as a whole; None lets the plan choose.
+    takes its input: pushed row by row, so that no frame is in its RAM, or written as a whole; None: the plan chooses.
     """
     _choice("optimize", optimize, OPTIMIZE)
     _choice("cc", cc, COMPILERS)

@@ -15,7 +15,8 @@ _CYCLES = {
     ("depthwise_conv2d", "quad"): (7.5, 28),
     ("depthwise_conv2d", "direct"): (12.0, 60),
     ("fully_connected", "wide"): (2.4, 12),
-    ("fully_connected", "bytes"): (2.45, 12),
+    ("fully_connected", "pairs"): (1.95, 12),
+    ("fully_connected", "bytes"): (2.02, 12),
     ("fully_connected", "smlad"): (3.0, 20),
     ("fully_connected", "direct"): (5.0, 30),
 }
