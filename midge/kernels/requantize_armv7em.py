@@ -123,7 +123,7 @@ def requantized(node: Node, graph: Graph, layout: Layout, channel_axis: int, *, 
     """
     operands = [graph.values[name] for name in node.inputs[1:] if name is not None]
     x, y = graph.type(node.inputs[0] or ""), graph.type(node.outputs[0])
-    key = (node, *operands, x, y, is_centred, fraction_bits)
+    key = (node.op, *operands, x, y, is_centred, fraction_bits)
     if key not in _FORMS:
         _FORMS[key] = _found(node, graph, channel_axis, is_centred, fraction_bits)
         if len(_FORMS) > _MOST_FORMS:

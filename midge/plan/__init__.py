@@ -15,7 +15,7 @@ from midge.plan.arena import ALIGN_BYTES, Request, pack
 from midge.plan.choose import LegalBindings, bind_kernels, legal_bindings, spend_flash
 from midge.plan.copies import insert_copies, root_value
 from midge.plan.estimate import estimated_cycles
-from midge.plan.memory import MOST_SLOWER, Bind, MemorySearch, Trial
+from midge.plan.memory import MOST_SLOWER, Bind, MemorySearch, Trial, choices_of
 from midge.plan.order import Schedule
 from midge.plan.pushed import is_read_by_rows, refuse_rows, with_copied_input
 from midge.plan.records import Action, Buffer, Kind, Plan, PlanOptions, Task
@@ -55,18 +55,14 @@ def _searched(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[
     """The fast plan; or one with less RAM, where that is wanted or where the fast one needs more than there is."""
     core = board.core
     legal: LegalBindings = {}
+    cycles = partial(estimated_cycles, core=core)
+    choices = choices_of(graph, legal_bindings(graph, core, legal), cycles, pinned)
 
     def bind(pins: Mapping[str, Kernel], *, natural_only: bool = False) -> tuple[Graph, dict[str, Binding]]:
         both = {**pins, **pinned}
         return bind_with_copies(graph, core, both, natural_only=natural_only, by_rows=by_rows, legal=legal)
 
     def search(bind: Bind) -> MemorySearch:
-        choices = {
-            name: [binding.kernel for binding in found]
-            for name, found in legal_bindings(graph, core, legal).items()
-            if name not in pinned
-        }
-        cycles = partial(estimated_cycles, core=core)
         return MemorySearch(bind, cycles, choices, graph.inputs if by_rows else ())
 
     fast = search(bind).first({})

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from midge.ir.graph import Graph, Node
 from midge.kernels.base import Kernel
+from midge.kernels.conv2d.widened import Conv2DS8Widened
 from midge.targets.records import Core
 
 _CYCLES = {
     ("conv2d", "wide"): (1.7, 12),
-    ("conv2d", "widened"): (1.75, 16),
     ("conv2d", "smlad"): (2.7, 35),
     ("conv2d", "direct"): (6.0, 60),
     ("depthwise_conv2d", "planes"): (1.4, 14),
@@ -22,6 +22,7 @@ _CYCLES = {
 }
 """(for each multiply-accumulate, for each result), by operator and the first word of the variant; measured with
 `midge run --board nucleo-l4r5zi` on the MLPerf Tiny models."""
+_WIDEN_CYCLES = 3.0
 _VALUE_CYCLES = 8.0
 _MAC_CYCLES = 2.0
 _SLOWER = 1.7
@@ -30,6 +31,8 @@ _SLOWER = 1.7
 
 def estimated_cycles(node: Node, graph: Graph, kernel: Kernel, core: Core) -> float:
     """Cycles of a node under a kernel."""
+    if isinstance(kernel, Conv2DS8Widened):
+        return estimated_cycles(node, graph, kernel.inner, core) + _WIDEN_CYCLES * kernel.widened_values(node, graph)
     macs = graph.macs(node)
     results = sum(type_.elements for type_ in graph.output_types(node))
     word = kernel.name.removeprefix(f"{kernel.op.name}_").split("_")[1].rstrip("0123456789")

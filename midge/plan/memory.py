@@ -8,7 +8,8 @@ and again, within the cycles allowed (or until a budget is met).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from midge.ir.graph import Graph, Node
@@ -21,12 +22,15 @@ MOST_SLOWER = 1.08
 """Cycles that the plan with the least RAM may take, as a part of the fast plan's: `--optimize ram` promises 10 % on
 the board, and estimates err."""
 _MOST_ROUNDS = 40
-_MOST_TOGGLES = 6
+_TRIED_AT_ONCE = 12
+_MOST_TOGGLES = 3
 _NEXT_TO_NOTHING = 0.002
 
 Bind = Callable[[Mapping[str, Kernel]], tuple[Graph, dict[str, Binding]]]
 """Kernels and copies for the whole graph, where some nodes have a kernel already."""
 Cycles = Callable[[Node, Graph, Kernel], float]
+Change = tuple[str, Kernel]
+"""A node's name and the kernel that it gets."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,16 +68,31 @@ class MemorySearch:
     def least(self, start: Trial, most_cycles: float, enough_bytes: int = 0) -> Trial:
         """The plan with the least RAM that was found within the cycles, or the first that needs no more than enough."""
         best = now = start
+        promise: dict[Change, float] = {}
         for _ in range(_MOST_ROUNDS):
             if best.found.peak_bytes <= enough_bytes:
                 break
-            tried = [trial for trial in self._neighbours(now) if trial.cycles <= most_cycles]
-            better = max(tried, key=lambda trial: _worth(now, trial), default=now)
-            if _worth(now, better) <= 0:
+            better = self._better(now, most_cycles, promise)
+            if better is None:
                 break
             now = self._settled(better)
             best = min(best, now, key=lambda trial: (trial.found.peak_bytes, trial.cycles))
         return best
+
+    def _better(self, now: Trial, most_cycles: float, promise: dict[Change, float]) -> Trial | None:
+        """The most worthwhile of the changes that promised most when they were last tried; None where none helps."""
+        changes = sorted(self._changes(now), key=lambda change: -promise.get(change, math.inf))
+        for start in range(0, len(changes), _TRIED_AT_ONCE):
+            best: Trial | None = None
+            unknown = [change for change in changes if change not in promise] if start == 0 else []
+            for change in unknown or changes[start : start + _TRIED_AT_ONCE]:
+                trial = self._changed(now, change, most_cycles)
+                promise[change] = 0.0 if trial is None else _worth(now, trial)
+                if trial is not None and promise[change] > (0 if best is None else _worth(now, best)):
+                    best = trial
+            if best is not None:
+                return best
+        return None
 
     def _built(self, pins: Mapping[str, Kernel]) -> tuple[Graph, Network, float]:
         graph, bindings = self.bind(pins)
@@ -82,18 +101,22 @@ class MemorySearch:
         )
         return graph, build_network(graph, bindings, pushed=self.pushed), cycles
 
-    def _neighbours(self, now: Trial) -> Iterator[Trial]:
-        """Plans with another kernel for one node that has to do with the fullest moments, each roughly ordered."""
+    def _changes(self, now: Trial) -> Iterator[Change]:
+        """Other kernels for nodes that have to do with the fullest moment."""
         network = now.network
         kernels = {node.name: binding.kernel for node, binding in zip(network.nodes, network.bindings, strict=True)}
         for name in _crowded_nodes(now):
             for kernel in self.choices.get(name, ()):
                 if kernel is not kernels[name]:
-                    yield self._changed(now, name, kernel)
+                    yield name, kernel
 
-    def _changed(self, now: Trial, name: str, kernel: Kernel) -> Trial:
+    def _changed(self, now: Trial, change: Change, most_cycles: float) -> Trial | None:
+        """The plan after a change, roughly ordered; None where it takes too many cycles."""
+        name, kernel = change
         pins = {**now.pins, name: kernel}
         graph, network, cycles = self._built(pins)
+        if cycles > most_cycles:
+            return None
         found = ordered(network, _indices(network, now.whole_names))
         near = [index for index in can_be_whole(network) if _is_near(network, index, name)]
         found = improved(network, found, near[:_MOST_TOGGLES], lambda one: (one.crowding,), _MOST_TOGGLES)
@@ -160,3 +183,20 @@ def _peak_action(trial: Trial) -> int:
         if alive > most:
             most, at = alive, action
     return at
+
+
+def choices_of(graph: Graph, listed: Mapping[str, list[Binding]], cycles: Cycles, pinned: Collection[str]
+               ) -> dict[str, list[Kernel]]:  # fmt: skip
+    """The kernels that a node may change to: of those that ask the same of the memory, the fastest."""
+    found: dict[str, list[Kernel]] = {}
+    for node in graph.nodes:
+        if node.name in pinned or node.name not in listed:
+            continue
+        fastest: dict[tuple[object, ...], Kernel] = {}
+        for binding in listed[node.name]:
+            asked = (binding.reads, binding.writes, binding.scratch_bytes, binding.keeps_scratch, binding.in_place)
+            known = fastest.get(asked)
+            if known is None or cycles(node, graph, binding.kernel) < cycles(node, graph, known):
+                fastest[asked] = binding.kernel
+        found[node.name] = list(fastest.values())
+    return found

@@ -12,6 +12,7 @@ from midge.kernels.assembly import core_loop_bytes
 from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, Offer, row_steps
 from midge.kernels.conv2d import wide, wide_code, wide_held
 from midge.kernels.conv2d.portable import Conv2DS8, conv2d_window
+from midge.kernels.conv2d.widened import Conv2DS8Widened
 from midge.kernels.layouts import NATURAL, PLANES, WIDE
 from midge.kernels.quantized import ChannelScaling
 from midge.kernels.requantize_armv7em import Requantization
@@ -147,4 +148,9 @@ _MACS_TO_SAVE_A_CYCLE = 12
 _CYCLES_TO_WIDEN = 2
 """For a weight, about."""
 
-KERNELS = (*(Conv2DS8Wide(variant, layout, Weights.BYTES) for variant, layout in _LAYOUTS.items()), Conv2DS8Smlad())
+WIDE_KERNELS = tuple(Conv2DS8Wide(variant, layout, Weights.BYTES) for variant, layout in _LAYOUTS.items())
+KERNELS = (
+    *WIDE_KERNELS,
+    *(Conv2DS8Widened(f"conv2d_s8_widened{kernel.variant}__armv7em", kernel) for kernel in WIDE_KERNELS),
+    Conv2DS8Smlad(),
+)
