@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -15,7 +15,7 @@ from midge.plan.arena import ALIGN_BYTES, Request, pack
 from midge.plan.choose import LegalBindings, bind_kernels, legal_bindings, spend_flash
 from midge.plan.copies import insert_copies, root_value
 from midge.plan.estimate import estimated_cycles
-from midge.plan.memory import MOST_SLOWER, Bind, MemorySearch, Trial, choices_of
+from midge.plan.memory import MOST_SLOWER, Bind, MemorySearch, Trial, cheaply_natural, choices_of
 from midge.plan.order import Schedule
 from midge.plan.pushed import is_read_by_rows, refuse_rows, with_copied_input
 from midge.plan.records import Action, Buffer, Kind, Plan, PlanOptions, Task
@@ -58,20 +58,25 @@ def _searched(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[
     cycles = partial(estimated_cycles, core=core)
     choices = choices_of(graph, legal_bindings(graph, core, legal), cycles, pinned)
 
-    def bind(pins: Mapping[str, Kernel], *, natural_only: bool = False) -> tuple[Graph, dict[str, Binding]]:
+    def bind(pins: Mapping[str, Kernel], *, natural: Collection[str] = ()) -> tuple[Graph, dict[str, Binding]]:
         both = {**pins, **pinned}
-        return bind_with_copies(graph, core, both, natural_only=natural_only, by_rows=by_rows, legal=legal)
+        return bind_with_copies(graph, core, both, natural=natural, by_rows=by_rows, legal=legal)
 
     def search(bind: Bind) -> MemorySearch:
         return MemorySearch(bind, cycles, choices, graph.inputs if by_rows else ())
 
     fast = search(bind).first({})
+    plain = partial(bind, natural=cheaply_natural(graph, choices, cycles))
     trial = fast
     if options.optimize == "ram":
-        trial = search(bind).least(fast, MOST_SLOWER * fast.cycles)
+        most_cycles = MOST_SLOWER * fast.cycles
+        starts = [(bind, fast), (plain, search(plain).first({}))]
+        tried = [search(way).least(start, most_cycles) for way, start in starts if start.cycles <= most_cycles]
+        trial = min(tried, key=lambda one: (one.found.peak_bytes, one.cycles))
     if trial.found.peak_bytes > room:
-        starts = (trial, search(partial(bind, natural_only=True)).first({}))
-        tried = [search(bind).least(start, math.inf, enough_bytes=room) for start in starts]
+        natural = partial(bind, natural=[node.name for node in graph.nodes])
+        starts = [(bind, fast), (plain, search(plain).first({})), (natural, search(natural).first({}))]
+        tried = [search(way).least(start, math.inf, enough_bytes=room) for way, start in starts]
         trial = min(tried, key=lambda one: (max(one.found.peak_bytes, room), one.cycles))
     elif options.optimize == "latency":
         trial = _with_spent_memory(trial, board, pinned, room)
@@ -101,12 +106,12 @@ def takes_rows(graph: Graph, options: PlanOptions) -> bool:
     return wanted and reason is None
 
 
-def bind_with_copies(graph: Graph, core: Core, pinned: Mapping[str, Kernel], *, natural_only: bool = False,
+def bind_with_copies(graph: Graph, core: Core, pinned: Mapping[str, Kernel], *, natural: Collection[str] = (),
                      by_rows: bool = False, legal: LegalBindings | None = None
                      ) -> tuple[Graph, dict[str, Binding]]:  # fmt: skip
     """Kernels for all nodes, and copies where two kernels do not agree how a value lies in memory."""
     for _ in range(_MOST_ROUNDS):
-        bindings = bind_kernels(graph, core, pinned, natural_only=natural_only, legal=legal)
+        bindings = bind_kernels(graph, core, pinned, natural=natural, legal=legal)
         if by_rows and not is_read_by_rows(graph, bindings, graph.inputs[0]):
             with_copies = with_copied_input(graph, graph.inputs[0])
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from midge.errors import UnsupportedError
 from midge.ir.graph import Graph, Node
@@ -17,19 +17,19 @@ LegalBindings = dict[Node, tuple[list[Binding], list[str]]]
 """Bindings of all kernels that do not refuse a node, best first, and the reasons of those that do: found once."""
 
 
-def bind_kernels(graph: Graph, core: Core, pinned: Mapping[str, Kernel], *, natural_only: bool = False,
+def bind_kernels(graph: Graph, core: Core, pinned: Mapping[str, Kernel], *, natural: Collection[str] = (),
                  legal: LegalBindings | None = None) -> dict[str, Binding]:  # fmt: skip
     """For each node the best kernel, in the core's order, that computes it exactly and writes what its readers want.
 
     Readers choose first, from the outputs backwards: each takes its best kernel whose operands' producers can write the
     layout that it reads (or whose operand a copy can turn into it). A reshape needs no kernel: it is another view of
-    the same bytes. A node that is `pinned` has its kernel, whatever else there is; `natural_only` leaves out kernels
-    that want or write other layouts. Raises UnsupportedError that names every node without a kernel, with each
+    the same bytes. A node that is `pinned` has its kernel, whatever else there is; nodes named
+    in `natural` have kernels for rows in their natural layout alone. Raises UnsupportedError that names every node
+    without a kernel, with each
     kernel's reason.
     """
     listed = legal_bindings(graph, core, {} if legal is None else legal)
-    if natural_only:
-        listed = {name: [binding for binding in found if _is_natural(binding)] for name, found in listed.items()}
+    listed |= {name: [binding for binding in listed[name] if is_natural(binding)] for name in natural if name in listed}
     nodes = {node.name: node for node in graph.nodes}
     listed |= {name: [kernel.bind(nodes[name], graph)] for name, kernel in pinned.items() if name in nodes}
     writable = _writable_layouts(graph, listed)
@@ -37,7 +37,8 @@ def bind_kernels(graph: Graph, core: Core, pinned: Mapping[str, Kernel], *, natu
     return _chosen(graph, listed, writable, wishes)[0] if wishes else first
 
 
-def _is_natural(binding: Binding) -> bool:
+def is_natural(binding: Binding) -> bool:
+    """True where all rows lie as in the file."""
     return all(reads is None or reads.layout.is_natural for reads in binding.reads) and all(
         layout.is_natural for layout in binding.writes
     )

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from midge.ir.graph import Graph, Node
 from midge.kernels.base import Binding, Kernel
+from midge.plan.choose import is_natural
 from midge.plan.order import Span
 from midge.plan.rings import Ordered, best_order, can_be_whole, improved, memory_requests, names_of, ordered
 from midge.plan.storage import Network, build_network
@@ -25,6 +26,7 @@ _MOST_ROUNDS = 40
 _TRIED_AT_ONCE = 12
 _MOST_TOGGLES = 3
 _NEXT_TO_NOTHING = 0.002
+_LITTLE_MORE = 1.25
 
 Bind = Callable[[Mapping[str, Kernel]], tuple[Graph, dict[str, Binding]]]
 """Kernels and copies for the whole graph, where some nodes have a kernel already."""
@@ -77,7 +79,19 @@ class MemorySearch:
                 break
             now = self._settled(better)
             best = min(best, now, key=lambda trial: (trial.found.peak_bytes, trial.cycles))
-        return best
+        return self._relaxed(best)
+
+    def _relaxed(self, trial: Trial) -> Trial:
+        """The same plan without the changes that later ones have made needless."""
+        for name in list(trial.pins):
+            pins = {node: kernel for node, kernel in trial.pins.items() if node != name}
+            graph, network, cycles = self._built(pins)
+            if cycles > trial.cycles:
+                continue
+            found = ordered(network, _indices(network, trial.whole_names))
+            if found.peak_bytes <= trial.found.peak_bytes:
+                trial = Trial(pins, graph, network, found, cycles, self.pushed)
+        return trial
 
     def _better(self, now: Trial, most_cycles: float, promise: dict[Change, float]) -> Trial | None:
         """The most worthwhile of the changes that promised most when they were last tried; None where none helps."""
@@ -199,4 +213,16 @@ def choices_of(graph: Graph, listed: Mapping[str, list[Binding]], cycles: Cycles
             if known is None or cycles(node, graph, binding.kernel) < cycles(node, graph, known):
                 fastest[asked] = binding.kernel
         found[node.name] = list(fastest.values())
+    return found
+
+
+def cheaply_natural(graph: Graph, choices: Mapping[str, list[Kernel]], cycles: Cycles) -> list[str]:
+    """Nodes whose best kernel for rows in their natural layout takes little more than the best of all."""
+    found = []
+    for node in graph.nodes:
+        kernels = choices.get(node.name, [])
+        natural = [cycles(node, graph, kernel) for kernel in kernels if is_natural(kernel.bind(node, graph))]
+        best = min((cycles(node, graph, kernel) for kernel in kernels), default=0.0)
+        if natural and min(natural) <= _LITTLE_MORE * best:
+            found.append(node.name)
     return found
