@@ -183,7 +183,8 @@ class Program:
     @property
     def ram(self) -> RamBytes:
         """RAM without the stack, which only a run measures."""
-        return RamBytes(self.compiled.image.arena_bytes, self.compiled.image.static_bytes, None)
+        image = self.compiled.image
+        return RamBytes(image.arena_bytes, image.static_bytes, None, image.stack.bytes)
 
     @property
     def arena(self) -> Arena:

@@ -18,6 +18,7 @@ from midge.build import gcc, zig
 from midge.build.compiler import HARNESS_FLAGS, NETWORK_FLAGS, Compiler
 from midge.build.image import Image
 from midge.build.sizes import ObjectBytes, does_not_fit, firmware_bytes, object_bytes
+from midge.build.stack import stack_bound
 from midge.emit.sources import Port, Sources
 from midge.errors import ToolError, UnsupportedError, UsageError
 from midge.ir.types import DType
@@ -54,8 +55,9 @@ def build(sources: Sources, board: Board, directory: Path, *, cc: Literal["zig",
         job.write()
         job.link(job.compile())
         sizes = firmware_bytes(job.folder / ELF_NAME, f"{sources.prefix}_arena", sources.arena_bytes)
+        stack = stack_bound(job.folder / ELF_NAME, sources.run_symbol)
         _publish(job, directory)
-    return Image(directory / ELF_NAME, sizes.flash, sizes.arena, sizes.static, compiler.title)
+    return Image(directory / ELF_NAME, sizes.flash, sizes.arena, sizes.static, compiler.title, stack)
 
 
 def _check_memories(sources: Sources, board: Board) -> None:

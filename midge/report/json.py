@@ -84,7 +84,7 @@ def compile_json(compiled: Compiled) -> Json:
         **target_json(compiled.model.name, compiled.board),
         "model_sha256": compiled.model.sha256,
         "macs": graph.total_macs,
-        "ram_bytes": ram_json(RamBytes(image.arena_bytes, image.static_bytes, None)),
+        "ram_bytes": ram_json(RamBytes(image.arena_bytes, image.static_bytes, None, image.stack.bytes)),
         "flash_bytes": flash_json(image.flash.weights, image.flash.code),
         "arena": arena_json(Arena(plan.arena_bytes, plan.lower_bound_bytes, plan.proven_minimal)),
         "inputs": [port_json(PortInfo(name, graph.type(name))) for name in graph.inputs],
@@ -249,7 +249,10 @@ def core_json(core: Core) -> Json:
 
 def ram_json(ram: RamBytes) -> Json:
     """`stack` is null and `total` is what is known so far where nothing has run."""
-    return {"activations": ram.activations, "static": ram.static, "stack": ram.stack, "total": ram.total}
+    return {
+        "activations": ram.activations, "static": ram.static, "stack": ram.stack, "total": ram.total,
+        "stack_bound": ram.stack_bound,
+    }  # fmt: skip
 
 
 def flash_json(weights: int, code: int) -> Json:

@@ -22,6 +22,8 @@ class RamBytes:
     activations: int
     static: int
     stack: int | None
+    stack_bound: int | None = None
+    """What the stack can't exceed, from the machine code; None where that can't be told."""
 
     @property
     def total(self) -> int:

@@ -59,7 +59,8 @@ def port_text(port: PortInfo) -> str:
 
 def ram_text(ram: RamBytes, arena: Arena) -> str:
     packing = "proven minimal" if arena.proven_minimal else f"lower bound {size(arena.lower_bound_bytes)}"
-    stack = "stack, which only a run measures" if ram.stack is None else f"stack {size(ram.stack)}"
+    bound = "" if ram.stack_bound is None else f" (at most {size(ram.stack_bound)})"
+    stack = f"stack{bound}, which only a run measures" if ram.stack is None else f"stack {size(ram.stack)}{bound}"
     least = "at least " if ram.stack is None else ""
     parts = (f"activations {size(ram.activations)} ({packing})", f"static {size(ram.static)}", stack)
     return f"{least}{size(ram.total)} = {' + '.join(parts)}"
