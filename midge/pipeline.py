@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,7 @@ import numpy as np
 from midge.build import build
 from midge.build.compiled import Compiled, Options, c_prefix, command_line
 from midge.build.host import HostLibrary, build_host
+from midge.build.image import Image
 from midge.emit import emit
 from midge.emit.sources import Sources
 from midge.emulate import emulate, emulate_many
@@ -74,13 +76,41 @@ def compile_model(model: Model, board: Board, options: Options, directory: Path)
             f"board {board.name}", "planned: Midge makes no firmware for it yet",
             cure="`midge inspect` tells what fits it; `midge boards` lists those that can run a model",
         )  # fmt: skip
-    plan = make_plan(model, board, options)
-    sources = make_sources(plan, model, options)
-    check_flash(sources.weight_bytes, "constants alone", plan, options)
-    image = build(sources, board, directory, cc=options.cc, optimize=options.optimize)
+    compiled = _within_ram(model, board, options, directory)
+    if options.flash_bytes is not None and compiled.image.flash.total > options.flash_bytes:
+        compiled = _within_ram(model, board, replace(options, optimize="flash"), directory)
+        compiled = replace(compiled, options=options)
+    plan, image = compiled.plan, compiled.image
     check_flash(image.flash.total, "code and constants", plan, options)
-    check_ram(image.arena_bytes + image.static_bytes, "activations and static data", plan, options)
+    check_ram(_ram_needed(image), "activations, static data and stack", plan, options)
+    return compiled
+
+
+def _within_ram(model: Model, board: Board, options: Options, directory: Path) -> Compiled:
+    """The fastest plan whose RAM, stack and all, is inside the budget, or else the one found with the least RAM.
+
+    What static data and stack take shows only in the machine code, so the budget of the plan is corrected by it.
+    """
+    beside_bytes = 0
+    for _ in range(_MOST_CORRECTIONS):
+        budget = None if options.ram_bytes is None else max(1, options.ram_bytes - beside_bytes)
+        plan = make_plan(model, board, replace(options, ram_bytes=budget))
+        sources = make_sources(plan, model, options)
+        check_flash(sources.weight_bytes, "constants alone", plan, replace(options, flash_bytes=None))
+        image = build(sources, board, directory, cc=options.cc, optimize=options.optimize)
+        found = _ram_needed(image) - image.arena_bytes
+        if budget is None or _ram_needed(image) <= (options.ram_bytes or 0) or found <= beside_bytes:
+            break
+        beside_bytes = found
     return Compiled(model, board, options, plan, sources, image)
+
+
+_MOST_CORRECTIONS = 4
+
+
+def _ram_needed(image: Image) -> int:
+    """All RAM that the machine code tells of."""
+    return image.arena_bytes + image.static_bytes + (image.stack.bytes or 0)
 
 
 def run_firmware(compiled: Compiled, inputs: Sequence[np.ndarray], backend: Literal["unicorn", "qemu"]) -> Trace:
@@ -133,7 +163,7 @@ def check_flash(needed: int, what: str, plan: Plan, options: Options) -> None:
     listed = ", ".join(f"{short_name(name)} {size:,} B" for name, size in largest)
     raise DoesNotFitError(
         plan.graph.name, f"{what} take {needed:,} bytes of flash, {needed - limit:,} more than {owner}",
-        f"at most {limit:,}", f"Largest constants: {listed}",
+        f"at most {limit:,}", f"{_smallest('--flash', needed, owner)}Largest constants: {listed}",
     )  # fmt: skip
 
 
@@ -145,8 +175,13 @@ def check_ram(needed: int, what: str, plan: Plan, options: Options) -> None:
     listed = ", ".join(f"{short_name(buffer.name)} {buffer.bytes:,} B" for buffer in plan.largest_buffers(3))
     raise DoesNotFitError(
         plan.graph.name, f"{what} take {needed:,} bytes of RAM, {needed - limit:,} more than {owner}",
-        f"at most {limit:,}", f"Largest buffers at the peak: {listed}",
+        f"at most {limit:,}", f"{_smallest('--ram', needed, owner)}Largest buffers at the peak: {listed}",
     )  # fmt: skip
+
+
+def _smallest(option: str, needed: int, owner: str) -> str:
+    """The budget that works: what the plan with the least memory takes, which was tried last."""
+    return f"The smallest budget that works: {option} {needed}. " if owner == f"{option} allows" else ""
 
 
 def _limit(budget: int | None, memory: int, board: Board, option: str) -> tuple[int, str]:

@@ -43,11 +43,11 @@ def plan(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[str, 
     pinned = pinned or {}
     room = board.ram.bytes if options.ram_bytes is None else min(options.ram_bytes, board.ram.bytes)
     by_rows = takes_rows(graph, options)
-    found = _searched(graph, board, options, pinned, room, by_rows=by_rows)
-    is_open = options.ram_bytes is not None and options.input_by is None and not by_rows
-    if is_open and found.arena_bytes > room and refuse_rows(graph) is None:
-        return _searched(graph, board, options, pinned, room, by_rows=True)
-    return found
+    if options.ram_bytes is not None and options.input_by is None and not by_rows and refuse_rows(graph) is None:
+        # A frame in RAM is what a tight budget can spare first: kernels that need less take longer.
+        fast = build_network(*bind_with_copies(graph, board.core, pinned))
+        by_rows = best_order(fast).peak_bytes > room
+    return _searched(graph, board, options, pinned, room, by_rows=by_rows)
 
 
 def _searched(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[str, Kernel], room: int, *,

@@ -10,6 +10,7 @@ from typing import Any
 from midge import __version__
 from midge.build.compiled import Compiled
 from midge.ir.types import TensorType
+from midge.plan.records import Plan
 from midge.report.records import (
     Arena,
     Demonstration,
@@ -145,8 +146,26 @@ def inspect_json(inspection: Inspection) -> Json:
             for layer in inspection.layers
         ],
         "boards": [fit_json(fit) for fit in inspection.fits],
+        "minimum_ram": None if inspection.smallest is None else minimum_ram_json(inspection.smallest),
         "numerics": inspection.numerics,
         "midge": __version__,
+    }  # fmt: skip
+
+
+def minimum_ram_json(plan: Plan) -> Json:
+    """The activations that `compile --optimize ram` reaches, and what lives when, in steps of the schedule."""
+    return {
+        "board": plan.board.name,
+        "activations": plan.arena_bytes,
+        "lower_bound_bytes": plan.lower_bound_bytes,
+        "proven_minimal": plan.proven_minimal,
+        "input_by": "rows" if plan.input_rows else "frame",
+        "steps": len(plan.schedule),
+        "buffers": [
+            {"name": buffer.name, "role": buffer.role, "bytes": buffer.bytes, "offset": buffer.offset,
+             "rows": buffer.height, "rows_in_all": buffer.padded_rows, "lives": [list(span) for span in buffer.spans]}
+            for buffer in plan.buffers
+        ],
     }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from midge.build.image import FlashBytes
 from midge.emulate.profile import FunctionCount
 from midge.emulate.trace import LayerCount
 from midge.ir.types import TensorType
+from midge.plan.records import Plan
 from midge.reference.compare import Comparison
 from midge.targets.records import Board
 
@@ -208,6 +209,8 @@ class Inspection:
     layers: tuple[LayerInfo, ...]
     fits: tuple[Fit, ...]
     """One for each board asked for, those it fits first, then by how close they come."""
+    smallest: Plan | None = None
+    """Where one target was asked for: the plan with the least RAM, which `compile --optimize ram` makes too."""
 
     @property
     def macs(self) -> int:

@@ -11,8 +11,10 @@ from rich.text import Text
 from midge.build.compiled import Compiled
 from midge.build.image import FlashBytes
 from midge.ir.types import TensorType
+from midge.plan.records import Plan
 from midge.report.console import clock, duration, grid, size, table
 from midge.report.records import Arena, Fit, Inspection, Package, PortInfo, RamBytes, Result, Verification
+from midge.report.timeline import timeline
 from midge.targets.records import Board, Core
 
 OUTPUT_VALUES_SHOWN = 16
@@ -203,7 +205,13 @@ def inspect_text(inspection: Inspection) -> tuple[RenderableType, ...]:
     layers.add_row("total", *(("",) if named else ()), "", "", f"{inspection.macs:,}", f"{inspection.weight_bytes:,}")
     rows = [("input", port_text(port)) for port in inspection.inputs]
     rows += [("output", port_text(port)) for port in inspection.outputs]
-    return Text(inspection.model, style="bold"), grid(rows), layers, *_fits_text(inspection)
+    chart = () if inspection.smallest is None else (_minimum_text(inspection.smallest), *timeline(inspection.smallest))
+    return Text(inspection.model, style="bold"), grid(rows), layers, *chart, *_fits_text(inspection)
+
+
+def _minimum_text(plan: Plan) -> Text:
+    by = ", its input pushed by rows" if plan.input_rows else ""
+    return Text.assemble(("minimum RAM", "bold"), f": {size(plan.arena_bytes)} of activations with --optimize ram{by}")
 
 
 def _shapes(types: Sequence[TensorType]) -> str:
