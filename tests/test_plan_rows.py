@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -89,3 +91,16 @@ def test_what_cannot_be_pushed_is_refused_with_its_reason() -> None:
     maker.builder.inputs.append(other)
     maker.builder.node(Add(Activation.NONE), [maker.input, other], [total := maker._value("t", (1, 4, 4, 2))])
     assert refuse_rows(maker.finish(total)) == "it has 2 inputs"
+
+
+MLPERF = Path(__file__).parents[2] / "shared" / "models" / "mlperf-tiny"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "board"), [("kws_ref_model", "bbc-microbit-v1"), ("vww_96_int8", "nrf51-dk")])
+def test_small_boards_run_large_models(model: str, board: str) -> None:
+    """16 KB of RAM for the keywords, 32 KB for the visual wake words."""
+    path = MLPERF / f"{model}.tflite"
+    if not path.exists():
+        pytest.skip("the MLPerf Tiny models are not there")
+    assert midge.compile(path, board=board, optimize="ram").verify(samples=1).mismatches == 0

@@ -71,15 +71,17 @@ class _Unknown(Exception):
 
 
 def _deepest(address: int, functions: Mapping[int, _Code], frames: dict[int, _Frame], above: Sequence[int]) -> int:
-    if address in above:
-        raise _Unknown(f"`{functions[address].name}` calls itself")
     code = functions.get(address) or next((c for c in functions.values() if c.start <= address < c.end), None)
     if code is None:
         raise _Unknown(f"a call of {address:#x}, where no function is")
-    frame = frames.setdefault(address, _frame(code))
+    if code.start in above:
+        raise _Unknown(f"`{code.name}` calls itself")
+    if code.start not in frames:
+        frames[code.start] = _frame(code)
+    frame = frames[code.start]
     if frame.problem:
         raise _Unknown(f"`{frame.name}`: {frame.problem}")
-    chain = (*above, address)
+    chain = (*above, code.start)
     return frame.bytes + max((_deepest(call, functions, frames, chain) for call in sorted(frame.calls)), default=0)
 
 
@@ -98,7 +100,9 @@ def _frame(code: _Code) -> _Frame:
             target = _TARGET.search(operands)
             if target and (mnemonic in ("bl", "blx") or _BRANCH.match(mnemonic)):
                 to = int(target[1], 0) & ~1
-                if mnemonic == "bl" or not code.start <= to < code.end:
+                # Armv6-M jumps far inside a function with BL; only to its first instruction is that a call.
+                is_inside = code.start < to < code.end or (to == code.start and mnemonic != "bl")
+                if not is_inside:
                     calls.add(to)
         if decoded < len(data) - 1:
             problem = problem or f"an instruction at {address + decoded:#x} that is not decoded"
