@@ -19,6 +19,10 @@ from midge.plan.records import Buffer, Plan, Task
 __all__ = ["Layer", "Port", "Sources", "c_identifier", "emit"]
 
 
+_LOOP_BYTES = {"latency": 1 << 30, "ram": 440, "flash": 110}
+"""How much code a loop of assembly may be unrolled to, by what comes first."""
+
+
 def emit(plan: Plan, *, prefix: str, command: str, model_sha256: str) -> Sources:
     """The network as C99. `prefix` starts every external name; it must be a C identifier.
 
@@ -110,6 +114,7 @@ def _layer_code(plan: Plan, task: Task, pool: ConstantPool, index: int, prefix: 
         scratch="" if task.scratch is None else f"{arena} + {plan.buffers[task.scratch].offset}u",
         steps=len(task.binding.steps),
         constant=constant,
+        most_loop_bytes=_LOOP_BYTES[plan.options.optimize],
     )
     code = task.binding.kernel.emit(view)
     missing = roles - {found.role for found in code.constants}

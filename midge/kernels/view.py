@@ -78,6 +78,8 @@ class TaskView:
     steps: int
     constant: Callable[[str], str]
     """The C name of this layer's constant with a role."""
+    most_loop_bytes: int = 1 << 30
+    """How much code a loop may be unrolled to: less where RAM or flash come before latency."""
 
     @property
     def x(self) -> Rows:

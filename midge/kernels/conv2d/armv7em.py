@@ -114,6 +114,7 @@ class Conv2DS8Wide(Kernel):
         form = requantized(view.node, view.graph, self.layout)
         assert weights is not None and form is not None
         shape = self.shape(window, view.core)
+        shape = replace(shape, loop_bytes=min(shape.loop_bytes, view.most_loop_bytes))
         plane = f"p{view.y.plane_bytes}" if self.layout.planes else ""
         starts = "" if form.has_starts else "z"
         name = f"{view.prefix}_{self.name}_{window.key}{form.key}{starts}{plane}"

@@ -61,7 +61,8 @@ class FullyConnectedS8Wide(Kernel):
 
     def emit(self, view: TaskView) -> LayerCode:
         weights, form = self._packed(view)
-        shape = wide.Shape(weights.shape[1], weights.shape[0], core_loop_bytes(view.core))
+        loop_bytes = min(core_loop_bytes(view.core), view.most_loop_bytes)
+        shape = wide.Shape(weights.shape[1], weights.shape[0], loop_bytes)
         name = f"{view.prefix}_{self.name}_i{shape.inputs}o{shape.outputs}{form.key}"
         kernel = wide.function(name, shape, form, f"Fully connected: {shape.inputs} values in, {shape.outputs} out.")
         return self._code(view, kernel, wide.weight_stream(weights, shape, form))
@@ -113,7 +114,8 @@ class FullyConnectedS8Pairs(FullyConnectedS8Wide):
     def emit(self, view: TaskView) -> LayerCode:
         weights, form = self._packed(view)
         outputs, inputs = weights.shape
-        shape = pairs.Shape(inputs, outputs, core_loop_bytes(view.core), is_dual_issue(view.core), self.widens)
+        loop_bytes = min(core_loop_bytes(view.core), view.most_loop_bytes)
+        shape = pairs.Shape(inputs, outputs, loop_bytes, is_dual_issue(view.core), self.widens)
         shared = "".join("o" if v is None else f"_{v & 0xFFFFFFFF:x}" for v in pairs.shared_parameters(form))
         name = f"{view.prefix}_{self.name}_i{shape.inputs}o{shape.outputs}{form.key}{shared}"
         kernel = pairs.function(name, shape, form, f"Fully connected: {shape.inputs} values in, {shape.outputs} out.")
