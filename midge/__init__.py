@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 __all__ = [
-    "Inspection", "Model", "Package", "Program", "Result", "Verification", "__version__", "boards", "compile",
-    "inspect", "load", "open_model", "run_host", "verify_host",
+    "Inspection", "Model", "Package", "Program", "Quantized", "Result", "Verification", "__version__", "boards",
+    "compile", "inspect", "load", "open_model", "quantize", "run_host", "verify_host",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
         Model,
         Package,
         Program,
+        Quantized,
         Result,
         Verification,
         boards,
         compile,
         inspect,
         open_model,
+        quantize,
         run_host,
         verify_host,
     )

@@ -25,7 +25,7 @@ from midge.emulate.trace import Trace
 from midge.errors import DoesNotFitError, ModelError, UnsupportedError
 from midge.ir.graph import Graph
 from midge.ir.text import print_graph
-from midge.load import Numerics, load
+from midge.load import Numerics, load_with_orders
 from midge.load.model import Model
 from midge.passes.pipelines import run_passes
 from midge.plan import Plan, plan
@@ -39,14 +39,15 @@ Progress = Callable[[int], None]
 def load_model(path: Path, numerics: Numerics) -> Model:
     """Read a model file into a verified graph."""
     if not path.exists():
-        raise ModelError(str(path), "no such file", "a model file (.tflite)")
+        raise ModelError(str(path), "no such file", "a model file (.tflite, .onnx)")
     if path.is_dir():
-        raise ModelError(str(path), "is a folder", "a model file (.tflite)")
+        raise ModelError(str(path), "is a folder", "a model file (.tflite, .onnx)")
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise ModelError(str(path), f"cannot be read ({(error.strerror or str(error)).lower()})") from error
-    return Model(path.name, path, digest, numerics, load(path, numerics=numerics))
+    graph, orders = load_with_orders(path, numerics=numerics)
+    return Model(path.name, path, digest, numerics, graph, orders)
 
 
 def model_of_graph(graph: Graph, numerics: str) -> Model:

@@ -111,6 +111,12 @@ def test_instruction_widths() -> None:
     assert [instruction.bytes for instruction in decode(code, 0)] == [2, 4, 2, 4]
 
 
+def test_exclusive_accesses_and_half_precision_have_classes() -> None:
+    """LDAEX, STL, VCVTB: what compilers for Armv8-M and float16 emit."""
+    codes = {"d0e8af1f": "load", "c0e8af1f": "store", "b2ee400a": "float_alu"}
+    assert {code: decode(bytes.fromhex(code), 0)[0].class_ for code in codes} == codes
+
+
 def test_unknown_instruction_is_refused() -> None:
     with pytest.raises(UnsupportedError, match=r"unknown instruction|no class for the instruction"):
         decode(bytes.fromhex("ffffffff"), 0x100)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tflite_writer import write_tflite
 
 from midge.errors import MidgeError, ModelError, UnsupportedError, UsageError
 from midge.ir.graph import Graph, GraphBuilder
@@ -22,6 +21,7 @@ from midge.ops.conv2d import Conv2D
 from midge.ops.mean import Mean
 from midge.ops.relu import Relu
 from midge.ops.reshape import Reshape
+from midge.write.tflite import write_tflite
 
 
 def a_file(operator: str = "conv2d", case: str = "3x3_valid") -> bytes:
@@ -59,9 +59,11 @@ def test_files_that_cannot_be_read(tmp_path: Path):
 
 
 def test_other_formats_are_named(tmp_path: Path):
-    path = tmp_path / "model.onnx"
+    path = tmp_path / "model.pb"
     path.write_bytes(b"\x08\x07\x12\x0bpytorch")
-    with pytest.raises(UnsupportedError, match=r"model.onnx: the ONNX format; expected a .tflite file. Convert it"):
+    with pytest.raises(
+        UnsupportedError, match=r"model.pb: the TensorFlow format; expected a .tflite or .onnx file. Con"
+    ):
         load(path)
 
 

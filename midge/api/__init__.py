@@ -19,12 +19,16 @@ import numpy as np
 from midge import pipeline, targets
 from midge.api.host import SampleSource, run_model
 from midge.api.inspection import inspect_model
+from midge.api.quantizing import Quantized, load_calibration, quantize_model
 from midge.api.verification import verify_firmware, verify_on_host
 from midge.build.compiled import Compiled, Options
+from midge.compress.quantize import QuantizeOptions
+from midge.compress.ranges import METHODS, Method
 from midge.deploy import Recorded, write_project
 from midge.emulate.pattern import fixed_pattern
 from midge.errors import UsageError
 from midge.ir.graph import Graph
+from midge.ir.types import DType
 from midge.load import Numerics
 from midge.load.model import Model
 from midge.pipeline import Progress
@@ -40,6 +44,8 @@ NUMERICS = ("litert", "tflm")
 COMPILERS = ("zig", "gcc")
 INPUT_BY = ("rows", "frame")
 PLACES = ("board", "host")
+PORTS = ("int8", "float32")
+ROUNDINGS = ("nearest", "adaptive")
 BACKENDS = ("unicorn", "qemu")
 
 ModelSource = str | Path | Graph | Model
@@ -95,6 +101,40 @@ def compile(
         program = _compile(open_model(model, numerics=numerics), target, options)
         program.write(folder)
     return program
+
+
+def quantize(
+    model: ModelSource, data: str | Path | SampleSource, *, method: Method = "min-max", per_channel: bool = True,
+    ports: Literal["int8", "float32"] = "int8", float_layers: Sequence[str] = (), equalize: bool = False,
+    bias_correction: bool = False, rounding: Literal["nearest", "adaptive"] = "nearest",
+    out: str | Path | None = None, progress: Progress | None = None,
+) -> Quantized:  # fmt: skip
+    """An int8 model of a float one, by post-training quantisation on calibration data (docs/quantization.md).
+
+    `data`: a .npz or .npy file, a folder of them, or arrays as `run_host` takes them; float32, as the model's input.
+    `method`: how ranges follow from the data: min-max, percentile, mse or entropy. `per_channel`: weights have a scale
+    for each output channel. `ports`: type of inputs and outputs. `float_layers` stay float32. `equalize`,
+    `bias_correction`, `rounding`: cures for layers with little signal. `out`: a .tflite or .onnx file.
+    """
+    _choice("method", method, METHODS)
+    _choice("ports", ports, PORTS)
+    opened = open_model(model)
+    if isinstance(data, str | Path):
+        samples = load_calibration(Path(data), opened)
+    else:
+        samples = sampling.as_samples(data, [(name, opened.graph.type(name)) for name in opened.graph.inputs])
+    names = {node.name for node in opened.graph.nodes}
+    unknown = [name for name in float_layers if name not in names]
+    if unknown:
+        raise UsageError("float layers", f"no layer {unknown[0]!r}", "names as `midge inspect` lists them")
+    _choice("rounding", rounding, ROUNDINGS)
+    options = QuantizeOptions(
+        per_channel, rounding == "adaptive", bias_correction, DType(ports), frozenset(float_layers)
+    )
+    quantized = quantize_model(opened, samples, method, options, progress, equalized=equalize)
+    if out is not None:
+        quantized.save(out)
+    return quantized
 
 
 def run_host(

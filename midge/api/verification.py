@@ -14,7 +14,7 @@ from midge.ir.graph import Graph
 from midge.load.model import Model
 from midge.pipeline import Progress
 from midge.reference import Reference, open_reference
-from midge.reference.compare import RULE, Comparison, FirstDifference, differences
+from midge.reference.compare import RULE, STEP_RULE, Comparison, FirstDifference, differences
 from midge.reference.kinds.numpy import Interpreter
 from midge.report.records import Mismatch, Verification
 from midge.targets.host import host_board
@@ -59,7 +59,7 @@ def _compared(
 ) -> Verification:  # fmt: skip
     total = Comparison()
     for number, (outputs, inputs) in enumerate(zip(found, samples, strict=True)):
-        total = total.add(number, outputs, reference.run(inputs))
+        total = total.add(number, outputs, reference.run(inputs), reference.steps)
         if progress is not None:
             progress(number + 1)
     return Verification(
@@ -74,7 +74,7 @@ def _compared(
         mismatches=total.mismatches,
         max_abs_diff=total.max_abs_diff,
         max_rel_diff=total.max_rel_diff,
-        tolerance=RULE,
+        tolerance=STEP_RULE if any(reference.steps) else RULE,
         first=None if total.first is None else _mismatch(model.graph, total.first, samples, reference),
         compiler=runner.compiler,
         backend=runner.backend,

@@ -163,8 +163,6 @@ def _functions(file: ELFFile) -> Iterator[_Code]:
         kind = max(((address, kind) for address, kind in marks if address <= start), default=(start, "t"))[1]
         edges = [(start, kind), *inside, (end, "d")]
         pieces = tuple(
-            (low, data[low - start : high - start])
-            for (low, kind), (high, _) in pairwise(edges)
-            if kind == "t"
+            (low, data[low - start : high - start]) for (low, kind), (high, _) in pairwise(edges) if kind == "t"
         )
         yield _Code(symbol.name, start, end, pieces)

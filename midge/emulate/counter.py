@@ -21,9 +21,20 @@ BLOCK = np.dtype(
     [("address", "<u4"), ("bytes", "<u4"), ("owner", "<u4"), ("used", "<u4"), ("counts", "<u8", (2, 2))]
 )  # fmt: skip
 """`counts[entered by a branch][left by a branch]`."""
-TALLY = np.dtype([("fetch_misses", "<u8"), ("read_misses", "<u8"), ("unaligned", "<u8")])
+TALLY = np.dtype(
+    [
+        ("fetch", "<u8"),
+        ("fetch_next", "<u8"),
+        ("read", "<u8"),
+        ("read_next", "<u8"),
+        ("ram", "<u8"),
+        ("unaligned", "<u8"),
+    ]
+)
+"""Misses of the caches in sectors (of them those that follow the sector before), and further bus transfers."""
 UNALIGNED = np.dtype([("address", "<u4"), ("bytes", "<u4"), ("pc", "<u4"), ("used", "<u4")])
 UNALIGNED_SITES = 256
+CACHE_LINES, SECTORS_OF_A_LINE = 2048, 32
 UC_HOOK_CODE, UC_HOOK_BLOCK = 1 << 2, 1 << 3
 
 
@@ -31,10 +42,11 @@ UC_HOOK_CODE, UC_HOOK_BLOCK = 1 << 2, 1 << 3
 def _library() -> ctypes.CDLL:
     library = ctypes.CDLL(str(host_library(NATIVE / "unicorn_counter.c")))
     pointer, word = ctypes.c_void_p, ctypes.c_uint32
-    library.midge_configure.argtypes = [pointer, pointer, ctypes.c_int, word, word, pointer, pointer, word, pointer,
-                                        word]  # fmt: skip
+    library.midge_configure.argtypes = [pointer, pointer, ctypes.c_int, pointer, pointer, word, pointer, word]
+    library.midge_add_range.argtypes = [pointer, word, word, word, word]
     library.midge_watch.argtypes = [pointer, pointer, pointer]
-    library.midge_set_cache.argtypes = [pointer, ctypes.c_int, word, word, word, word, word]
+    library.midge_set_cache.argtypes = [pointer, ctypes.c_int, word, word, word, word]
+    library.midge_set_memories.argtypes = [pointer, word, word, word, word, word, word]
     for function in (library.midge_enable, library.midge_disable, library.midge_owner, library.midge_full,
                      library.midge_unaligned):  # fmt: skip
         function.argtypes = [pointer]
@@ -56,10 +68,13 @@ class Counter:
         self._hooks = ctypes.create_string_buffer(library.midge_hooks_bytes())
         uclib = _unicorn_library()
         library.midge_configure(
-            self._hooks, ctypes.cast(uclib.uc_reg_read, ctypes.c_void_p), arm_const.UC_ARM_REG_APSR, owners.base,
-            2 * len(self._owners), self._owners.ctypes.data, self._blocks.ctypes.data, BLOCK_COUNT,
-            self._tallies.ctypes.data, owners.first,
+            self._hooks, ctypes.cast(uclib.uc_reg_read, ctypes.c_void_p), arm_const.UC_ARM_REG_APSR,
+            self._owners.ctypes.data, self._blocks.ctypes.data, BLOCK_COUNT, self._tallies.ctypes.data, owners.first,
         )  # fmt: skip
+        first = 0
+        for number, (base, count) in enumerate(owners.ranges):
+            library.midge_add_range(self._hooks, number, base, count, first)
+            first += count // 2
         self._add(uclib, UC_HOOK_BLOCK, library.midge_on_block)
         if accesses is not None:
             self._accesses = accesses
@@ -76,12 +91,17 @@ class Counter:
         if status != 0:
             raise InternalError("unicorn", f"uc_hook_add returned {status}", "0")
 
-    def set_cache(self, of_reads: bool, flash_base: int, flash_bytes: int, lines: int, line_bytes: int,
-                  sector_bytes: int) -> None:  # fmt: skip
-        """Run a cache in front of the flash: of instruction fetches, or of data reads."""
-        self._library.midge_set_cache(
-            self._hooks, int(of_reads), flash_base, flash_bytes, lines, line_bytes, sector_bytes
-        )
+    def set_memories(self, flash: tuple[int, int], ram: tuple[int, int], unified: bool, uncached_reads: bool) -> None:
+        """Base and bytes of what lies behind the caches; `unified`: data go through the cache of fetches."""
+        self._library.midge_set_memories(self._hooks, *flash, *ram, int(unified), int(uncached_reads))
+
+    def set_cache(self, of_reads: bool, lines: int, ways: int, line_bytes: int, sector_bytes: int) -> None:
+        """Run a cache in front of them: of instruction fetches, or of data."""
+        if lines > CACHE_LINES or lines % ways or not 0 < line_bytes // sector_bytes <= SECTORS_OF_A_LINE:
+            found = f"a cache of {lines} lines in sets of {ways}, {line_bytes // sector_bytes} sectors a line"
+            expected = f"whole sets of at most {CACHE_LINES} lines of 1 to {SECTORS_OF_A_LINE} sectors"
+            raise InternalError("counter", found, expected)
+        self._library.midge_set_cache(self._hooks, int(of_reads), lines, ways, line_bytes, sector_bytes)
 
     def enable(self) -> None:
         self._library.midge_enable(self._hooks)

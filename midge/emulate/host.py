@@ -15,9 +15,14 @@ SYS_OPEN, SYS_CLOSE, SYS_WRITEC, SYS_WRITE0, SYS_WRITE, SYS_READ = 0x01, 0x02, 0
 SYS_READC, SYS_ISERROR, SYS_ISTTY, SYS_SEEK, SYS_FLEN = 0x07, 0x08, 0x09, 0x0A, 0x0C
 SYS_CLOCK, SYS_TIME, SYS_ERRNO, SYS_GET_CMDLINE, SYS_HEAPINFO = 0x10, 0x11, 0x13, 0x15, 0x16
 SYS_EXIT, SYS_EXIT_EXTENDED = 0x18, 0x20
+SYS_TMPNAM, SYS_REMOVE, SYS_RENAME, SYS_SYSTEM, SYS_ELAPSED, SYS_TICKFREQ = 0x0D, 0x0E, 0x0F, 0x12, 0x30, 0x31
 STOPPED_APPLICATION_EXIT = 0x20026
 FAILED = 0xFFFF_FFFF
 CONSOLE = ":tt"
+FEATURES = ":semihosting-features"
+# Magic, then bits: SYS_EXIT_EXTENDED is there, and ":tt" opens standard output and error apart.
+FEATURE_BYTES = b"SHFB\x03"
+TICKS_PER_SECOND = 1_000_000
 FIRST_WRITING_MODE = 4  # 0-3 read; 4-7 write; 8-11 append
 
 
@@ -53,6 +58,7 @@ class Host:
     """The number of a call that is not implemented here."""
     _open: dict[int, _Open] = field(default_factory=dict)
     _read_bytes: int = 0
+    _ticks: int = 0
 
     def call(self, memory: Memory, operation: int, argument: int) -> int:
         """Carry out one call; returns what register r0 shall hold."""
@@ -74,6 +80,8 @@ class Host:
     def open(self, memory: Memory, block: int) -> int:
         path, mode, length = self._words(memory, block, 3)
         name = memory.read(path, length).decode("utf-8", "replace")
+        if name == FEATURES:
+            self.files[name] = bytearray(FEATURE_BYTES)
         if name != CONSOLE:
             if mode < FIRST_WRITING_MODE and name not in self.files:
                 return FAILED
@@ -148,10 +156,38 @@ class Host:
         file = self._open.get(handle)
         return FAILED if file is None else len(self.files.get(file.name, b""))
 
-    def clock(self, memory: Memory, block: int) -> int:
-        """Hundredths of a second since the firmware started: none, so that runs repeat exactly."""
-        del memory, block
+    def remove(self, memory: Memory, block: int) -> int:
+        path, length = self._words(memory, block, 2)
+        name = memory.read(path, length).decode("utf-8", "replace")
+        return 0 if self.files.pop(name, None) is not None else FAILED
+
+    def rename(self, memory: Memory, block: int) -> int:
+        path, length, new_path, new_length = self._words(memory, block, 4)
+        name = memory.read(path, length).decode("utf-8", "replace")
+        if name not in self.files:
+            return FAILED
+        self.files[memory.read(new_path, new_length).decode("utf-8", "replace")] = self.files.pop(name)
         return 0
+
+    def clock(self, memory: Memory, block: int) -> int:
+        """Hundredths of a second: one more at each question, so that runs repeat exactly and waiting ends."""
+        del memory, block
+        self._ticks += 1
+        return self._ticks
+
+    def elapsed(self, memory: Memory, block: int) -> int:
+        """The same as ticks of `TICKS_PER_SECOND`, a number of 64 bits."""
+        memory.write(block, (self.clock(memory, block) * (TICKS_PER_SECOND // 100)).to_bytes(8, "little"))
+        return 0
+
+    def tick_frequency(self, memory: Memory, block: int) -> int:
+        del memory, block
+        return TICKS_PER_SECOND
+
+    def refuse(self, memory: Memory, block: int) -> int:
+        """What a firmware under test may not do: run commands on the computer, or make temporary files there."""
+        del memory, block
+        return FAILED
 
     def time(self, memory: Memory, block: int) -> int:
         del memory, block
@@ -193,4 +229,6 @@ _HANDLERS: dict[int, Callable[[Host, Memory, int], int]] = {
     SYS_ISTTY: Host.is_console, SYS_SEEK: Host.seek, SYS_FLEN: Host.length, SYS_CLOCK: Host.clock,
     SYS_TIME: Host.time, SYS_ERRNO: Host.nothing, SYS_GET_CMDLINE: Host.get_command_line,
     SYS_HEAPINFO: Host.heap_info, SYS_EXIT: Host.exit, SYS_EXIT_EXTENDED: Host.exit_extended,
+    SYS_TMPNAM: Host.refuse, SYS_SYSTEM: Host.refuse, SYS_REMOVE: Host.remove, SYS_RENAME: Host.rename,
+    SYS_ELAPSED: Host.elapsed, SYS_TICKFREQ: Host.tick_frequency,
 }  # fmt: skip

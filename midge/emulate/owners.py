@@ -11,16 +11,24 @@ from midge.emit.sources import Sources
 from midge.emulate.program import Program
 from midge.errors import InternalError
 
+MOST_RANGES = 8
+"""As many as `native/counter.h` has room for."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Owners:
-    """`table[i]` is the owner of the halfword at `base + 2 * i`; 0 keeps the current one, k is `names[k - 1]`."""
+    """`table` holds the owner of each halfword, range after range; 0 keeps the current one, k is `names[k - 1]`."""
 
-    base: int
+    ranges: tuple[tuple[int, int], ...]
+    """Address and bytes (an even number) of each range of code: that in flash, and what was linked for RAM."""
     table: np.ndarray
     names: tuple[str, ...]
     first: int
     """The owner when counting begins."""
+
+    def place(self, address: int) -> int | None:
+        """Where the table has the halfword at this address."""
+        return _place(self.ranges, address)
 
 
 def layer_owners(program: Program, sources: Sources) -> Owners:
@@ -37,38 +45,48 @@ def layer_owners(program: Program, sources: Sources) -> Owners:
     missing = [symbol for symbol in symbols if symbol not in parts]
     if missing:
         raise InternalError(str(program.path), f"no function {', '.join(missing)}", "a function for each layer")
-    base, table = _empty(program)
+    ranges, table = _empty(program)
     for owner, symbol in enumerate(symbols, 1):
         for function in parts[symbol]:
-            _mark(table, base, function, owner)
-    return Owners(base, table, names, first=len(names))
+            _mark(table, ranges, function, owner)
+    return Owners(ranges, table, names, first=len(names))
 
 
 def function_owners(program: Program) -> Owners:
     """Each function its own owner, and last the code that belongs to none."""
     names = (*(function.name for function in program.functions), "(no function)")
-    base, table = _empty(program)
+    ranges, table = _empty(program)
     table[:] = len(names)
     for owner, function in enumerate(program.functions, 1):
-        _mark(table, base, function, owner)
-    return Owners(base, table, names, first=len(names))
+        _mark(table, ranges, function, owner)
+    return Owners(ranges, table, names, first=len(names))
 
 
-def _empty(program: Program) -> tuple[int, np.ndarray]:
-    """The range of the segment with most functions: the code in flash."""
-    inside = max(
-        ([f for f in program.functions if 0 <= f.address - segment.address < len(segment.data)]
-         for segment in program.segments),
-        key=len, default=[],
-    )  # fmt: skip
-    if not inside:
+def _empty(program: Program) -> tuple[tuple[tuple[int, int], ...], np.ndarray]:
+    """The code of each segment that has functions, that with most of them first."""
+    found: list[list[Symbol]] = []
+    for segment in program.segments:
+        inside = [f for f in program.functions if 0 <= f.address - segment.address < len(segment.data)]
+        if inside:
+            found.append(inside)
+    if not found:
         raise InternalError(str(program.path), "no symbols of functions", "a firmware that is not stripped")
-    base = inside[0].address
-    end = max(function.address + function.bytes for function in inside)
-    return base, np.zeros((end - base + 1) // 2, np.uint16)
+    found = sorted(found, key=len, reverse=True)[:MOST_RANGES]
+    ends = [max(function.address + function.bytes for function in inside) for inside in found]
+    ranges = tuple((f[0].address, (end - f[0].address + 1) // 2 * 2) for f, end in zip(found, ends, strict=True))
+    return ranges, np.zeros(sum(count for _, count in ranges) // 2, np.uint16)
 
 
-def _mark(table: np.ndarray, base: int, function: Symbol, owner: int) -> None:
-    start = (function.address - base) // 2
-    if 0 <= start < len(table):
+def _place(ranges: tuple[tuple[int, int], ...], address: int) -> int | None:
+    first = 0
+    for base, count in ranges:
+        if 0 <= address - base < count:
+            return (first + address - base) // 2
+        first += count
+    return None
+
+
+def _mark(table: np.ndarray, ranges: tuple[tuple[int, int], ...], function: Symbol, owner: int) -> None:
+    start = _place(ranges, function.address)
+    if start is not None:
         table[start : start + (function.bytes + 1) // 2] = owner

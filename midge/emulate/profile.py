@@ -6,17 +6,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from midge.emulate.accesses import Accesses, accesses
-from midge.emulate.caches import has_read_cache, set_caches
+from midge.emulate.caches import follows_reads, set_caches
 from midge.emulate.counter import Counter
 from midge.emulate.host import Host
-from midge.emulate.machine import SECURE_ALIAS_BIT, DeviceFault, Machine
+from midge.emulate.machine import DeviceFault, Machine
 from midge.emulate.owners import function_owners
-from midge.emulate.program import Program, load
+from midge.emulate.placement import Placement, place
+from midge.emulate.program import Program, Segment, load
 from midge.emulate.report import with_memory
 from midge.emulate.timing import Cost, Pipeline, cost, decode_blocks
 from midge.errors import ToolError, UsageError
-from midge.targets import BARE_FLASH, BARE_RAM
-from midge.targets.records import Board, Region
+from midge.targets.records import Board
 
 TIMEOUT_SECONDS = 3600
 
@@ -44,12 +44,12 @@ def profile(elf: Path, board: Board, args: str = "", minus_args: str | None = No
     """Run a firmware from reset to its exit and count. With `minus_args` the counts of a second run are subtracted.
 
     A firmware that is linked for other addresses than the board's runs at its own, with the board's core, clock and
-    caches: flash at 0 and RAM at 0x20000000, as on QEMU's MPS2 machines.
+    caches (placement.place).
     """
     program = load(elf)
     if not program.functions:
         raise UsageError(str(elf), "no symbols of functions", "a firmware that is not stripped")
-    placed = at_own_addresses(program, board)
+    placed = place(program, board)
     counts, printed = _count(program, placed, args)
     if minus_args is not None:
         counts = _difference(counts, _count(program, placed, minus_args)[0])
@@ -63,42 +63,28 @@ def profile(elf: Path, board: Board, args: str = "", minus_args: str | None = No
     return Profile(ranked, sum(f.instructions for f in ranked), sum(f.cycles for f in ranked), printed)
 
 
-def at_own_addresses(program: Program, board: Board) -> Board:
-    """The board, or the board with the memories of a bare core where the firmware is linked for those."""
-
-    # Armv8-M has its memories at two addresses (machine.Machine.load).
-    alias = SECURE_ALIAS_BIT if board.core.architecture.startswith("armv8") else 0
-
-    def fits(regions: tuple[Region, ...]) -> bool:
-        return all(
-            any(r.base <= address and address + len(s.data) <= r.base + r.bytes
-                for r in regions for address in (s.load_address, s.load_address & ~alias))
-            for s in program.segments
-        )  # fmt: skip
-
-    bare = (BARE_FLASH, BARE_RAM)
-    return replace(board, regions=bare) if not fits(board.regions) and fits(bare) else board
-
-
-def _count(program: Program, board: Board, args: str) -> tuple[Cost, str]:
+def _count(program: Program, placed: Placement, args: str) -> tuple[Cost, str]:
     """Counts by function, and what was printed. Where single accesses matter it runs twice (unicorn.trace)."""
+    board = placed.board
     pipeline = Pipeline(board.core.name, board.core.timing)
     owners = function_owners(program)
-    counter, printed = _run(program, board, args, None)
+    counter, printed, program = run(program, placed, args, None)
     decoded = decode_blocks(program, counter.blocks)
     counts = cost(program, counter.blocks, len(owners.names), pipeline, decoded)
-    if has_read_cache(board) or not board.core.architecture.startswith("armv6-m"):
-        watched = accesses(decoded, owners, has_read_cache(board))
-        counter, _ = _run(program, board, args, watched)
-    return with_memory(counts, counter.tallies, pipeline), printed
+    if follows_reads(board) or not board.core.architecture.startswith("armv6-m"):
+        watched = accesses(decoded, owners, follows_reads(board), program.machine)
+        counter, _, _ = run(program, placed, args, watched)
+    return with_memory(counts, counter.tallies, pipeline, board), printed
 
 
-def _run(program: Program, board: Board, args: str, watched: Accesses | None) -> tuple[Counter, str]:
-    host = Host(args)
+def run(program: Program, placed: Placement, args: str,
+         watched: Accesses | None) -> tuple[Counter, str, Program]:  # fmt: skip
+    """The counts, what was printed, and the program with the code that it made for itself."""
+    board, host = placed.board, Host(args)
     machine = Machine(board, program, host)
     counter = Counter(machine.uc, function_owners(program), watched)
     set_caches(counter, board)
-    machine.load()
+    machine.load((placed.stack_pointer, placed.entry))
     counter.enable()
     try:
         machine.run(timeout_seconds=TIMEOUT_SECONDS)
@@ -109,7 +95,17 @@ def _run(program: Program, board: Board, args: str, watched: Accesses | None) ->
     counter.disable()
     if host.exit_failed:
         raise ToolError(program.path.name, f"ended with an error: {host.text.strip() or 'no message'}")
-    return counter, host.text
+    return counter, host.text, _with_copied_code(program, machine, counter)
+
+
+def _with_copied_code(program: Program, machine: Machine, counter: Counter) -> Program:
+    """With the code that ran from where the ELF has none: the firmware copied it there."""
+    copies = []
+    for block in counter.blocks:
+        address, count = int(block["address"]), int(block["bytes"])
+        if not program.has(address):
+            copies.append(Segment(address, address, machine.read(address, count), count, True))
+    return replace(program, segments=(*program.segments, *copies)) if copies else program
 
 
 def _difference(more: Cost, less: Cost) -> Cost:

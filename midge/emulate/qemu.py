@@ -31,7 +31,8 @@ from midge.emulate.trace import Execution, Trace
 from midge.errors import InternalError, ToolError, UnsupportedError
 from midge.targets.records import Board
 
-COMMAND = "qemu-system-arm"
+COMMAND, RISCV_COMMAND = "qemu-system-arm", "qemu-system-riscv32"
+_PACKAGES = {COMMAND: "qemu-system-arm", RISCV_COMMAND: "qemu-system-misc"}
 TIMEOUT_SECONDS = 1800
 # QEMU 9.0 raised the oldest plugin interface that it loads from 0 to 2; what is used here did not change.
 FIRST_MAJOR_OF_INTERFACE_2 = 9
@@ -41,7 +42,7 @@ def trace(image: Image, sources: Sources, board: Board, inputs: Sequence[np.ndar
     """One inference from reset, as `unicorn.trace`. UnsupportedError where the core has no timing table."""
     pipeline = Pipeline(board.core.name, board.core.timing)
     outputs, blocks, tallies, stack_bytes = _run(image, sources, board, inputs)
-    counts = with_memory(cost(load(image.elf), blocks, len(tallies) - 1, pipeline), tallies, pipeline)
+    counts = with_memory(cost(load(image.elf), blocks, len(tallies) - 1, pipeline), tallies, pipeline, board)
     layers = layer_counts(sources, counts)
     return Trace(outputs, sum(layer.instructions for layer in layers), sum(layer.cycles for layer in layers),
                  stack_bytes, layers, "qemu")  # fmt: skip
@@ -57,22 +58,26 @@ def execute(image: Image, sources: Sources, board: Board, inputs: Sequence[np.nd
 def _run(image: Image, sources: Sources, board: Board, inputs: Sequence[np.ndarray] | None
          ) -> tuple[tuple[np.ndarray, ...], np.ndarray, np.ndarray, int]:  # fmt: skip
     """Outputs, block records, tally records, stack bytes."""
-    command, machine = _command(), _machine(board)
+    command, machine = command_of(board), _machine(board)
     program = load(image.elf)
     owners = layer_owners(program, sources)
     data = sample_bytes(sources.inputs, pattern_inputs(sources) if inputs is None else inputs)
     with tempfile.TemporaryDirectory(prefix="midge-") as temporary:
         folder = Path(temporary)
         (folder / "in.bin").write_bytes(data)
-        head = struct.pack("<III", owners.base, 2 * len(owners.table), len(owners.names))
-        code = program.code(owners.base, 2 * len(owners.table))
+        head = struct.pack("<II", len(owners.ranges), len(owners.names))
+        head += b"".join(struct.pack("<II", *one) for one in owners.ranges)
+        code = b"".join(program.code(*one) for one in owners.ranges)
         (folder / "map").write_bytes(head + owners.table.astype("<u2").tobytes() + code)
         addresses = program.addresses
+        # On RISC-V the harness takes the next multiple of 16.
+        stack = addresses["harness_network_stack_top"] & (~15 if board.is_riscv else ~0)
         plugin = (
-            f"{_plugin()},run={addresses[sources.run_symbol]:#x},return={addresses['harness_returned'] & ~1:#x},"
-            f"stack={addresses['harness_network_stack_top']:#x},map=map,out=counts"
+            f"{_plugin(command)},isa={program.machine},run={addresses[sources.run_symbol]:#x},"
+            f"return={addresses['harness_returned'] & ~1:#x},stack={stack:#x},map=map,out=counts"
         )
-        _call([command, "-M", machine, "-display", "none", "-serial", "none", "-monitor", "none",
+        firmware = ["-bios", "none"] if board.is_riscv else []
+        _call([command, "-M", machine, *firmware, "-display", "none", "-serial", "none", "-monitor", "none",
                "-semihosting-config", "enable=on,target=native,arg=fw,arg=1,arg=in.bin,arg=out.bin",
                "-kernel", str(image.elf.resolve()), "-plugin", plugin], folder)  # fmt: skip
         outputs = sample_arrays(sources.outputs, (folder / "out.bin").read_bytes())
@@ -88,13 +93,15 @@ def _read(data: bytes) -> tuple[np.ndarray, np.ndarray, int]:
     return np.sort(blocks, order=["address", "bytes", "owner"]), tallies, stack_bytes
 
 
-def _command() -> str:
+def command_of(board: Board) -> str:
+    """QEMU's command for a board's core. ToolError where it is not installed."""
     if sys.platform == "win32":
         raise UnsupportedError("qemu", "QEMU on Windows loads no plugins, so nothing can be counted", "Linux or macOS")
-    command = shutil.which(COMMAND)
+    name = RISCV_COMMAND if board.is_riscv else COMMAND
+    command = shutil.which(name)
     if command is None:
-        raise ToolError("qemu", f"`{COMMAND}` not found", "it on PATH",
-                        "Install QEMU (Debian: qemu-system-arm; macOS: brew install qemu)")  # fmt: skip
+        raise ToolError("qemu", f"`{name}` not found", "it on PATH",
+                        f"Install QEMU (Debian: {_PACKAGES[name]}; macOS: brew install qemu)")  # fmt: skip
     return command
 
 
@@ -109,8 +116,8 @@ def _machine(board: Board) -> str:
 
 
 @functools.cache
-def _plugin() -> Path:
-    version = re.search(r"version (\d+)\.", _call([_command(), "--version"], None))
+def _plugin(command: str) -> Path:
+    version = re.search(r"version (\d+)\.", _call([command, "--version"], None))
     interface = 2 if version is not None and int(version[1]) >= FIRST_MAJOR_OF_INTERFACE_2 else 1
     undefined = ("-Wl,-undefined,dynamic_lookup",) if sys.platform == "darwin" else ("-Wl,-z,undefs",)
     return host_library(NATIVE / "qemu_counter.c", flags=(f"-DPLUGIN_VERSION={interface}", *undefined))

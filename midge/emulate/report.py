@@ -5,16 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from midge.emit.sources import Sources
+from midge.emulate.caches import memory_cycles
 from midge.emulate.timing import Cost, Pipeline
 from midge.emulate.trace import LayerCount
+from midge.targets.records import Board
 
 
-def with_memory(counts: Cost, tallies: np.ndarray, pipeline: Pipeline) -> Cost:
+def with_memory(counts: Cost, tallies: np.ndarray, pipeline: Pipeline, board: Board) -> Cost:
     """The pipeline's cycles, and those that it waits for memory (records of `counter.TALLY`)."""
     unaligned = pipeline.number("unaligned_access")
-    miss = pipeline.number("flash_miss") if pipeline.has("flash_miss") else 0.0
     cycles = tuple(
-        cycles + unaligned * int(tally["unaligned"]) + miss * int(tally["fetch_misses"] + tally["read_misses"])
+        cycles + unaligned * int(tally["unaligned"]) + memory_cycles(board, tally)
         for cycles, tally in zip(counts.cycles, tallies, strict=True)
     )
     return Cost(counts.instructions, cycles)

@@ -10,7 +10,7 @@ import numpy as np
 from midge.build.image import Image
 from midge.emit.sources import Sources
 from midge.emulate.accesses import Accesses, accesses
-from midge.emulate.caches import has_read_cache, set_caches
+from midge.emulate.caches import follows_reads, set_caches
 from midge.emulate.counter import Counter
 from midge.emulate.host import Host
 from midge.emulate.isa import check_instructions, check_unaligned
@@ -44,8 +44,8 @@ def trace(image: Image, sources: Sources, board: Board, inputs: Sequence[np.ndar
     check_instructions(decoded, board, program)
     counts = cost(program, run.blocks, len(owners.names), pipeline, decoded)
     # Unicorn's Armv6-M faults at unaligned accesses by itself.
-    if has_read_cache(board) or (check_alignment and not board.core.architecture.startswith("armv6-m")):
-        watched = accesses(decoded, owners, has_read_cache(board))
+    if follows_reads(board) or (check_alignment and not board.core.architecture.startswith("armv6-m")):
+        watched = accesses(decoded, owners, follows_reads(board), program.machine)
         first, run = run, _counted(program, sources, board, data, owners, watched)
         # The blocks themselves may be cut elsewhere (which moves a dual-issue pipeline's cycles a little); what they
         # add up to may not change.
@@ -53,7 +53,7 @@ def trace(image: Image, sources: Sources, board: Board, inputs: Sequence[np.ndar
         if again.instructions != counts.instructions or first.output != run.output:
             raise InternalError("emulator", "two runs of one firmware differ", "the same counts and outputs")
         check_unaligned(run.unaligned, board, program)
-    counts = with_memory(counts, run.tallies, pipeline)
+    counts = with_memory(counts, run.tallies, pipeline, board)
     layers = layer_counts(sources, counts)
     return Trace(
         outputs=sample_arrays(sources.outputs, run.output),
@@ -128,8 +128,8 @@ def outputs(image: Image, sources: Sources, board: Board, samples: Sequence[Sequ
     except DeviceFault as fault:
         function = program.function_at(fault.pc)
         owners = layer_owners(program, sources)
-        index = (fault.pc - owners.base) // 2
-        owner = int(owners.table[index]) if function and 0 <= index < len(owners.table) else 0
+        place = owners.place(fault.pc)
+        owner = int(owners.table[place]) if function and place is not None else 0
         raise _fault_error(fault, board, program, owners, owner) from fault
     _check_exit(host)
     data, size = bytes(host.files[OUT_FILE]), sum(port.bytes for port in sources.outputs)

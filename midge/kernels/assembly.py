@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import ClassVar
 
 from midge.kernels.base import Function
 from midge.targets.records import Core
@@ -12,13 +13,17 @@ _INDENT = "    "
 
 
 _LONGEST_LOOP_BYTES = 4096
+_SMALLEST_CACHE_BYTES = 256
+"""Less is a prefetch buffer, which no loop can be made to fit."""
 
 
 def core_loop_bytes(core: Core) -> int:
     """How much code a loop may take: most of the instruction cache where flash has wait states behind one."""
     timing = core.timing
     cached = float(timing.get("fetch_cache_lines", 0)) * float(timing.get("fetch_cache_line_bytes", 32))
-    return int(cached * 0.85) if timing.get("flash_miss") and cached else _LONGEST_LOOP_BYTES
+    if not timing.get("flash_miss") or cached < _SMALLEST_CACHE_BYTES:
+        return _LONGEST_LOOP_BYTES
+    return min(int(cached * 0.85), _LONGEST_LOOP_BYTES)
 
 
 def is_dual_issue(core: Core) -> bool:
@@ -31,6 +36,9 @@ class Assembly:
 
     The text opens with a table of the registers' names, so that a person can follow it.
     """
+
+    comment: ClassVar[str] = "@"
+    """What begins a comment in the assembler's syntax."""
 
     def __init__(self, name: str, title: str, registers: Mapping[str, str], frame_bytes: int = 0) -> None:
         self.name = name
@@ -46,7 +54,7 @@ class Assembly:
         """One instruction."""
         self.instructions += 1
         line = _INDENT + text.format_map(self._registers)
-        self._lines.append(f"{line:<44} @ {comment}" if comment else line)
+        self._lines.append(f"{line:<44} {self.comment} {comment}" if comment else line)
 
     def ops(self, lines: Sequence[str]) -> None:
         """Several instructions."""
@@ -55,7 +63,7 @@ class Assembly:
 
     def note(self, text: str) -> None:
         """A comment on a line of its own."""
-        self._lines.append(f"{_INDENT}@ {text}")
+        self._lines.append(f"{_INDENT}{self.comment} {text}")
 
     def constant(self, register: str, value: int) -> None:
         """Any 32-bit constant into a register."""
@@ -79,7 +87,7 @@ class Assembly:
         """A label; the body ends with a branch to it."""
         label = f".L{self.name}_{self._labels}"
         self._labels += 1
-        self._lines.append(f"{label}:{' ' * max(1, 43 - len(label))} @ {purpose}")
+        self._lines.append(f"{label}:{' ' * max(1, 43 - len(label))} {self.comment} {purpose}")
         yield label
 
     def function(self, prototype: str) -> Function:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from midge.ir.graph import Graph
@@ -19,3 +20,5 @@ class Model:
     numerics: str
     """Whose rounding the integers follow: `litert` or `tflm`."""
     graph: Graph
+    orders: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """The file's axes in the graph's order, for inputs and outputs that the graph has in another order."""

@@ -15,7 +15,7 @@ import numpy as np
 from midge.errors import UsageError
 from midge.load.model import Model
 
-PLANNED = {"onnxruntime": "the ONNX importer", "torch": "the PyTorch importer"}
+PLANNED = {"torch": "the PyTorch importer"}
 
 
 class Reference(Protocol):
@@ -24,6 +24,11 @@ class Reference(Protocol):
     @property
     def version(self) -> str:
         """Name and version, for reports."""
+        ...
+
+    @property
+    def steps(self) -> tuple[float, ...]:
+        """For each output, how far values may be apart and count as equal. 0, or none at all: `compare.RULE`."""
         ...
 
     def run(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:

@@ -38,7 +38,7 @@ def cycles_note(board: Board) -> str:
     That they are an estimate is said wherever they are shown.
     """
     timing = board.core.timing
-    memory = "flash wait states and caches included" if timing.get("flash_miss") else "no flash wait states counted"
+    memory = timing.get("memory") or "memories without wait states"
     parts = [f"estimate: exact block counts times the {board.core.title} timing table; {memory}"]
     if basis := timing.get("basis"):
         parts.append(f"the table: {basis}")

@@ -1,9 +1,10 @@
 /* The counter as a plugin of QEMU, in its translation-block interface (TCG plugins, documented in QEMU's
  * docs/devel/tcg-plugins). The few declarations it needs stand here, so that no QEMU header has to be installed.
  *
- * Arguments: run=ADDRESS, return=ADDRESS (counting is on between the two), stack=ADDRESS, map=FILE, out=FILE.
- * The map is binary: code base, code bytes, number of owners (uint32 each), the owner of each halfword (uint16), and
- * the code itself.
+ * Arguments: isa=arm or isa=riscv, run=ADDRESS, return=ADDRESS (counting is on between the two), stack=ADDRESS,
+ * map=FILE, out=FILE.
+ * The map is binary: number of ranges, number of owners, then base and bytes of each range of code (uint32 each), the
+ * owner of each halfword (uint16), and the code itself, of all ranges.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,7 +45,7 @@ EXPORT int qemu_plugin_version = PLUGIN_VERSION;
 enum { BLOCKS = 1 << 17, OWNERS = UINT16_MAX };
 
 static struct counter counter;
-static uint32_t run_address, return_address, owner_count;
+static uint32_t run_address, return_address, owner_count, is_riscv;
 static char out_path[4096];
 
 static const uint16_t *code;
@@ -79,10 +80,12 @@ static void on_access(unsigned int cpu, qemu_plugin_meminfo_t info, uint64_t add
 /* QEMU gives only the first half of an instruction that crosses a page, so the code says how wide it is. */
 static uint32_t instruction_bytes(const struct qemu_plugin_insn *insn)
 {
-    const uint32_t offset = (uint32_t)qemu_plugin_insn_vaddr(insn) - counter.code_base;
-    if (offset >= counter.code_bytes)
+    const int64_t place = counter_place(&counter, (uint32_t)qemu_plugin_insn_vaddr(insn));
+    if (place == NOT_CODE)
         return (uint32_t)qemu_plugin_insn_size(insn);
-    return code[offset >> 1] >> 11 >= 0x1D ? 4 : 2;
+    if (is_riscv)
+        return (code[place] & 3u) == 3u ? 4 : 2;
+    return code[place] >> 11 >= 0x1D ? 4 : 2;
 }
 
 static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
@@ -122,20 +125,27 @@ static void on_exit(qemu_plugin_id_t id, void *user)
 
 static int read_map(const char *path)
 {
-    uint32_t head[3];
+    uint32_t head[2], halfwords = 0;
     uint16_t *owners;
     FILE *map = fopen(path, "rb");
-    if (!map || fread(head, sizeof head, 1, map) != 1)
+    if (!map || fread(head, sizeof head, 1, map) != 1 || head[0] > CODE_RANGES)
         return -1;
-    owners = malloc(2u * (size_t)head[1] + 2u);
-    if (!owners || fread(owners, 1, 2u * (size_t)head[1], map) != 2u * (size_t)head[1])
+    for (uint32_t i = 0; i < head[0]; ++i) {
+        uint32_t range[2];
+        if (fread(range, sizeof range, 1, map) != 1)
+            return -1;
+        counter.ranges[i].base = range[0];
+        counter.ranges[i].bytes = range[1];
+        counter.ranges[i].first = halfwords;
+        halfwords += range[1] >> 1;
+    }
+    owners = malloc(4u * (size_t)halfwords + 2u);
+    if (!owners || fread(owners, 4, halfwords, map) != halfwords)
         return -1;
     fclose(map);
-    counter.code_base = head[0];
-    counter.code_bytes = head[1];
-    counter.owner = owner_count = head[2]; /* the last owner is the first to work: the schedule */
+    counter.owner = owner_count = head[1]; /* the last owner is the first to work: the schedule */
     counter.owners = owners;
-    code = owners + (head[1] >> 1);
+    code = owners + halfwords;
     return 0;
 }
 
@@ -153,7 +163,9 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const void *info, int argc, 
         if (!value)
             return -1;
         ++value;
-        if (!strncmp(argv[i], "run=", 4))
+        if (!strncmp(argv[i], "isa=", 4))
+            is_riscv = !strcmp(value, "riscv");
+        else if (!strncmp(argv[i], "run=", 4))
             run_address = (uint32_t)strtoul(value, 0, 0);
         else if (!strncmp(argv[i], "return=", 7))
             return_address = (uint32_t)strtoul(value, 0, 0);

@@ -34,15 +34,12 @@ EXPORT uint32_t midge_hooks_bytes(void)
 }
 
 /* owners, blocks and tallies outlive the hooks; blocks and tallies are zero. */
-EXPORT void midge_configure(struct hooks *hooks, void *reg_read, int flags_register, uint32_t code_base,
-                            uint32_t code_bytes, const uint16_t *owners, struct block *blocks, uint32_t block_count,
-                            struct tally *tallies, uint32_t first_owner)
+EXPORT void midge_configure(struct hooks *hooks, void *reg_read, int flags_register, const uint16_t *owners,
+                            struct block *blocks, uint32_t block_count, struct tally *tallies, uint32_t first_owner)
 {
     struct counter *counter = &hooks->counter;
     hooks->reg_read = (int (*)(void *, int, void *))(uintptr_t)reg_read;
     hooks->flags_register = flags_register;
-    counter->code_base = code_base;
-    counter->code_bytes = code_bytes;
     counter->owners = owners;
     counter->blocks = blocks;
     counter->block_mask = block_count - 1u;
@@ -51,15 +48,34 @@ EXPORT void midge_configure(struct hooks *hooks, void *reg_read, int flags_regis
     counter->lowest_store = UINT64_MAX;
 }
 
-EXPORT void midge_set_cache(struct hooks *hooks, int of_reads, uint32_t flash_base, uint32_t flash_bytes,
-                            uint32_t lines, uint32_t line_bytes, uint32_t sector_bytes)
+/* Ranges lie one behind the other in the table of owners. */
+EXPORT void midge_add_range(struct hooks *hooks, uint32_t number, uint32_t base, uint32_t bytes, uint32_t first)
+{
+    const struct code_range range = {base, bytes, first};
+    hooks->counter.ranges[number] = range;
+}
+
+EXPORT void midge_set_cache(struct hooks *hooks, int of_reads, uint32_t lines, uint32_t ways, uint32_t line_bytes,
+                            uint32_t sector_bytes)
 {
     struct cache *cache = of_reads ? &hooks->counter.read : &hooks->counter.fetch;
-    hooks->counter.flash_base = flash_base;
-    hooks->counter.flash_bytes = flash_bytes;
     cache->lines = lines;
+    cache->ways = ways;
     cache->line_bytes = line_bytes;
     cache->sector_bytes = sector_bytes;
+    cache->next_sector = UINT32_MAX;
+}
+
+EXPORT void midge_set_memories(struct hooks *hooks, uint32_t flash_base, uint32_t flash_bytes, uint32_t ram_base,
+                               uint32_t ram_bytes, uint32_t unified, uint32_t uncached_reads)
+{
+    struct counter *counter = &hooks->counter;
+    counter->flash_base = flash_base;
+    counter->flash_bytes = flash_bytes;
+    counter->ram_base = ram_base;
+    counter->ram_bytes = ram_bytes;
+    counter->unified = unified;
+    counter->uncached_reads = uncached_reads;
 }
 
 EXPORT void midge_watch(struct hooks *hooks, const uint16_t *access_numbers, const struct access *accesses)
@@ -119,13 +135,13 @@ static int holds(const struct hooks *hooks, void *engine, uint8_t condition)
 EXPORT void midge_on_instruction(void *engine, uint64_t pc, uint32_t bytes, struct hooks *hooks)
 {
     struct counter *counter = &hooks->counter;
-    const uint32_t offset = (uint32_t)pc - counter->code_base;
+    const int64_t place = counter->enabled ? counter_place(counter, (uint32_t)pc) : NOT_CODE;
     const struct access *access;
     uint32_t address;
     (void)bytes;
-    if (!counter->enabled || offset >= counter->code_bytes || !hooks->access_numbers[offset >> 1])
+    if (place == NOT_CODE || !hooks->access_numbers[place])
         return;
-    access = &hooks->accesses[hooks->access_numbers[offset >> 1]];
+    access = &hooks->accesses[hooks->access_numbers[place]];
     if (access->condition != ALWAYS && !holds(hooks, engine, access->condition))
         return;
     address = (uint32_t)access->offset;

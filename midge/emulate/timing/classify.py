@@ -23,8 +23,10 @@ _CLASSES = {
     "multiply_long": "smull umull",
     "multiply_accumulate_long": "smlal umlal umaal smlalbb smlalbt smlaltb smlaltt smlald smlaldx smlsld smlsldx",
     "divide": "sdiv udiv",
-    "load": "ldr ldrb ldrh ldrsb ldrsh ldrt ldrbt ldrht ldrsbt ldrsht ldrex ldrexb ldrexh",
-    "store": "str strb strh strt strbt strht strex strexb strexh",
+    "load": "ldr ldrb ldrh ldrsb ldrsh ldrt ldrbt ldrht ldrsbt ldrsht ldrex ldrexb ldrexh "
+            "lda ldab ldah ldaex ldaexb ldaexh",
+    "store": "str strb strh strt strbt strht strex strexb strexh "
+             "stl stlb stlh stlex stlexb stlexh",
     "load_double": "ldrd",
     "store_double": "strd",
     "load_multiple": "ldm ldmia ldmdb ldmfd ldmea pop",
@@ -36,8 +38,8 @@ _CLASSES = {
     "table_branch": "tbb tbh",
     "special_register": "mrs msr cps cpsie cpsid",
     "barrier": "dmb dsb isb",
-    "float_alu": "vadd vsub vmul vnmul vabs vneg vcmp vcmpe vcvt vcvtr vcvta vcvtn vcvtp vcvtm vmaxnm vminnm vsel "
-                 "vseleq vselge vselgt vselvs vrinta vrintn vrintp vrintm vrintr vrintx vrintz",
+    "float_alu": "vadd vsub vmul vnmul vabs vneg vcmp vcmpe vcvt vcvtb vcvtt vcvtr vcvta vcvtn vcvtp vcvtm vmaxnm "
+                 "vminnm vsel vseleq vselge vselgt vselvs vrinta vrintn vrintp vrintm vrintr vrintx vrintz",
     "float_multiply_accumulate": "vmla vmls vnmla vnmls vfma vfms vfnma vfnms",
     "float_divide": "vdiv",
     "float_root": "vsqrt",
@@ -79,6 +81,9 @@ class Instruction:
     register_offset: bool
     double: bool
     """Of double precision, or moving two registers."""
+    reads: frozenset[str] = frozenset()
+    """Registers that it reads, and `results` that it writes: known on RISC-V only (for Arm see operands.py)."""
+    results: frozenset[str] = frozenset()
 
 
 def decode(code: bytes, address: int) -> tuple[Instruction, ...]:

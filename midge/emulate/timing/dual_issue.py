@@ -83,7 +83,7 @@ def kind_name(instruction: Instruction) -> str:
     class_, name = instruction.class_, plain_name(instruction)
     if class_ == "load" and _NARROW.match(name):
         return "load_narrow"
-    if class_.startswith("float_") and instruction.double:
+    if class_.startswith("float_") and instruction.double and not class_.endswith("_multiple"):
         return f"{class_}_double"
     if class_ != "alu":
         return class_

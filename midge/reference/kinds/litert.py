@@ -47,6 +47,10 @@ class LiteRT:
     def version(self) -> str:
         return f"ai-edge-litert {version('ai-edge-litert')}, reference kernels"
 
+    @property
+    def steps(self) -> tuple[float, ...]:
+        return ()
+
     def run(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
         self._invoke(self._interpreter, inputs)
         details = self._interpreter.get_output_details()

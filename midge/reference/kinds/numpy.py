@@ -23,6 +23,10 @@ class Interpreter:
     def version(self) -> str:
         return f"midge {__version__} interpreter, numpy {np.__version__}"
 
+    @property
+    def steps(self) -> tuple[float, ...]:
+        return ()
+
     def run(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
         return run_graph(self.graph, inputs)
 

@@ -1,0 +1,1 @@
+"""Kernels of rearrange, one file for each instruction set."""

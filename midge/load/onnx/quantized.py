@@ -1,0 +1,192 @@
+"""QuantizeLinear, DequantizeLinear, and the operators of the QOperator form, which are read as what they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from midge.ir.types import DType
+from midge.load.onnx import elementwise, movement, pools, weighted
+from midge.load.onnx.held import Held, Known
+from midge.load.onnx.scales import type_of_scale
+from midge.load.onnx.site import Site, Target
+from midge.ops.add import Add
+from midge.ops.base import Activation
+from midge.ops.mul import Mul
+from midge.ops.quantize import Quantize
+
+
+def quantize_linear(site: Site) -> None:
+    """From float32 to integers, or, of values that are integers already, to another scale."""
+    x = site.held(0)
+    zero = site.known(2, "a zero point") if site.has(2) else None
+    type_ = type_of_scale(site.known(1, "a scale"), zero, x.type.shape)
+    if type_ is None:
+        site.unsupported("activations with a scale for each channel, or of a type that is no 8- or 16-bit integer")
+    if x.is_real:
+        site.bind(replace(site.importer.requantized(x, type_), is_real=False))
+        return
+    made = site.make(Quantize(), [x.value], type_)
+    site.bind(Held(made, type_, x.order))
+
+
+def dequantize_linear(site: Site) -> None:
+    """Integers read as what they stand for; the graph's value stays."""
+    site.bind(as_real(site, 0, 1, 2))
+
+
+def as_real(site: Site, x: int, scale: int, zero: int) -> Held:
+    """An operand of integers with its scale and zero point, as a tensor of real numbers."""
+    held = site.held(x)
+    if held.is_real or held.type.dtype.is_float:
+        site.broken("float32 operands", "integers")
+    zero_point = site.known(zero, "a zero point") if site.has(zero) else None
+    type_ = type_of_scale(site.known(scale, "a scale"), zero_point, held.type.shape)
+    if type_ is None:
+        site.unsupported("activations with a scale for each channel")
+    if type_ != held.type:
+        site.unsupported("integers read with another scale than they were made with")
+    return replace(held, is_real=True)
+
+
+def _weights(site: Site, position: int, axis: int = 0) -> Known:
+    """Constant integers with the scale and zero point that follow them."""
+    return dequantized(site.known(position, "weights"), site.known(position + 1, "a scale"),
+                       site.known(position + 2, "a zero point") if site.has(position + 2) else None, axis)  # fmt: skip
+
+
+def dequantized(integers: np.ndarray, scales: np.ndarray, zero_points: np.ndarray | None, axis: int) -> Known:
+    """A constant of integers as real numbers that remember them."""
+    along = [1] * integers.ndim
+    if scales.size > 1:
+        along[axis] = -1
+    centred = integers.astype(np.float32)
+    if zero_points is not None:
+        centred = centred - zero_points.astype(np.float32).reshape(
+            along if zero_points.size > 1 else [1] * integers.ndim
+        )
+    real = centred * scales.astype(np.float32).reshape(along if scales.size > 1 else [1] * integers.ndim)
+    return Known(real.astype(np.float32), integers, scales.reshape(-1), zero_points, axis)
+
+
+def _target(site: Site, scale: int, zero: int) -> Target:
+    """The result's integers, from a scale and a zero point among the operands."""
+    zero_point = site.known(zero, "a zero point") if site.has(zero) else None
+    type_ = type_of_scale(site.known(scale, "a scale"), zero_point, ())
+    if type_ is None or type_.dtype is not DType.INT8:
+        site.unsupported("results with a scale for each channel, or that are not 8-bit integers")
+    return Target(type_, Activation.NONE, (site.node.outputs[0],), ())
+
+
+class Rewritten(Site):
+    """A QOperator node as the float operator between dequantised operands and a QuantizeLinear that it stands for."""
+
+    def __init__(self, site: Site, operands: tuple[Known | Held | None, ...], target: Target) -> None:
+        node = replace(
+            site.node, inputs=tuple("" if found is None else f"operand {k}" for k, found in enumerate(operands))
+        )
+        super().__init__(site.importer, node)
+        self._operands = operands
+        self._target = target
+
+    def operand(self, position: int) -> Known | Held:
+        found = self._operands[position] if position < len(self._operands) else None
+        if found is None:
+            self.broken(f"no operand {position}", "one")
+        return found
+
+    def target(self, *, fuses: bool = True) -> Target | None:
+        del fuses
+        return self._target
+
+    def quantize(self) -> None:
+        """Bring a result that kept its operand's scale to the target's."""
+        found = self.importer.tensors[self.node.outputs[0]]
+        if isinstance(found, Held) and found.is_real:
+            self.finish(self._target, self.importer.requantized(found, self._target.quantization))
+
+
+def q_conv(site: Site) -> None:
+    """QLinearConv: x and w with scale and zero point, those of y, an int32 bias."""
+    x, weights, target = as_real(site, 0, 1, 2), _weights(site, 3), _target(site, 6, 7)
+    bias = None
+    if site.has(8):
+        integers = site.known(8, "a bias")
+        assert weights.scales is not None and x.type.quantization is not None
+        scales = np.float64(x.type.quantization.scale) * weights.scales.astype(np.float64)
+        bias = Known(integers * scales.astype(np.float32), integers, scales)
+    weighted.convolve(Rewritten(site, (x, weights, bias), target), x, weights, bias, target)
+
+
+def q_matmul(site: Site) -> None:
+    """QLinearMatMul with constant weights: a with scale and zero point, b with theirs, those of y."""
+    x, weights = as_real(site, 0, 1, 2), _weights(site, 3, 1)
+    weighted.matmul(Rewritten(site, (x, weights), _target(site, 6, 7)))
+
+
+def q_gemm(site: Site) -> None:
+    """com.microsoft.QGemm: a and b with scale and zero point, an int32 bias, scale and zero point of y."""
+    x, weights = as_real(site, 0, 1, 2), _weights(site, 3, 0 if site.attribute("transB", 0) else 1)
+    if not site.has(7):
+        site.unsupported("a float32 result")
+    bias = None
+    if site.has(6):
+        integers = site.known(6, "a bias")
+        assert weights.scales is not None and x.type.quantization is not None
+        scales = np.float64(x.type.quantization.scale) * weights.scales.astype(np.float64)
+        bias = Known(integers * scales.astype(np.float32), integers, scales)
+    weighted.gemm(Rewritten(site, (x, weights, bias), _target(site, 7, 8)))
+
+
+def _operand(site: Site, position: int) -> Known | Held:
+    if isinstance(site.operand(position), Known):
+        return _weights(site, position)
+    return as_real(site, position, position + 1, position + 2)
+
+
+def q_add(site: Site) -> None:
+    """com.microsoft.QLinearAdd: a and b with scale and zero point, those of the result."""
+    a, b = _operand(site, 0), _operand(site, 3)
+    elementwise.combine(Rewritten(site, (a, b), _target(site, 6, 7)), Add, a, b)
+
+
+def q_mul(site: Site) -> None:
+    """com.microsoft.QLinearMul."""
+    a, b = _operand(site, 0), _operand(site, 3)
+    elementwise.combine(Rewritten(site, (a, b), _target(site, 6, 7)), Mul, a, b)
+
+
+def q_unary(row: Callable[[Site], None]) -> Callable[[Site], None]:
+    """com.microsoft.QLinearX: x with scale and zero point, those of the result; `row` imports X."""
+
+    def quantized(site: Site) -> None:
+        inner = Rewritten(site, (as_real(site, 0, 1, 2),), _target(site, 3, 4))
+        row(inner)
+        inner.quantize()
+
+    return quantized
+
+
+def q_concat(site: Site) -> None:
+    """com.microsoft.QLinearConcat: scale and zero point of the result, then each operand with its own."""
+    operands = tuple(as_real(site, k, k + 1, k + 2) for k in range(2, len(site.node.inputs), 3))
+    movement.concat(Rewritten(site, operands, _target(site, 0, 1)))
+
+
+ROWS: dict[str, Callable[[Site], None]] = {
+    "DequantizeLinear": dequantize_linear,
+    "QLinearConv": q_conv,
+    "QLinearMatMul": q_matmul,
+    "QuantizeLinear": quantize_linear,
+    "com.microsoft:QGemm": q_gemm,
+    "com.microsoft:QLinearAdd": q_add,
+    "com.microsoft:QLinearAveragePool": q_unary(pools.average_pool),
+    "com.microsoft:QLinearConcat": q_concat,
+    "com.microsoft:QLinearGlobalAveragePool": q_unary(pools.global_average),
+    "com.microsoft:QLinearMul": q_mul,
+    "com.microsoft:QLinearReduceMean": q_unary(pools.reduce_mean),
+    "com.microsoft:QLinearSigmoid": q_unary(elementwise.sigmoid),
+    "com.microsoft:QLinearSoftmax": q_unary(elementwise.softmax),
+}

@@ -1,0 +1,160 @@
+"""The ONNX importer: every operator of the table agrees with ONNX Runtime, without transposes left behind."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_networks
+import pytest
+from cli_runner import midge
+from onnx import TensorProto, helper, numpy_helper
+
+from midge.errors import ModelError, UnsupportedError
+from midge.ir.interpret import run_graph
+from midge.load import load_with_orders
+from midge.load.model import Model
+from midge.ops.rearrange import Rearrange
+from midge.reference import open_reference
+from midge.reference.compare import Comparison
+
+ort_quantization = pytest.importorskip("onnxruntime.quantization", reason="onnxruntime is not installed")
+SHARED = Path(__file__).parents[2] / "shared" / "models" / "zoo"
+
+
+def _model(path: Path) -> Model:
+    graph, orders = load_with_orders(path)
+    return Model(path.name, path, "", "litert", graph, orders)
+
+
+def _compare(path: Path, samples: int = 3) -> Comparison:
+    """Interpreter against ONNX Runtime."""
+    model = _model(path)
+    reference, total, rng = open_reference("onnxruntime", model), Comparison(), np.random.default_rng(3)
+    for number in range(samples):
+        inputs = []
+        for name in model.graph.inputs:
+            type_ = model.graph.type(name)
+            if type_.dtype.is_float:
+                inputs.append(rng.standard_normal(type_.shape).astype(np.float32))
+            else:
+                inputs.append(rng.integers(*type_.dtype.limits, type_.shape, type_.dtype.numpy, endpoint=True))
+        total = total.add(number, run_graph(model.graph, inputs), reference.run(inputs), reference.steps)
+    return total
+
+
+@pytest.mark.parametrize("name", onnx_networks.NETWORKS)
+def test_float_networks(name: str, tmp_path: Path) -> None:
+    path = tmp_path / f"{name}.onnx"
+    onnx.save(onnx_networks.NETWORKS[name](), path)
+    total = _compare(path)
+    assert total.values > 0 and total.mismatches == 0, total
+    if name in onnx_networks.WITHOUT_REARRANGE:
+        assert not [node.name for node in _model(path).graph.nodes if isinstance(node.op, Rearrange)]
+
+
+class _Calibration(ort_quantization.CalibrationDataReader):
+    def __init__(self) -> None:
+        rng = np.random.default_rng(5)
+        self._samples = iter([{"x": rng.standard_normal((1, 3, 8, 8)).astype(np.float32)} for _ in range(8)])
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        return next(self._samples, None)
+
+
+@pytest.mark.parametrize("form", ["QDQ", "QOperator"])
+@pytest.mark.parametrize("activations", ["QInt8", "QUInt8"])
+@pytest.mark.parametrize("per_channel", [False, True], ids=["per_tensor", "per_channel"])
+def test_quantized_networks(form: str, activations: str, per_channel: bool, tmp_path: Path) -> None:
+    """What ONNX Runtime's own quantiser writes runs in integers, and agrees to one step of the output."""
+    source, path = tmp_path / "float.onnx", tmp_path / "quantized.onnx"
+    onnx.save(onnx_networks.to_quantize(), source)
+    ort_quantization.quantize_static(
+        source, path, _Calibration(), quant_format=getattr(ort_quantization.QuantFormat, form),
+        activation_type=getattr(ort_quantization.QuantType, activations),
+        weight_type=ort_quantization.QuantType.QInt8, per_channel=per_channel,
+    )  # fmt: skip
+    graph = _model(path).graph
+    convolutions = [node for node in graph.nodes if node.op.name in ("conv2d", "depthwise_conv2d", "fully_connected")]
+    assert len(convolutions) == 4
+    assert all(graph.type(node.outputs[0]).dtype.value == "int8" for node in convolutions)
+    assert _compare(path, samples=20).mismatches == 0
+
+
+def test_compiled_and_run(tmp_path: Path) -> None:
+    """Through the command line, on the emulated core, against ONNX Runtime."""
+    path = tmp_path / "residual.onnx"
+    onnx.save(onnx_networks.NETWORKS["residual"](), path)
+    found = midge("verify", path, "--core", "cortex-m4", "--samples", "2", "--against", "onnxruntime", "--json")
+    assert found.status == 0, found.err
+    assert found.object["mismatches"] == 0 and found.object["reference"] == "onnxruntime"
+
+
+def test_all_unsupported_operators_are_named(tmp_path: Path) -> None:
+    m = onnx_networks.Maker()
+    y = m.op("Conv", m.op("LRN", "x", size=3), m.random(2, 3, 1, 1))
+    model = m.model((1, 3, 4, 4), [m.op("ArgMax", m.op("Erf", y))])
+    path = tmp_path / "m.onnx"
+    onnx.save(model, path)
+    with pytest.raises(UnsupportedError) as caught:
+        load_with_orders(path)
+    assert "LRN (layer 0" in str(caught.value) and "Erf (layer 2" in str(caught.value), caught.value
+    assert "ArgMax (layer 3" in str(caught.value) and "3 parts" in str(caught.value)
+
+
+def test_malformed_files(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(b"\x08\x07not a model")
+    with pytest.raises(ModelError, match="no valid ONNX model"):
+        load_with_orders(path)
+    m = onnx_networks.Maker()
+    y = m.op("Reshape", "x", m.constant([1, 7], np.int64))
+    model = m.model((1, 12), [m.op("Relu", "x")])
+    model.graph.output[0].name = y
+    onnx.save(model, path)
+    with pytest.raises(ModelError):
+        load_with_orders(path)
+
+
+def test_a_constant_too_large_is_refused(tmp_path: Path) -> None:
+    """Forty bytes of file that ask for eight terabytes."""
+    shape = numpy_helper.from_array(np.array([1 << 20, 1 << 20], np.int64), "shape")
+    nodes = [helper.make_node("ConstantOfShape", ["shape"], ["w"]), helper.make_node("MatMul", ["x", "w"], ["y"])]
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 1 << 20]) for name in "xy")
+    graph = helper.make_graph(nodes, "large", [x], [y], [shape])
+    path = tmp_path / "m.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    with pytest.raises(UnsupportedError, match=r"a constant of 1,099,511,627,776 elements"):
+        load_with_orders(path)
+
+
+def _in_scope() -> list[str]:
+    if not SHARED.is_dir():
+        return []
+    with (SHARED / "MANIFEST.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["format"] == "onnx" and row["file"].startswith("models/")]
+    return [row["file"] for row in rows if int(row["bytes"]) < 5_000_000]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "file", _in_scope() or [pytest.param("", marks=pytest.mark.skip(reason="no ../shared/models/zoo"))]
+)
+def test_zoo(file: str) -> None:
+    """A model imports and agrees with ONNX Runtime, or all reasons against it are named; nothing else happens."""
+    try:
+        model = _model(SHARED / file)
+    except UnsupportedError as error:
+        assert any(text in str(error) for text in ("Midge has no code for", "opset", "a constant of"))
+        return
+    if model.graph.total_macs < 1e8:
+        assert _compare(SHARED / file, samples=1).mismatches == 0
+
+
+def test_importing_midge_does_not_import_onnx() -> None:
+    """`onnx` takes time to import; only .onnx files need it."""
+    code = "import sys, midge; sys.exit('onnx' in sys.modules)"
+    assert subprocess.run(["python", "-c", code], check=False).returncode == 0
