@@ -43,9 +43,13 @@ def test_rings_are_sufficient_and_minimal(seed: int, chosen: int) -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10_000))
-def test_no_two_live_buffers_overlap(seed: int) -> None:
-    made = plan(random_network(seed), BOARD, PlanOptions())
+@given(
+    st.integers(0, 10_000), st.sampled_from(["cortex-m0plus", "cortex-m3", "cortex-m4"]),
+    st.sampled_from(["latency", "ram"]), st.sampled_from([None, 1]),
+)  # fmt: skip
+def test_no_two_live_buffers_overlap(seed: int, core: str, optimize: str, ram_bytes: int | None) -> None:
+    """Working memory of single steps too; a budget that nothing meets makes the search go as far as it can."""
+    made = plan(random_network(seed), core_board(core), PlanOptions(optimize, ram_bytes))
     for a, b in itertools.combinations(made.buffers, 2):
         if any(first <= end and start <= last for first, last in a.spans for start, end in b.spans):
             assert a.offset + a.bytes <= b.offset or b.offset + b.bytes <= a.offset, f"{a.name} and {b.name}"
