@@ -128,6 +128,8 @@ class Offer:
     extra_bytes: int
     """Flash that it takes more."""
     saved_cycles: float
+    extra_ram_bytes: int = 0
+    """Working memory that it takes more."""
 
 
 class Kernel(ABC):
@@ -146,7 +148,7 @@ class Kernel(ABC):
         """The node's row needs under this kernel."""
 
     def faster(self, node: Node, graph: Graph, core: Core) -> tuple[Offer, ...]:
-        """Kernels that read and write the same layouts, and are faster for more flash."""
+        """Kernels that read and write the same layouts, and are faster for more flash or RAM."""
         del node, graph, core
         return ()
 

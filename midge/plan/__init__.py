@@ -21,15 +21,18 @@ __all__ = ["ALIGN_BYTES", "Action", "Buffer", "Kind", "Plan", "PlanOptions", "Ta
 _MOST_SCHEDULES = 300
 _EXTRA_FLASH_BYTES = 22_000
 """What weights that are widened already may take more, in all, where latency comes first."""
+_STACK_BYTES = 1024
+"""What kernels that take more RAM leave of it for the stack."""
 _MOST_ROUNDS = 4
 
 
 def plan(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[str, Kernel] | None = None) -> Plan:
     """Choose kernels (but for the nodes in `pinned`), the order of rows, rings or whole tensors, and offsets.
 
-    All plans take as little RAM as their kernels allow. Optimised for RAM, one with kernels for rows in their natural
-    layout alone is looked at too, and taken where it needs less. Raises UnsupportedError where a node has no kernel.
-    Whether the plan fits the board is not asked here.
+    All plans take as little RAM as their kernels allow. Where latency comes first, RAM that is left goes to kernels
+    that are faster for more of it. Optimised for RAM, one with kernels for rows in their natural layout alone is looked
+    at too, and taken where it needs less. Raises UnsupportedError where a node has no kernel. Whether the plan fits the
+    board is not asked here.
     """
     made = _planned(graph, board, options, pinned or {}, natural_only=False)
     if options.optimize != "ram":
@@ -41,8 +44,20 @@ def plan(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[str, 
 def _planned(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[str, Kernel], *, natural_only: bool
              ) -> Plan:  # fmt: skip
     graph, bindings = bind_with_copies(graph, board.core, pinned, natural_only=natural_only)
-    if options.optimize == "latency":
-        bindings |= spend_flash(graph, board.core, bindings, _EXTRA_FLASH_BYTES, pinned)
+    if options.optimize != "latency":
+        return _scheduled(graph, board, options, bindings)
+    flash_only = bindings | spend_flash(graph, board.core, bindings, _EXTRA_FLASH_BYTES, pinned)
+    made = _scheduled(graph, board, options, flash_only)
+    ram_bytes = min(options.ram_bytes or board.ram.bytes, board.ram.bytes)
+    left_bytes = ram_bytes - made.arena_bytes - _STACK_BYTES
+    with_ram = bindings | spend_flash(graph, board.core, bindings, _EXTRA_FLASH_BYTES, pinned, left_bytes)
+    if all(binding.kernel is flash_only[name].kernel for name, binding in with_ram.items()):
+        return made
+    larger = _scheduled(graph, board, options, with_ram)
+    return larger if larger.arena_bytes + _STACK_BYTES <= ram_bytes else made
+
+
+def _scheduled(graph: Graph, board: Board, options: PlanOptions, bindings: Mapping[str, Binding]) -> Plan:
     network = build_network(graph, bindings)
     return _place(graph, board, options, network, _best_schedule(network))
 

@@ -146,10 +146,11 @@ def _agreed(graph: Graph, name: str, wanted: Mapping[str, list[Layout]], writabl
 
 
 def spend_flash(graph: Graph, core: Core, bindings: Mapping[str, Binding], most_bytes: int,
-                pinned: Mapping[str, Kernel]) -> dict[str, Binding]:  # fmt: skip
+                pinned: Mapping[str, Kernel], most_ram_bytes: int = 0) -> dict[str, Binding]:  # fmt: skip
     """Bindings of faster kernels where they save most cycles for a byte, up to `most_bytes` in all.
 
-    A kernel taken for a node gives way to one that saves more, if that one's bytes are left.
+    Their working memory comes to no more than `most_ram_bytes`, were it all alive at once. A kernel taken for a node
+    gives way to one that saves more, if that one's bytes are left.
     """
     offers = [
         (node, offer)
@@ -158,11 +159,14 @@ def spend_flash(graph: Graph, core: Core, bindings: Mapping[str, Binding], most_
         for offer in bindings[node.name].kernel.faster(node, graph, core)
     ]
     taken: dict[str, Offer] = {}
-    left_bytes = most_bytes
+    left_bytes, left_ram_bytes = most_bytes, most_ram_bytes
     for node, offer in sorted(offers, key=lambda pair: -pair[1].saved_cycles / max(pair[1].extra_bytes, 1)):
         before = taken.get(node.name)
         more_bytes = offer.extra_bytes - (before.extra_bytes if before else 0)
-        if more_bytes <= left_bytes and offer.saved_cycles > (before.saved_cycles if before else 0):
+        more_ram_bytes = offer.extra_ram_bytes - (before.extra_ram_bytes if before else 0)
+        fits = more_bytes <= left_bytes and more_ram_bytes <= left_ram_bytes
+        if fits and offer.saved_cycles > (before.saved_cycles if before else 0):
             taken[node.name] = offer
             left_bytes -= more_bytes
+            left_ram_bytes -= more_ram_bytes
     return {node.name: taken[node.name].kernel.bind(node, graph) for node in graph.nodes if node.name in taken}
