@@ -80,8 +80,8 @@ class Conv2DS8Wide(Kernel):
         if not table.get("flash_miss") or self.weights is Weights.HELD:
             return False
         cache_bytes = int(table.get("read_cache_lines", 0)) * int(table.get("read_cache_line_bytes", 0))
-        full_steps, half_steps = wide.full_and_half_steps(window, self.weight_bits)
-        return 2 * 4 * (window.kh * (full_steps + half_steps) + _NUMBERS) <= cache_bytes
+        words = sum(step.words * count for step, count in wide.steps_of(window, self.weight_bits))
+        return 2 * 4 * (window.kh * words + _NUMBERS) <= cache_bytes
 
     @property
     def weight_bits(self) -> int:
@@ -90,15 +90,15 @@ class Conv2DS8Wide(Kernel):
 
     def bind(self, node: Node, graph: Graph) -> Binding:
         window = conv2d_window(node, graph)
-        full_steps, half_steps = wide.full_and_half_steps(window, self.weight_bits)
-        over_bytes = 8 * full_steps + 4 * half_steps - window.kw * window.x.channels * 2
-        reads = replace(window.reads(over_bytes=over_bytes), layout=WIDE)
+        steps_of_taps = wide.steps_of(window, self.weight_bits)
+        reads = replace(window.reads(over_bytes=wide.over_bytes(window, steps_of_taps)), layout=WIDE)
         steps = row_steps(graph.input_types(node), window.y, {0: window.rows})
         held = 0
         if self.weights is Weights.HELD:
             form = requantized(node, graph, self.layout)
             assert form is not None
-            words = int(form.has_starts) + window.kh * half_steps + form.parameters.shape[1]
+            words = window.kh * sum(step.words * count for step, count in steps_of_taps)
+            words += int(form.has_starts) + form.parameters.shape[1]
             held = 4 * window.y.channels * words
         return Binding(self, (reads, None, None)[: len(node.inputs)], (self.layout,), steps, scratch_bytes=held)
 
@@ -107,8 +107,9 @@ class Conv2DS8Wide(Kernel):
             return ()
         weights = graph.constant(node.inputs[1])
         assert weights is not None
-        saved_cycles = graph.macs(node) / _MACS_TO_SAVE_A_CYCLE
         window = conv2d_window(node, graph)
+        step = wide.steps_of(window, 16)[0][0]
+        saved_cycles = graph.macs(node) / _MACS_TO_SAVE_A_CYCLE[step]
         halves = next(kernel for kernel in HALVES_KERNELS if kernel.layout == self.layout)
         loses_cache = self.reads_weights_once(window, core) and not halves.reads_weights_once(window, core)
         offers = [] if loses_cache else [Offer(halves, weights.size, saved_cycles)]
@@ -157,8 +158,8 @@ HALVES_KERNELS = tuple(Conv2DS8Wide(variant, layout, Weights.HALVES) for variant
 HELD_KERNELS = tuple(Conv2DS8Wide(variant, layout, Weights.HELD) for variant, layout in _LAYOUTS.items())
 """Faster for more flash or RAM: the planner takes them where that is worth it."""
 
-_MACS_TO_SAVE_A_CYCLE = 12
-"""Of the largest block's 24 products, widened weights save two instructions."""
+_MACS_TO_SAVE_A_CYCLE = {wide.Step.HALF: 12, wide.Step.SLIDING: 5}
+"""Blocks of 3 pixels take 26 cycles for 24 products by full steps, 24 by half steps, 32 for 36 by sliding ones."""
 _NUMBERS = 4
 """Start values and parameters of a channel: at most so many words."""
 _CYCLES_TO_WIDEN = 2

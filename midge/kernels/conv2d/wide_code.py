@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
 from midge.kernels.assembly import Assembly
 from midge.kernels.base import Function
-from midge.kernels.conv2d.wide import INSTRUCTION_BYTES, Shape, pair_words, step_bytes
+from midge.kernels.conv2d.wide import INSTRUCTION_BYTES, Shape, Step, pair_words
+from midge.kernels.conv2d.wide_steps import Steps
 from midge.kernels.conv2d.wide_store import Store
 from midge.kernels.requantize_armv7em import Requantization
 from midge.kernels.view import Rows
@@ -19,6 +20,7 @@ _REGISTERS = {
 }  # fmt: skip
 _OF_FOUR = {"a3": "x2", "b3": "t"}
 """The accumulators of a block's fourth pixel lie where smaller blocks have these."""
+_LEAST_STEPS_BYTES = 20
 _SLOTS = ("out", "stream", "next_out", "next_stream", "slot", "run_end", "blocks", "pairs", "offset")
 
 
@@ -28,9 +30,9 @@ def function(name: str, shape: Shape, requantization: Requantization, y: Rows, t
         writer = _Writer(name, shape, requantization, y, title)
         written = writer.write()
         too_many = writer.largest_loop_bytes - shape.loop_bytes
-        if too_many <= 0 or shape.steps_bytes <= step_bytes(4, 1):
+        if too_many <= 0 or shape.steps_bytes <= _LEAST_STEPS_BYTES:
             return written
-        shape = replace(shape, steps_bytes=max(shape.steps_bytes - too_many, step_bytes(4, 1)))
+        shape = replace(shape, steps_bytes=max(shape.steps_bytes - too_many, _LEAST_STEPS_BYTES))
 
 
 class _Writer:
@@ -44,13 +46,12 @@ class _Writer:
         self.shape = shape
         self.y = y
         self.at = {slot: 4 * (shape.kh + index) for index, slot in enumerate(_SLOTS)}
-        self.is_first = False
-        """The next products are the first of their accumulators."""
         self.largest_loop_bytes = 0
         """Code of the largest loop over pairs of channels."""
         registers = _REGISTERS | {name: _REGISTERS[other] for name, other in _OF_FOUR.items()}
         self.code = Assembly(name, title, registers, -(-4 * (shape.kh + len(_SLOTS)) // 8) * 8)
         self.has_starts, self.row_words, self.parameter_words = pair_words(shape, requantization)
+        self.steps = Steps(self.code, shape, has_starts=bool(self.has_starts))
         self.store = Store(self.code, requantization, y)
 
     def write(self) -> Function:
@@ -142,18 +143,11 @@ class _Writer:
     def products_of_block(self, pixels: int, channels: int) -> int:
         """All products of a block; returns how far `xp` has gone since the first row of taps."""
         code, shape = self.code, self.shape
-        names = "ab"[:channels]
-        if self.has_starts:
-            two = "ldrd {a0}, {b0}, [{wp}], #8"
-            code.op(two if channels == 2 else "ldr {a0}, [{wp}], #4", "start values")
-        self.is_first = shape.is_straight(pixels)
-        if not self.is_first:
-            start = "{{{name}0}}" if self.has_starts else "#0"
-            first = 1 if self.has_starts else 0
-            code.ops([f"mov {{{n}{p}}}, {start.format(name=n)}" for p in range(first, pixels) for n in names])
+        is_straight = shape.is_straight(pixels)
+        self.steps.begin(pixels, channels, is_straight=is_straight)
         if shape.kh == 1:
             return self.row_of_taps(pixels, channels)
-        if self.is_first:
+        if is_straight:
             for row in range(shape.kh):
                 code.op(f"ldr {{xp}}, [sp, #{4 * row}]")
                 self.move_to_block()
@@ -176,80 +170,37 @@ class _Writer:
 
     def row_of_taps(self, pixels: int, channels: int) -> int:
         """The steps of one row of taps; returns how far `xp` has gone."""
-        shape = self.shape
-        passed, ahead = self.steps(self.step, shape.full_steps, 8, 0, pixels, channels)
-        more, _ = self.steps(self.half_step, shape.half_steps, 4, ahead, pixels, channels)
-        return passed + more
+        passed = ahead = 0
+        for step, count in self.shape.steps:
+            more, ahead = self.run(step, count, ahead, pixels, channels)
+            passed += more
+        return passed
 
-    def steps(self, write: Callable[[int, int, int], None], count: int, size: int, ahead: int, pixels: int,
-              channels: int) -> tuple[int, int]:  # fmt: skip
-        """`count` steps of `size` bytes of inputs that begin `ahead` of `xp`, straight or in a loop.
+    def run(self, step: Step, count: int, ahead: int, pixels: int, channels: int) -> tuple[int, int]:
+        """`count` steps of inputs that begin `ahead` of `xp`, straight or in a loop.
 
         Returns how far `xp` has gone, and where the inputs after these steps are from it.
         """
         code = self.code
-        loop = self.shape.loop(count, step_bytes(size, pixels))
-        passed = 0
+        loop = self.shape.loop(count, step.code_bytes(pixels))
+        passed = step.bytes * loop.unroll * loop.rounds
         if loop.rounds:
-            passed = size * loop.unroll * loop.rounds
-            in_register = size == 4 and pixels < 4
+            in_register = step is Step.HALF and pixels < 4
             if in_register:
                 code.constant("t", loop.rounds)
             else:
                 code.constant("x0", passed)
                 code.ops(["add {x0}, {xp}", f"str {{x0}}, [sp, #{self.at['run_end']}]"])
             with code.loop(f"next {loop.unroll} steps") as label:
-                for step in range(loop.unroll):
-                    write(pixels, channels, ahead + size * step)
-                code.add("xp", size * loop.unroll, "x0")
+                for index in range(loop.unroll):
+                    self.steps.write(step, pixels, channels, ahead + step.bytes * index)
+                code.add("xp", step.bytes * loop.unroll, "x0")
                 compare = [f"ldr {{x0}}, [sp, #{self.at['run_end']}]", "cmp {xp}, {x0}"]
                 code.ops(["subs {t}, #1"] if in_register else compare)
                 code.op(f"bne {label}")
-        for step in range(loop.rest):
-            write(pixels, channels, ahead + size * step)
-        return passed, ahead + size * loop.rest
-
-    def step(self, pixels: int, channels: int, offset: int) -> None:
-        """Four inputs of each pixel by four weights of each channel."""
-        code = self.code
-        names = "ab"[:channels]
-        self.load_weights(channels)
-        for half, rotation in ((0, ""), (4, ", ror #8")):
-            for pixel in range(pixels):
-                code.op(f"ldr {{x{pixel}}}, [{{xp}}, #{offset + half + pixel * self.shape.pixel_bytes}]")
-            for name in names:
-                widened = "t" if half == 0 else f"w{name}"
-                code.op(f"sxtb16 {{{widened}}}, {{w{name}}}{rotation}")
-                self.products(name, range(pixels), widened)
-            self.is_first = False
-
-    def half_step(self, pixels: int, channels: int, offset: int) -> None:
-        """Two inputs of each pixel by two weights of each channel; of four pixels the last two first."""
-        code = self.code
-        self.load_weights(channels)
-        parts = (range(2, 4), range(2)) if pixels == 4 else (range(pixels),)
-        for part in parts:
-            for pixel in part:
-                at = offset + pixel * self.shape.pixel_bytes
-                code.op(f"ldr {{x{pixel - part.start}}}, [{{xp}}, #{at}]")
-            for name in "ab"[:channels]:
-                self.products(name, part, f"w{name}")
-        self.is_first = False
-
-    def load_weights(self, channels: int) -> None:
-        """A word of weights of each channel."""
-        pair = ["ldr {wa}, [{wp}], #8", "ldr {wb}, [{wp}, #-4]"]
-        self.code.ops(pair if channels == 2 else ["ldr {wa}, [{wp}], #4"])
-
-    def products(self, name: str, pixels: range, weights: str) -> None:
-        """A pair of products for each pixel; the first add to the start value, which lies in pixel 0's register."""
-        for pixel in reversed(pixels):
-            x = f"{{x{pixel - pixels.start}}}"
-            if self.is_first and not self.has_starts:
-                self.code.op(f"smuad {{{name}{pixel}}}, {x}, {{{weights}}}")
-            else:
-                source = 0 if self.is_first else pixel
-                self.code.op(f"smlad {{{name}{pixel}}}, {x}, {{{weights}}}, {{{name}{source}}}")
+        for index in range(loop.rest):
+            self.steps.write(step, pixels, channels, ahead + step.bytes * index)
+        return passed, ahead + step.bytes * loop.rest
 
     def advance_slot(self, slot: str, by: int) -> None:
         """Add to a word of the frame."""
