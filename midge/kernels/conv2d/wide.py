@@ -41,12 +41,12 @@ class Step(enum.Enum):
         self.words = words
         self.pairs = pairs
 
-    def code_bytes(self, pixels: int) -> int:
-        """Code of one step for two channels: loads, widening and products."""
+    def code_bytes(self, pixels: int, channels: int = 2) -> int:
+        """Code of one step for two or four channels: loads, widening and products."""
         if self is Step.SLIDING and slides(pixels):
             return INSTRUCTION_BYTES * (6 + pixels + 2 + 6 * pixels)
         widening = 4 if self is Step.FULL else 0
-        return INSTRUCTION_BYTES * (2 * self.words + widening + 3 * self.pairs * pixels)
+        return INSTRUCTION_BYTES * (channels * self.words + widening + (channels + 1) * self.pairs * pixels)
 
     def cycles(self, pixels: int, *, is_dual_issue: bool) -> float:
         """About what a step takes."""
@@ -64,6 +64,9 @@ _HALF_STEP_CYCLES = {False: {4: 16, 3: 12, 2: 9, 1: 6}, True: {4: 12, 3: 8.6, 2:
 """By pixels, on cores that issue one instruction at a time (consecutive loads take a cycle each, and one more) or two
 (measured on the Cortex-M7's model)."""
 _SLIDING_STEP_CYCLES = {False: {2: 24, 3: 32}, True: {2: 18, 3: 23}}
+_QUAD_PART = 8 / 9
+"""Of the time of two channels of two pixels, what they take in blocks of four channels."""
+_MOST_PARAMETERS = 3
 _BLOCK_CYCLES, _PIXEL_CYCLES = 20, 6
 """What a block and each pixel of it take besides."""
 
@@ -114,9 +117,16 @@ class Shape:
         loops = [Loop(steps // unroll, unroll, steps % unroll) for unroll in range(1, most + 1)]
         return min((loop for loop in loops if loop.unroll + loop.rest <= most), key=lambda loop: loop.rounds)
 
-    def is_straight(self, pixels: int) -> bool:
-        """In blocks of that many pixels all rows of taps are written out one after the other."""
-        return self.kh * sum(step.code_bytes(pixels) * count for step, count in self.steps) <= self.steps_bytes
+    def is_straight(self, pixels: int, channels: int = 2) -> bool:
+        """In blocks of that size all rows of taps are written out one after the other."""
+        code_bytes = sum(step.code_bytes(pixels, channels) * count for step, count in self.steps)
+        return self.kh * code_bytes <= self.steps_bytes
+
+    @property
+    def takes_quads(self) -> bool:
+        """Blocks of two pixels take four channels: two pairs, whose streams are near enough for an offset."""
+        near = 8 * (1 + self.kh * self.run_words + _MOST_PARAMETERS) < 2048
+        return near and self.channels >= 4 and not self.pairs_outside and self.steps[0][0] is Step.HALF
 
     @property
     def blocks(self) -> tuple[tuple[int, int], ...]:
@@ -138,8 +148,11 @@ class Shape:
         return min(ways, key=cycles)
 
     def _steps_cycles(self, pixels: int) -> float:
-        return self.kh * sum(
-            count * step.cycles(pixels, is_dual_issue=self.is_dual_issue) for step, count in self.steps
+        is_quad = pixels == 2 and self.takes_quads
+        return (
+            self.kh
+            * _QUAD_PART**is_quad
+            * sum(count * step.cycles(pixels, is_dual_issue=self.is_dual_issue) for step, count in self.steps)
         )
 
 
@@ -223,4 +236,4 @@ def pair_words(shape: Shape, requantization: Requantization) -> tuple[int, int, 
 def reaches_far(shape: Shape, y_pixel_bytes: Sequence[int]) -> bool:
     """True where an offset would leave the 12 bits of a load or store."""
     most = shape.run_bytes + 3 * shape.pixel_bytes
-    return max(most, *(3 * size + 4 for size in y_pixel_bytes)) > 4095
+    return max(most, *(3 * size + 8 for size in y_pixel_bytes)) > 4095

@@ -18,8 +18,8 @@ _REGISTERS = {
     "xp": "r0", "wp": "r1", "a0": "r4", "a1": "r5", "a2": "r6", "b0": "r7", "b1": "r8", "b2": "r9",
     "wa": "r2", "wb": "r3", "x0": "r10", "x1": "r11", "x2": "r12", "t": "lr",
 }  # fmt: skip
-_OF_FOUR = {"a3": "x2", "b3": "t"}
-"""The accumulators of a block's fourth pixel lie where smaller blocks have these."""
+_SHARED = {"a3": "x2", "b3": "t", "c0": "a2", "c1": "b2", "d0": "x2", "d1": "t"}
+"""The accumulators of a block's fourth pixel, or of its third and fourth channel, lie where other blocks have these."""
 _LEAST_STEPS_BYTES = 20
 _SLOTS = ("out", "stream", "next_out", "next_stream", "slot", "run_end", "blocks", "pairs", "offset")
 
@@ -48,11 +48,12 @@ class _Writer:
         self.at = {slot: 4 * (shape.kh + index) for index, slot in enumerate(_SLOTS)}
         self.largest_loop_bytes = 0
         """Code of the largest loop over pairs of channels."""
-        registers = _REGISTERS | {name: _REGISTERS[other] for name, other in _OF_FOUR.items()}
+        registers = _REGISTERS | {name: _REGISTERS[other] for name, other in _SHARED.items()}
         self.code = Assembly(name, title, registers, -(-4 * (shape.kh + len(_SLOTS)) // 8) * 8)
         self.has_starts, self.row_words, self.parameter_words = pair_words(shape, requantization)
-        self.steps = Steps(self.code, shape, has_starts=bool(self.has_starts))
-        self.store = Store(self.code, requantization, y)
+        self.pair_bytes = 8 * (self.has_starts + self.row_words + self.parameter_words)
+        self.steps = Steps(self.code, shape, self.pair_bytes, has_starts=bool(self.has_starts))
+        self.store = Store(self.code, requantization, y, self.pair_bytes)
 
     def write(self) -> Function:
         code, shape = self.code, self.shape
@@ -118,32 +119,34 @@ class _Writer:
         code, shape = self.code, self.shape
         code.op(f"ldrd {{t}}, {{wp}}, [sp, #{self.at['out']}]")
         code.op(f"str {{t}}, [sp, #{self.at['next_out']}]", "where the next channels go")
-        if shape.is_straight(pixels) and shape.kh == 1:
-            code.op("ldr {xp}, [sp]")
-        pairs, single = divmod(shape.channels, 2)
-        if pairs:
-            is_loop = pairs > 1
-            if is_loop:
-                code.constant("t", pairs * 8 * (self.has_starts + self.row_words + self.parameter_words))
-                code.ops(["add {t}, {wp}", f"str {{t}}, [sp, #{self.at['next_stream']}]"])
-            with self.measured(), code.loop("next pair of channels") as label:
-                self.channels_of_block(pixels, 2)
-                if is_loop:
-                    code.ops([f"ldr {{x0}}, [sp, #{self.at['next_stream']}]", "cmp {wp}, {x0}", f"bne {label}"])
-        if single:
-            self.channels_of_block(pixels, 1)
+        left = shape.channels
+        for size in (4, 2, 1) if pixels == 2 and shape.takes_quads else (2, 1):
+            count, left = divmod(left, size)
+            self.blocks_of_channels(pixels, size, count)
 
-    def channels_of_block(self, pixels: int, channels: int) -> None:
-        """One or two channels of a block."""
-        if not (self.shape.is_straight(pixels) and self.shape.kh == 1):
-            self.code.op("ldr {xp}, [sp]")
-        self.products_of_block(pixels, channels)
-        self.store.write(pixels, channels, self.at["next_out"], self.store.channel_bytes(channels))
+    def blocks_of_channels(self, pixels: int, channels: int, count: int) -> None:
+        """`count` times so many channels of a block of pixels."""
+        code = self.code
+        if not count:
+            return
+        keeps_inputs = self.shape.is_straight(pixels, channels) and self.shape.kh == 1
+        if keeps_inputs:
+            code.op("ldr {xp}, [sp]")
+        if count > 1:
+            code.constant("t", count * channels // 2 * self.pair_bytes)
+            code.ops(["add {t}, {wp}", f"str {{t}}, [sp, #{self.at['next_stream']}]"])
+        with self.measured(), code.loop(f"next {channels} channels") as label:
+            if not keeps_inputs:
+                code.op("ldr {xp}, [sp]")
+            self.products_of_block(pixels, channels)
+            self.store.write(pixels, channels, self.at["next_out"], self.store.channel_bytes(channels))
+            if count > 1:
+                code.ops([f"ldr {{x0}}, [sp, #{self.at['next_stream']}]", "cmp {wp}, {x0}", f"bne {label}"])
 
     def products_of_block(self, pixels: int, channels: int) -> int:
         """All products of a block; returns how far `xp` has gone since the first row of taps."""
         code, shape = self.code, self.shape
-        is_straight = shape.is_straight(pixels)
+        is_straight = shape.is_straight(pixels, channels)
         self.steps.begin(pixels, channels, is_straight=is_straight)
         if shape.kh == 1:
             return self.row_of_taps(pixels, channels)
@@ -182,10 +185,10 @@ class _Writer:
         Returns how far `xp` has gone, and where the inputs after these steps are from it.
         """
         code = self.code
-        loop = self.shape.loop(count, step.code_bytes(pixels))
+        loop = self.shape.loop(count, step.code_bytes(pixels, channels))
         passed = step.bytes * loop.unroll * loop.rounds
         if loop.rounds:
-            in_register = step is Step.HALF and pixels < 4
+            in_register = step is Step.HALF and pixels * channels < 8
             if in_register:
                 code.constant("t", loop.rounds)
             else:

@@ -7,10 +7,12 @@ from midge.kernels.conv2d.wide import Shape, Step, slides
 
 
 class Steps:
-    """Writes steps of one or two channels (accumulators a0…, b0…) by up to 4 pixels."""
+    """Writes steps of one or two channels (accumulators a0…, b0…) by up to 4 pixels, or of four channels by 2."""
 
-    def __init__(self, code: Assembly, shape: Shape, *, has_starts: bool) -> None:
+    def __init__(self, code: Assembly, shape: Shape, pair_bytes: int, *, has_starts: bool) -> None:
+        """`pair_bytes`: from the stream of a pair of channels to the next pair's."""
         self.code = code
+        self.pair_bytes = pair_bytes
         self.pixel_bytes = shape.pixel_bytes
         self.has_starts = has_starts
         self.slides = shape.steps[0][0] is Step.SLIDING
@@ -19,8 +21,11 @@ class Steps:
 
     def begin(self, pixels: int, channels: int, *, is_straight: bool) -> None:
         """Start values. First products that are not in a loop take them from pixel 0's register, or need none."""
-        code, names = self.code, "ab"[:channels]
-        if self.has_starts:
+        code, names = self.code, "abcd"[:channels]
+        if self.has_starts and channels == 4:
+            self._load_weights(("a0", "b0"))
+            self._load_second_pair(("c0", "d0"))
+        elif self.has_starts:
             two = "ldrd {a0}, {b0}, [{wp}], #8"
             code.op(two if channels == 2 else "ldr {a0}, [{wp}], #4", "start values")
         self.untouched = {f"{name}{pixel}" for name in names for pixel in range(pixels)}
@@ -64,6 +69,11 @@ class Steps:
             for name in "ab"[:channels]:
                 for pixel in reversed(part):
                     self._product(f"{name}{pixel}", f"x{pixel - part.start}", f"w{name}")
+        if channels == 4:
+            self._load_second_pair(("wa", "wb"))
+            for name, weights in (("c", "wa"), ("d", "wb")):
+                for pixel in reversed(range(pixels)):
+                    self._product(f"{name}{pixel}", f"x{pixel}", weights)
 
     def _sliding(self, pixels: int, channels: int, offset: int) -> None:
         """The inputs of 2 or 3 pixels' windows of three columns: columns 0 and 1, then 2 and 3, then 4 of three pixels.
@@ -98,6 +108,10 @@ class Steps:
         advance = 4 * (len(registers) + ahead)
         self.code.op(f"ldr {{{registers[0]}}}, [{{wp}}], #{advance}")
         self.code.ops([f"ldr {{{name}}}, [{{wp}}, #{4 * i - advance}]" for i, name in enumerate(registers) if i])
+
+    def _load_second_pair(self, registers: tuple[str, str]) -> None:
+        """The same words of the next pair of channels as the last two of this pair."""
+        self.code.ops([f"ldr {{{name}}}, [{{wp}}, #{self.pair_bytes - 8 + 4 * i}]" for i, name in enumerate(registers)])
 
     def _reload(self, registers: tuple[str, ...], channels: int) -> None:
         """The words that `_load_weights` went past."""
