@@ -66,6 +66,9 @@ _HALF_STEP_CYCLES = {False: {4: 16, 3: 12, 2: 9, 1: 6}, True: {4: 12, 3: 8.6, 2:
 _SLIDING_STEP_CYCLES = {False: {2: 24, 3: 32}, True: {2: 18, 3: 23}}
 _QUAD_PART = 8 / 9
 """Of the time of two channels of two pixels, what they take in blocks of four channels."""
+_ROUND_CYCLES = {True: 5, False: 8}
+"""Of a loop whose counter lies in a register, or in memory."""
+_MOST_OUTPUTS = 8
 _MOST_PARAMETERS = 3
 _BLOCK_CYCLES, _PIXEL_CYCLES = 20, 6
 """What a block and each pixel of it take besides."""
@@ -117,10 +120,22 @@ class Shape:
         loops = [Loop(steps // unroll, unroll, steps % unroll) for unroll in range(1, most + 1)]
         return min((loop for loop in loops if loop.unroll + loop.rest <= most), key=lambda loop: loop.rounds)
 
+    def row_code_bytes(self, pixels: int, channels: int = 2) -> int:
+        """Code of one row of taps, all of it written out."""
+        return sum(step.code_bytes(pixels, channels) * count for step, count in self.steps)
+
     def is_straight(self, pixels: int, channels: int = 2) -> bool:
         """In blocks of that size all rows of taps are written out one after the other."""
-        code_bytes = sum(step.code_bytes(pixels, channels) * count for step, count in self.steps)
-        return self.kh * code_bytes <= self.steps_bytes
+        return self.kh * self.row_code_bytes(pixels, channels) <= self.steps_bytes
+
+    def rows_together(self, pixels: int, channels: int = 2) -> int:
+        """How many rows of taps are written out in a round of their loop; 0 where there is no room for one."""
+        most = self.steps_bytes // self.row_code_bytes(pixels, channels)
+        return max((rows for rows in range(1, most + 1) if self.kh % rows == 0), default=0)
+
+    def leaves_register(self, pixels: int, channels: int = 2) -> bool:
+        """Steps in blocks of that size leave `t` alone."""
+        return all(step is Step.HALF for step, _ in self.steps) and pixels * channels < _MOST_OUTPUTS
 
     @property
     def takes_quads(self) -> bool:
@@ -149,11 +164,17 @@ class Shape:
 
     def _steps_cycles(self, pixels: int) -> float:
         is_quad = pixels == 2 and self.takes_quads
-        return (
-            self.kh
-            * _QUAD_PART**is_quad
-            * sum(count * step.cycles(pixels, is_dual_issue=self.is_dual_issue) for step, count in self.steps)
-        )
+        straight = sum(count * step.cycles(pixels, is_dual_issue=self.is_dual_issue) for step, count in self.steps)
+        return self.kh * (straight * _QUAD_PART**is_quad + self._loop_cycles(pixels))
+
+    def _loop_cycles(self, pixels: int) -> float:
+        """What loops take for each row of taps."""
+        if self.is_straight(pixels):
+            return 0
+        round_cycles = _ROUND_CYCLES[self.leaves_register(pixels)]
+        rounds = sum(self.loop(count, step.code_bytes(pixels)).rounds for step, count in self.steps)
+        rows = 0 if self.kh == 1 else 1 / max(1, self.rows_together(pixels))
+        return round_cycles * (rounds + rows)
 
 
 def shape_of(window: Window, core: Core, weight_bits: int, *, pairs_outside: bool) -> Shape:

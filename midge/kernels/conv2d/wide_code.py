@@ -155,16 +155,29 @@ class _Writer:
                 code.op(f"ldr {{xp}}, [sp, #{4 * row}]")
                 self.move_to_block()
                 self.row_of_taps(pixels, channels)
-            return 0
-        slot = self.at["slot"]
-        code.ops(["mov {x0}, sp", f"str {{x0}}, [sp, #{slot}]"])
-        with code.loop("next row of taps") as label:
-            code.ops([f"ldr {{x0}}, [sp, #{slot}]", "ldr {xp}, [{x0}], #4", f"str {{x0}}, [sp, #{slot}]"])
-            self.move_to_block()
-            self.row_of_taps(pixels, channels)
-            code.ops([f"ldr {{x0}}, [sp, #{slot}]", f"add {{x1}}, sp, #{4 * shape.kh}", "cmp {x0}, {x1}"])
-            code.op(f"bne {label}")
+        else:
+            self.loop_of_rows(pixels, channels)
         return 0
+
+    def loop_of_rows(self, pixels: int, channels: int) -> None:
+        """Rows of taps, some of them in each round; where `t` is free it goes along the rows' pointers."""
+        code, shape = self.code, self.shape
+        together = shape.rows_together(pixels, channels)
+        in_register = together and shape.leaves_register(pixels, channels)
+        slot, pointer = self.at["slot"], "t" if in_register else "x0"
+        code.op(f"mov {{{pointer}}}, sp")
+        if not in_register:
+            code.op(f"str {{x0}}, [sp, #{slot}]")
+        with code.loop("next rows of taps") as label:
+            for _ in range(max(1, together)):
+                keep, load = f"str {{x0}}, [sp, #{slot}]", f"ldr {{x0}}, [sp, #{slot}]"
+                advance = f"ldr {{xp}}, [{{{pointer}}}], #4"
+                code.ops([advance] if in_register else [load, advance, keep])
+                self.move_to_block()
+                self.row_of_taps(pixels, channels)
+            if not in_register:
+                code.op(f"ldr {{x0}}, [sp, #{slot}]")
+            code.ops([f"add {{x1}}, sp, #{4 * shape.kh}", f"cmp {{{pointer}}}, {{x1}}", f"bne {label}"])
 
     def move_to_block(self) -> None:
         """Where blocks are the inner loop the rows' pointers stay at the first one."""
@@ -188,7 +201,7 @@ class _Writer:
         loop = self.shape.loop(count, step.code_bytes(pixels, channels))
         passed = step.bytes * loop.unroll * loop.rounds
         if loop.rounds:
-            in_register = step is Step.HALF and pixels * channels < 8
+            in_register = self.shape.leaves_register(pixels, channels)
             if in_register:
                 code.constant("t", loop.rounds)
             else:
