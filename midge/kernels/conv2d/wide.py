@@ -66,6 +66,8 @@ _HALF_STEP_CYCLES = {False: {4: 16, 3: 12, 2: 9, 1: 6}, True: {4: 12, 3: 8.6, 2:
 _SLIDING_STEP_CYCLES = {False: {2: 24, 3: 32}, True: {2: 18, 3: 23}}
 _QUAD_PART = 8 / 9
 """Of the time of two channels of two pixels, what they take in blocks of four channels."""
+_STORE_BYTES, _ROUND_BYTES, _MOST_TOGETHER = 160, 1536, 4
+"""Of a block's code, about what ends it; how long a round of short blocks may become, and of how many."""
 _ROUND_CYCLES = {True: 5, False: 8}
 """Of a loop whose counter lies in a register, or in memory."""
 _MOST_OUTPUTS = 8
@@ -132,6 +134,14 @@ class Shape:
         """How many rows of taps are written out in a round of their loop; 0 where there is no room for one."""
         most = self.steps_bytes // self.row_code_bytes(pixels, channels)
         return max((rows for rows in range(1, most + 1) if self.kh % rows == 0), default=0)
+
+    def blocks_together(self, pixels: int, channels: int, count: int) -> int:
+        """Of `count` blocks of channels how many are written out in a round of their loop: short ones, for speed."""
+        block_bytes = self.kh * self.row_code_bytes(pixels, channels) + _STORE_BYTES
+        if any(step is Step.FULL for step, _ in self.steps):
+            return 1
+        most = min(_MOST_TOGETHER, _ROUND_BYTES // block_bytes, self.steps_bytes // block_bytes)
+        return max((together for together in range(1, most + 1) if count % together == 0), default=1)
 
     def leaves_register(self, pixels: int, channels: int = 2) -> bool:
         """Steps in blocks of that size leave `t` alone."""
@@ -257,4 +267,4 @@ def pair_words(shape: Shape, requantization: Requantization) -> tuple[int, int, 
 def reaches_far(shape: Shape, y_pixel_bytes: Sequence[int]) -> bool:
     """True where an offset would leave the 12 bits of a load or store."""
     most = shape.run_bytes + 3 * shape.pixel_bytes
-    return max(most, *(3 * size + 8 for size in y_pixel_bytes)) > 4095
+    return max(most, *(3 * size + 32 for size in y_pixel_bytes)) > 4095

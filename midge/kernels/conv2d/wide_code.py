@@ -132,15 +132,20 @@ class _Writer:
         keeps_inputs = self.shape.is_straight(pixels, channels) and self.shape.kh == 1
         if keeps_inputs:
             code.op("ldr {xp}, [sp]")
-        if count > 1:
+        if count > self.shape.blocks_together(pixels, channels, count):
             code.constant("t", count * channels // 2 * self.pair_bytes)
             code.ops(["add {t}, {wp}", f"str {{t}}, [sp, #{self.at['next_stream']}]"])
-        with self.measured(), code.loop(f"next {channels} channels") as label:
-            if not keeps_inputs:
-                code.op("ldr {xp}, [sp]")
-            self.products_of_block(pixels, channels)
-            self.store.write(pixels, channels, self.at["next_out"], self.store.channel_bytes(channels))
-            if count > 1:
+        together = self.shape.blocks_together(pixels, channels, count)
+        with self.measured(), code.loop(f"next {channels * together} channels") as label:
+            for index in range(together):
+                if not keeps_inputs:
+                    code.op("ldr {xp}, [sp]")
+                self.products_of_block(pixels, channels)
+                is_last = index == together - 1
+                passed = self.store.channel_bytes(channels * index)
+                advance = self.store.channel_bytes(channels * together) if is_last else None
+                self.store.write(pixels, channels, self.at["next_out"], advance, passed)
+            if count > together:
                 code.ops([f"ldr {{x0}}, [sp, #{self.at['next_stream']}]", "cmp {wp}, {x0}", f"bne {label}"])
 
     def products_of_block(self, pixels: int, channels: int) -> int:

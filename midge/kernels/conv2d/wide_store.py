@@ -27,21 +27,22 @@ class Store:
             return channels * self.plane_bytes
         return channels * self.form.layout.dtype.bytes
 
-    def write(self, pixels: int, channels: int, slot: int, advance: int) -> None:
-        """Scale and store; the address in `slot` of the frame advances."""
+    def write(self, pixels: int, channels: int, slot: int, advance: int | None, passed: int = 0) -> None:
+        """Scale and store `passed` bytes after the address in `slot` of the frame, which then advances."""
         code = self.code
         self.scale(pixels, channels)
         out, temporary = ("x0", "x1") if pixels * channels == _MOST_OUTPUTS else ("t", "x0")
         code.op(f"ldr {{{out}}}, [sp, #{slot}]")
         advanced = 0
         for channel, name in enumerate("abcd"[:channels]):
-            at = self.channel_bytes(channel) - advanced
+            at = passed + self.channel_bytes(channel) - advanced
             if at + pixels > _MOST_OFFSET and self.form.layout.planes:
                 code.add(out, at, temporary)
                 advanced, at = advanced + at, 0
             self.store(name, pixels, channels, out, at)
-        code.add(out, advance - advanced, temporary)
-        code.op(f"str {{{out}}}, [sp, #{slot}]")
+        if advance is not None:
+            code.add(out, advance - advanced, temporary)
+            code.op(f"str {{{out}}}, [sp, #{slot}]")
 
     def scale(self, pixels: int, channels: int) -> None:
         """Results in place of the accumulators; their parameters follow the weights."""
