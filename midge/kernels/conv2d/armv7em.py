@@ -76,12 +76,10 @@ class Conv2DS8Wide(Kernel):
 
     def reads_weights_once(self, window: Window, core: Core) -> bool:
         """Flash has wait states, and the weights of a pair of channels stay in its cache while a row is made."""
-        table = core.timing
-        if not table.get("flash_miss") or self.weights is Weights.HELD:
+        if not core.timing.get("flash_miss") or self.weights is Weights.HELD:
             return False
-        cache_bytes = int(table.get("read_cache_lines", 0)) * int(table.get("read_cache_line_bytes", 0))
         words = sum(step.words * count for step, count in wide.steps_of(window, self.weight_bits))
-        return 2 * 4 * (window.kh * words + _NUMBERS) <= cache_bytes
+        return 2 * 4 * (window.kh * words + _NUMBERS) <= _read_cache_bytes(core)
 
     @property
     def weight_bits(self) -> int:
@@ -113,13 +111,11 @@ class Conv2DS8Wide(Kernel):
         halves = next(kernel for kernel in HALVES_KERNELS if kernel.layout == self.layout)
         loses_cache = self.reads_weights_once(window, core) and not halves.reads_weights_once(window, core)
         offers = [] if loses_cache else [Offer(halves, weights.size, saved_cycles)]
-        miss, sector_bytes = float(core.timing.get("flash_miss", 0)), float(core.timing.get("flash_sector_bytes", 8))
-        if miss:
+        if core.timing.get("flash_miss"):
             held = next(kernel for kernel in HELD_KERNELS if kernel.layout == self.layout)
-            y = graph.type(node.outputs[0])
-            once = weights.size * miss / sector_bytes
-            saved_cycles += once * (y.rows - 1) - weights.size * _CYCLES_TO_WIDEN
             extra_ram_bytes = held.bind(node, graph).scratch_bytes
+            saved_cycles += _cycles_of_reading_again(weights.size, extra_ram_bytes, window.y.rows, core)
+            saved_cycles -= weights.size * _CYCLES_TO_WIDEN
             offers.append(Offer(held, 0, saved_cycles, extra_ram_bytes=extra_ram_bytes))
         return tuple(offers)
 
@@ -143,6 +139,19 @@ class Conv2DS8Wide(Kernel):
         helpers = tuple(render.helper(name) for name in ("load_s8x4", "even_bytes", "odd_bytes"))
         constants = wide_held.constants(weights, shape, form)
         return LayerCode((*helpers, widen, kernel), constants, body)
+
+
+def _read_cache_bytes(core: Core) -> int:
+    """Of the cache of data in front of a flash with wait states."""
+    return int(core.timing.get("read_cache_lines", 0)) * int(core.timing.get("read_cache_line_bytes", 32))
+
+
+def _cycles_of_reading_again(weight_bytes: int, stream_bytes: int, rows: int, core: Core) -> float:
+    """What it takes to read weights from flash for each row of pixels, after the first; none if the cache holds all."""
+    if stream_bytes <= _read_cache_bytes(core):
+        return 0
+    table = core.timing
+    return weight_bytes / float(table.get("flash_sector_bytes", 8)) * float(table["flash_miss"]) * (rows - 1)
 
 
 def requantized(node: Node, graph: Graph, layout: Layout) -> Requantization | None:
