@@ -71,15 +71,26 @@ class Conv2DS8Wide(Kernel):
         return None if requantized(node, graph, self.layout) is not None else "no requantisation in 32 bits"
 
     def shape(self, window: Window, core: Core) -> wide.Shape:
-        """The shape of the code on a core."""
-        return wide.shape_of(window, core, self.weight_bits, pairs_outside=self.reads_weights_once(window, core))
+        """The shape of the code on a core: of two orders of its loops the faster one."""
+        inside, outside = (
+            wide.shape_of(window, core, self.weight_bits, pairs_outside=is_outside) for is_outside in (False, True)
+        )
+        fetch_cycles = self.pair_fetch_cycles(window, core)
+        stays_in_cache = 2 * 4 * (window.kh * outside.run_words + _NUMBERS) <= _read_cache_bytes(core)
+        if not fetch_cycles or not stays_in_cache:
+            return inside
+        return min(inside, outside, key=lambda shape: shape.row_cycles(fetch_cycles))
 
-    def reads_weights_once(self, window: Window, core: Core) -> bool:
-        """Flash has wait states, and the weights of a pair of channels stay in its cache while a row is made."""
-        if not core.timing.get("flash_miss") or self.weights is Weights.HELD:
-            return False
-        words = sum(step.words * count for step, count in wide.steps_of(window, self.weight_bits))
-        return 2 * 4 * (window.kh * words + _NUMBERS) <= _read_cache_bytes(core)
+    def pair_fetch_cycles(self, window: Window, core: Core) -> float:
+        """What it takes to read the weights of a pair of channels from a flash with wait states."""
+        if self.weights is Weights.HELD:
+            return 0
+        weight_bytes = 2 * window.kh * window.kw * window.x.channels * self.weight_bits / 8
+        return weight_bytes * _flash_byte_cycles(core)
+
+    def row_cycles(self, window: Window, core: Core) -> float:
+        """About what a row of the result takes."""
+        return self.shape(window, core).row_cycles(self.pair_fetch_cycles(window, core))
 
     @property
     def weight_bits(self) -> int:
@@ -106,18 +117,18 @@ class Conv2DS8Wide(Kernel):
         weights = graph.constant(node.inputs[1])
         assert weights is not None
         window = conv2d_window(node, graph)
-        step = wide.steps_of(window, 16)[0][0]
-        saved_cycles = graph.macs(node) / _MACS_TO_SAVE_A_CYCLE[step]
-        halves = next(kernel for kernel in HALVES_KERNELS if kernel.layout == self.layout)
-        loses_cache = self.reads_weights_once(window, core) and not halves.reads_weights_once(window, core)
-        offers = [] if loses_cache else [Offer(halves, weights.size, saved_cycles)]
+        rows, row_cycles = window.y.rows, self.row_cycles(window, core)
+        halves, held = (
+            next(kernel for kernel in kernels if kernel.layout == self.layout)
+            for kernels in (HALVES_KERNELS, HELD_KERNELS)
+        )
+        offers = [Offer(halves, weights.size, rows * (row_cycles - halves.row_cycles(window, core)))]
         if core.timing.get("flash_miss"):
-            held = next(kernel for kernel in HELD_KERNELS if kernel.layout == self.layout)
+            widening = weights.size * (_CYCLES_TO_WIDEN + _flash_byte_cycles(core))
+            saved_cycles = rows * (row_cycles - held.row_cycles(window, core)) - widening
             extra_ram_bytes = held.bind(node, graph).scratch_bytes
-            saved_cycles += _cycles_of_reading_again(weights.size, extra_ram_bytes, window.y.rows, core)
-            saved_cycles -= weights.size * _CYCLES_TO_WIDEN
             offers.append(Offer(held, 0, saved_cycles, extra_ram_bytes=extra_ram_bytes))
-        return tuple(offers)
+        return tuple(offer for offer in offers if offer.saved_cycles > 0)
 
     def emit(self, view: TaskView) -> LayerCode:
         window = conv2d_window(view.node, view.graph)
@@ -146,12 +157,9 @@ def _read_cache_bytes(core: Core) -> int:
     return int(core.timing.get("read_cache_lines", 0)) * int(core.timing.get("read_cache_line_bytes", 32))
 
 
-def _cycles_of_reading_again(weight_bytes: int, stream_bytes: int, rows: int, core: Core) -> float:
-    """What it takes to read weights from flash for each row of pixels, after the first; none if the cache holds all."""
-    if stream_bytes <= _read_cache_bytes(core):
-        return 0
-    table = core.timing
-    return weight_bytes / float(table.get("flash_sector_bytes", 8)) * float(table["flash_miss"]) * (rows - 1)
+def _flash_byte_cycles(core: Core) -> float:
+    """What a byte of data costs that is read from flash."""
+    return float(core.timing.get("flash_miss", 0)) / float(core.timing.get("flash_sector_bytes", 8))
 
 
 def requantized(node: Node, graph: Graph, layout: Layout) -> Requantization | None:
@@ -167,8 +175,6 @@ HALVES_KERNELS = tuple(Conv2DS8Wide(variant, layout, Weights.HALVES) for variant
 HELD_KERNELS = tuple(Conv2DS8Wide(variant, layout, Weights.HELD) for variant, layout in _LAYOUTS.items())
 """Faster for more flash or RAM: the planner takes them where that is worth it."""
 
-_MACS_TO_SAVE_A_CYCLE = {wide.Step.HALF: 12, wide.Step.SLIDING: 5}
-"""Blocks of 3 pixels take 26 cycles for 24 products by full steps, 24 by half steps, 32 for 36 by sliding ones."""
 _NUMBERS = 4
 """Start values and parameters of a channel: at most so many words."""
 _CYCLES_TO_WIDEN = 2

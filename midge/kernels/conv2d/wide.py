@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -52,7 +52,8 @@ class Step(enum.Enum):
         """About what a step takes."""
         if self is Step.SLIDING and slides(pixels):
             return _SLIDING_STEP_CYCLES[is_dual_issue][pixels]
-        return self.pairs * _HALF_STEP_CYCLES[is_dual_issue][pixels]
+        widening = _WIDENING_CYCLES if self is Step.FULL else 0
+        return self.pairs * _HALF_STEP_CYCLES[is_dual_issue][pixels] + widening
 
 
 def slides(pixels: int) -> bool:
@@ -63,6 +64,7 @@ def slides(pixels: int) -> bool:
 _HALF_STEP_CYCLES = {False: {4: 16, 3: 12, 2: 9, 1: 6}, True: {4: 12, 3: 8.6, 2: 7, 1: 5}}
 """By pixels, on cores that issue one instruction at a time (consecutive loads take a cycle each, and one more) or two
 (measured on the Cortex-M7's model)."""
+_WIDENING_CYCLES = 2
 _SLIDING_STEP_CYCLES = {False: {2: 24, 3: 32}, True: {2: 18, 3: 23}}
 _QUAD_PART = 8 / 9
 """Of the time of two channels of two pixels, what they take in blocks of four channels."""
@@ -157,10 +159,6 @@ class Shape:
     def blocks(self) -> tuple[tuple[int, int], ...]:
         """(pixels, how often), of at most two sizes: what takes least time."""
 
-        def cycles(blocks: tuple[tuple[int, int], ...]) -> float:
-            return sum(count * (self._steps_cycles(pixels) + _BLOCK_CYCLES + pixels * _PIXEL_CYCLES)
-                       for pixels, count in blocks)  # fmt: skip
-
         sizes = (3, 2, 1) if any(step is Step.FULL for step, _ in self.steps) else (4, 3, 2, 1)
         ways = [
             tuple((pixels, count) for pixels, count in ((large, times), (small, rest // small)) if count)
@@ -170,7 +168,18 @@ class Shape:
             for times in range(self.columns // large + 1)
             if (rest := self.columns - large * times) % small == 0
         ]
-        return min(ways, key=cycles)
+        return min(ways, key=self._blocks_cycles)
+
+    def row_cycles(self, pair_fetch_cycles: float) -> float:
+        """About what a row of pixels takes, if all weights of a pair of channels come from flash in so many cycles."""
+        kinds = len(self.blocks) if self.pairs_outside else 1
+        shape = replace(self, steps_bytes=max(self.loop_bytes // kinds - _STORE_BYTES, _STORE_BYTES))
+        fetches = 1 if self.pairs_outside else sum(count for _, count in shape.blocks)
+        return (shape._blocks_cycles(shape.blocks) + fetches * pair_fetch_cycles) * self.channels / 2
+
+    def _blocks_cycles(self, blocks: tuple[tuple[int, int], ...]) -> float:
+        return sum(count * (self._steps_cycles(pixels) + _BLOCK_CYCLES + pixels * _PIXEL_CYCLES)
+                   for pixels, count in blocks)  # fmt: skip
 
     def _steps_cycles(self, pixels: int) -> float:
         is_quad = pixels == 2 and self.takes_quads
