@@ -158,8 +158,13 @@ def _read_cache_bytes(core: Core) -> int:
 
 
 def _flash_byte_cycles(core: Core) -> float:
-    """What a byte of data costs that is read from flash."""
-    return float(core.timing.get("flash_miss", 0)) / float(core.timing.get("flash_sector_bytes", 8))
+    """What a byte costs that is read from flash in the order it lies there (docs/timing.md, "Memory")."""
+    table = core.timing
+    if not table.get("flash_miss"):
+        return 0
+    entries = ("read_miss_next", "read_miss", "flash_miss_next", "flash_miss")
+    miss = next(float(table[name]) for name in entries if name in table)
+    return miss / (float(table.get("flash_sector_bytes", 8)) if _read_cache_bytes(core) else _WORD_BYTES)
 
 
 def requantized(node: Node, graph: Graph, layout: Layout) -> Requantization | None:
@@ -175,6 +180,7 @@ HALVES_KERNELS = tuple(Conv2DS8Wide(variant, layout, Weights.HALVES) for variant
 HELD_KERNELS = tuple(Conv2DS8Wide(variant, layout, Weights.HELD) for variant, layout in _LAYOUTS.items())
 """Faster for more flash or RAM: the planner takes them where that is worth it."""
 
+_WORD_BYTES = 4
 _NUMBERS = 4
 """Start values and parameters of a channel: at most so many words."""
 _CYCLES_TO_WIDEN = 2
