@@ -18,7 +18,7 @@ from midge.plan.arena import ALIGN_BYTES, Request, pack
 from midge.plan.choose import bind_kernels
 from midge.plan.order import check, schedule
 from midge.plan.storage import Network, build_network
-from midge.targets import core_board
+from midge.targets import core_board, find_board
 
 BOARD = core_board("cortex-m3")
 
@@ -155,3 +155,21 @@ def test_ram_first_takes_less() -> None:
     graph = maker.finish(maker.pool(x, (16, 16), 1, average=True))
     fast, small = (plan(graph, core_board("cortex-m4"), PlanOptions(optimize=goal)) for goal in ("latency", "ram"))
     assert small.arena_bytes < fast.arena_bytes
+
+
+def test_ram_that_is_left_goes_to_faster_kernels() -> None:
+    """Weights are held in RAM where flash has wait states, latency comes first, and the budget leaves room."""
+    maker = NetworkMaker(1, 16, 16, 8)
+    graph = maker.finish(maker.conv(maker.input, 16, (3, 3)))
+    board = find_board("nucleo-l4r5zi")
+
+    def holds(options: PlanOptions) -> bool:
+        made = plan(graph, board, options)
+        assert options.ram_bytes is None or made.arena_bytes <= options.ram_bytes
+        return any("_held" in task.binding.kernel.name for task in made.tasks)
+
+    assert holds(PlanOptions())
+    needed = plan(graph, board, PlanOptions()).arena_bytes
+    assert holds(PlanOptions(ram_bytes=needed + 1024))
+    assert not holds(PlanOptions(ram_bytes=needed + 1023))
+    assert not holds(PlanOptions(optimize="ram")) and not holds(PlanOptions(optimize="flash"))

@@ -8,7 +8,6 @@ from typing import ClassVar
 
 from midge.ir.graph import Graph, Node
 from midge.kernels import render, requantize_armv7em
-from midge.kernels.assembly import core_loop_bytes
 from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, Offer, row_steps
 from midge.kernels.conv2d import wide, wide_code, wide_held
 from midge.kernels.conv2d.portable import Conv2DS8, conv2d_window
@@ -73,21 +72,44 @@ class Conv2DS8Wide(Kernel):
         return None if requantized(node, graph, self.layout) is not None else "no requantisation in 32 bits"
 
     def shape(self, window: Window, core: Core) -> wide.Shape:
-        """The shape of the code on a core. Where flash has wait states, weights are read once for a row of pixels."""
-        weight_bits = 8 if self.weights is Weights.BYTES else 16
-        outside = bool(core.timing.get("flash_miss")) and self.weights is not Weights.HELD
-        return wide.shape_of(window, core_loop_bytes(core), weight_bits, pairs_outside=outside)
+        """The shape of the code on a core: of two orders of its loops the faster one."""
+        inside, outside = (
+            wide.shape_of(window, core, self.weight_bits, pairs_outside=is_outside) for is_outside in (False, True)
+        )
+        fetch_cycles = self.pair_fetch_cycles(window, core)
+        stays_in_cache = 2 * 4 * (window.kh * outside.run_words + _NUMBERS) <= _read_cache_bytes(core)
+        if not fetch_cycles or not stays_in_cache:
+            return inside
+        return min(inside, outside, key=lambda shape: shape.row_cycles(fetch_cycles))
+
+    def pair_fetch_cycles(self, window: Window, core: Core) -> float:
+        """What it takes to read the weights of a pair of channels from a flash with wait states."""
+        if self.weights is Weights.HELD:
+            return 0
+        weight_bytes = 2 * window.kh * window.kw * window.x.channels * self.weight_bits / 8
+        return weight_bytes * _flash_byte_cycles(core)
+
+    def row_cycles(self, window: Window, core: Core) -> float:
+        """About what a row of the result takes."""
+        return self.shape(window, core).row_cycles(self.pair_fetch_cycles(window, core))
+
+    @property
+    def weight_bits(self) -> int:
+        """Of a weight when the code reads it."""
+        return 8 if self.weights is Weights.BYTES else 16
 
     def bind(self, node: Node, graph: Graph) -> Binding:
         window = conv2d_window(node, graph)
-        shape = wide.shape_of(window, 0, 8 if self.weights is Weights.BYTES else 16)
-        reads = replace(window.reads(over_bytes=shape.run_bytes - window.kw * window.x.channels * 2), layout=WIDE)
+        steps_of_taps = wide.steps_of(window, self.weight_bits)
+        reads = replace(window.reads(over_bytes=wide.over_bytes(window, steps_of_taps)), layout=WIDE)
         steps = row_steps(graph.input_types(node), window.y, {0: window.rows})
         held = 0
         if self.weights is Weights.HELD:
             form = requantized(node, graph, self.layout)
             assert form is not None
-            held = 4 * shape.channels * sum(wide.pair_words(shape, form))
+            words = window.kh * sum(step.words * count for step, count in steps_of_taps)
+            words += int(form.has_starts) + form.parameters.shape[1]
+            held = 4 * window.y.channels * words
         return Binding(self, (reads, None, None)[: len(node.inputs)], (self.layout,), steps, scratch_bytes=held)
 
     def faster(self, node: Node, graph: Graph, core: Core) -> tuple[Offer, ...]:
@@ -95,18 +117,19 @@ class Conv2DS8Wide(Kernel):
             return ()
         weights = graph.constant(node.inputs[1])
         assert weights is not None
-        saved_cycles = graph.macs(node) / _MACS_TO_SAVE_A_CYCLE
-        halves = next(kernel for kernel in HALVES_KERNELS if kernel.layout == self.layout)
-        offers = [Offer(halves, weights.size, saved_cycles)]
-        miss, sector_bytes = float(core.timing.get("flash_miss", 0)), float(core.timing.get("flash_sector_bytes", 8))
-        if miss:
-            held = next(kernel for kernel in HELD_KERNELS if kernel.layout == self.layout)
-            y = graph.type(node.outputs[0])
-            once = weights.size * miss / sector_bytes
-            saved_cycles += once * (y.rows - 1) - weights.size * _CYCLES_TO_WIDEN
+        window = conv2d_window(node, graph)
+        rows, row_cycles = window.y.rows, self.row_cycles(window, core)
+        halves, held = (
+            next(kernel for kernel in kernels if kernel.layout == self.layout)
+            for kernels in (HALVES_KERNELS, HELD_KERNELS)
+        )
+        offers = [Offer(halves, weights.size, rows * (row_cycles - halves.row_cycles(window, core)))]
+        if core.timing.get("flash_miss"):
+            widening = weights.size * (_CYCLES_TO_WIDEN + _flash_byte_cycles(core))
+            saved_cycles = rows * (row_cycles - held.row_cycles(window, core)) - widening
             extra_ram_bytes = held.bind(node, graph).scratch_bytes
             offers.append(Offer(held, 0, saved_cycles, extra_ram_bytes=extra_ram_bytes))
-        return tuple(offers)
+        return tuple(offer for offer in offers if offer.saved_cycles > 0)
 
     def emit(self, view: TaskView) -> LayerCode:
         window = conv2d_window(view.node, view.graph)
@@ -131,6 +154,21 @@ class Conv2DS8Wide(Kernel):
         return LayerCode((*helpers, widen, kernel), constants, body)
 
 
+def _read_cache_bytes(core: Core) -> int:
+    """Of the cache of data in front of a flash with wait states."""
+    return int(core.timing.get("read_cache_lines", 0)) * int(core.timing.get("read_cache_line_bytes", 32))
+
+
+def _flash_byte_cycles(core: Core) -> float:
+    """What a byte costs that is read from flash in the order it lies there (docs/timing.md, "Memory")."""
+    table = core.timing
+    if not table.get("flash_miss"):
+        return 0
+    entries = ("read_miss_next", "read_miss", "flash_miss_next", "flash_miss")
+    miss = next(float(table[name]) for name in entries if name in table)
+    return miss / (float(table.get("flash_sector_bytes", 8)) if _read_cache_bytes(core) else _WORD_BYTES)
+
+
 def requantized(node: Node, graph: Graph, layout: Layout) -> Requantization | None:
     """The requantisation of a convolution of widened rows."""
     assert WIDE.fraction_bits is not None
@@ -144,8 +182,9 @@ HALVES_KERNELS = tuple(Conv2DS8Wide(variant, layout, Weights.HALVES) for variant
 HELD_KERNELS = tuple(Conv2DS8Wide(variant, layout, Weights.HELD) for variant, layout in _LAYOUTS.items())
 """Faster for more flash or RAM: the planner takes them where that is worth it."""
 
-_MACS_TO_SAVE_A_CYCLE = 12
-"""Of the largest block's 24 products, widened weights save two instructions."""
+_WORD_BYTES = 4
+_NUMBERS = 4
+"""Start values and parameters of a channel: at most so many words."""
 _CYCLES_TO_WIDEN = 2
 """For a weight, about."""
 

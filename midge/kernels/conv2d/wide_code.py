@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
 from midge.kernels.assembly import Assembly
 from midge.kernels.base import Function
-from midge.kernels.conv2d.wide import INSTRUCTION_BYTES, Shape, pair_words, step_bytes
+from midge.kernels.conv2d.wide import INSTRUCTION_BYTES, Shape, Step, pair_words
+from midge.kernels.conv2d.wide_steps import Steps
 from midge.kernels.conv2d.wide_store import Store
 from midge.kernels.requantize_armv7em import Requantization
 from midge.kernels.view import Rows
@@ -17,8 +18,9 @@ _REGISTERS = {
     "xp": "r0", "wp": "r1", "a0": "r4", "a1": "r5", "a2": "r6", "b0": "r7", "b1": "r8", "b2": "r9",
     "wa": "r2", "wb": "r3", "x0": "r10", "x1": "r11", "x2": "r12", "t": "lr",
 }  # fmt: skip
-_OF_FOUR = {"a3": "x2", "b3": "t"}
-"""The accumulators of a block's fourth pixel lie where smaller blocks have these."""
+_SHARED = {"a3": "x2", "b3": "t", "c0": "a2", "c1": "b2", "d0": "x2", "d1": "t"}
+"""The accumulators of a block's fourth pixel, or of its third and fourth channel, lie where other blocks have these."""
+_LEAST_STEPS_BYTES = 20
 _SLOTS = ("out", "stream", "next_out", "next_stream", "slot", "run_end", "blocks", "pairs", "offset")
 
 
@@ -28,9 +30,9 @@ def function(name: str, shape: Shape, requantization: Requantization, y: Rows, t
         writer = _Writer(name, shape, requantization, y, title)
         written = writer.write()
         too_many = writer.largest_loop_bytes - shape.loop_bytes
-        if too_many <= 0 or shape.steps_bytes <= step_bytes(4, 1):
+        if too_many <= 0 or shape.steps_bytes <= _LEAST_STEPS_BYTES:
             return written
-        shape = replace(shape, steps_bytes=max(shape.steps_bytes - too_many, step_bytes(4, 1)))
+        shape = replace(shape, steps_bytes=max(shape.steps_bytes - too_many, _LEAST_STEPS_BYTES))
 
 
 class _Writer:
@@ -44,14 +46,14 @@ class _Writer:
         self.shape = shape
         self.y = y
         self.at = {slot: 4 * (shape.kh + index) for index, slot in enumerate(_SLOTS)}
-        self.is_first = False
-        """The next products are the first of their accumulators."""
         self.largest_loop_bytes = 0
         """Code of the largest loop over pairs of channels."""
-        registers = _REGISTERS | {name: _REGISTERS[other] for name, other in _OF_FOUR.items()}
+        registers = _REGISTERS | {name: _REGISTERS[other] for name, other in _SHARED.items()}
         self.code = Assembly(name, title, registers, -(-4 * (shape.kh + len(_SLOTS)) // 8) * 8)
         self.has_starts, self.row_words, self.parameter_words = pair_words(shape, requantization)
-        self.store = Store(self.code, requantization, y)
+        self.pair_bytes = 8 * (self.has_starts + self.row_words + self.parameter_words)
+        self.steps = Steps(self.code, shape, self.pair_bytes, has_starts=bool(self.has_starts))
+        self.store = Store(self.code, requantization, y, self.pair_bytes)
 
     def write(self) -> Function:
         code, shape = self.code, self.shape
@@ -117,57 +119,70 @@ class _Writer:
         code, shape = self.code, self.shape
         code.op(f"ldrd {{t}}, {{wp}}, [sp, #{self.at['out']}]")
         code.op(f"str {{t}}, [sp, #{self.at['next_out']}]", "where the next channels go")
-        if shape.is_straight(pixels) and shape.kh == 1:
-            code.op("ldr {xp}, [sp]")
-        pairs, single = divmod(shape.channels, 2)
-        if pairs:
-            is_loop = pairs > 1
-            if is_loop:
-                code.constant("t", pairs * 8 * (self.has_starts + self.row_words + self.parameter_words))
-                code.ops(["add {t}, {wp}", f"str {{t}}, [sp, #{self.at['next_stream']}]"])
-            with self.measured(), code.loop("next pair of channels") as label:
-                self.channels_of_block(pixels, 2)
-                if is_loop:
-                    code.ops([f"ldr {{x0}}, [sp, #{self.at['next_stream']}]", "cmp {wp}, {x0}", f"bne {label}"])
-        if single:
-            self.channels_of_block(pixels, 1)
+        left = shape.channels
+        for size in (4, 2, 1) if pixels == 2 and shape.takes_quads else (2, 1):
+            count, left = divmod(left, size)
+            self.blocks_of_channels(pixels, size, count)
 
-    def channels_of_block(self, pixels: int, channels: int) -> None:
-        """One or two channels of a block."""
-        if not (self.shape.is_straight(pixels) and self.shape.kh == 1):
-            self.code.op("ldr {xp}, [sp]")
-        self.products_of_block(pixels, channels)
-        self.store.write(pixels, channels, self.at["next_out"], self.store.channel_bytes(channels))
+    def blocks_of_channels(self, pixels: int, channels: int, count: int) -> None:
+        """`count` times so many channels of a block of pixels."""
+        code = self.code
+        if not count:
+            return
+        keeps_inputs = self.shape.is_straight(pixels, channels) and self.shape.kh == 1
+        if keeps_inputs:
+            code.op("ldr {xp}, [sp]")
+        if count > self.shape.blocks_together(pixels, channels, count):
+            code.constant("t", count * channels // 2 * self.pair_bytes)
+            code.ops(["add {t}, {wp}", f"str {{t}}, [sp, #{self.at['next_stream']}]"])
+        together = self.shape.blocks_together(pixels, channels, count)
+        with self.measured(), code.loop(f"next {channels * together} channels") as label:
+            for index in range(together):
+                if not keeps_inputs:
+                    code.op("ldr {xp}, [sp]")
+                self.products_of_block(pixels, channels)
+                is_last = index == together - 1
+                passed = self.store.channel_bytes(channels * index)
+                advance = self.store.channel_bytes(channels * together) if is_last else None
+                self.store.write(pixels, channels, self.at["next_out"], advance, passed)
+            if count > together:
+                code.ops([f"ldr {{x0}}, [sp, #{self.at['next_stream']}]", "cmp {wp}, {x0}", f"bne {label}"])
 
     def products_of_block(self, pixels: int, channels: int) -> int:
         """All products of a block; returns how far `xp` has gone since the first row of taps."""
         code, shape = self.code, self.shape
-        names = "ab"[:channels]
-        if self.has_starts:
-            two = "ldrd {a0}, {b0}, [{wp}], #8"
-            code.op(two if channels == 2 else "ldr {a0}, [{wp}], #4", "start values")
-        self.is_first = shape.is_straight(pixels)
-        if not self.is_first:
-            start = "{{{name}0}}" if self.has_starts else "#0"
-            first = 1 if self.has_starts else 0
-            code.ops([f"mov {{{n}{p}}}, {start.format(name=n)}" for p in range(first, pixels) for n in names])
+        is_straight = shape.is_straight(pixels, channels)
+        self.steps.begin(pixels, channels, is_straight=is_straight)
         if shape.kh == 1:
             return self.row_of_taps(pixels, channels)
-        if self.is_first:
+        if is_straight:
             for row in range(shape.kh):
                 code.op(f"ldr {{xp}}, [sp, #{4 * row}]")
                 self.move_to_block()
                 self.row_of_taps(pixels, channels)
-            return 0
-        slot = self.at["slot"]
-        code.ops(["mov {x0}, sp", f"str {{x0}}, [sp, #{slot}]"])
-        with code.loop("next row of taps") as label:
-            code.ops([f"ldr {{x0}}, [sp, #{slot}]", "ldr {xp}, [{x0}], #4", f"str {{x0}}, [sp, #{slot}]"])
-            self.move_to_block()
-            self.row_of_taps(pixels, channels)
-            code.ops([f"ldr {{x0}}, [sp, #{slot}]", f"add {{x1}}, sp, #{4 * shape.kh}", "cmp {x0}, {x1}"])
-            code.op(f"bne {label}")
+        else:
+            self.loop_of_rows(pixels, channels)
         return 0
+
+    def loop_of_rows(self, pixels: int, channels: int) -> None:
+        """Rows of taps, some of them in each round; where `t` is free it goes along the rows' pointers."""
+        code, shape = self.code, self.shape
+        together = shape.rows_together(pixels, channels)
+        in_register = together and shape.leaves_register(pixels, channels)
+        slot, pointer = self.at["slot"], "t" if in_register else "x0"
+        code.op(f"mov {{{pointer}}}, sp")
+        if not in_register:
+            code.op(f"str {{x0}}, [sp, #{slot}]")
+        with code.loop("next rows of taps") as label:
+            for _ in range(max(1, together)):
+                keep, load = f"str {{x0}}, [sp, #{slot}]", f"ldr {{x0}}, [sp, #{slot}]"
+                advance = f"ldr {{xp}}, [{{{pointer}}}], #4"
+                code.ops([advance] if in_register else [load, advance, keep])
+                self.move_to_block()
+                self.row_of_taps(pixels, channels)
+            if not in_register:
+                code.op(f"ldr {{x0}}, [sp, #{slot}]")
+            code.ops([f"add {{x1}}, sp, #{4 * shape.kh}", f"cmp {{{pointer}}}, {{x1}}", f"bne {label}"])
 
     def move_to_block(self) -> None:
         """Where blocks are the inner loop the rows' pointers stay at the first one."""
@@ -176,80 +191,37 @@ class _Writer:
 
     def row_of_taps(self, pixels: int, channels: int) -> int:
         """The steps of one row of taps; returns how far `xp` has gone."""
-        shape = self.shape
-        passed, ahead = self.steps(self.step, shape.full_steps, 8, 0, pixels, channels)
-        more, _ = self.steps(self.half_step, shape.half_steps, 4, ahead, pixels, channels)
-        return passed + more
+        passed = ahead = 0
+        for step, count in self.shape.steps:
+            more, ahead = self.run(step, count, ahead, pixels, channels)
+            passed += more
+        return passed
 
-    def steps(self, write: Callable[[int, int, int], None], count: int, size: int, ahead: int, pixels: int,
-              channels: int) -> tuple[int, int]:  # fmt: skip
-        """`count` steps of `size` bytes of inputs that begin `ahead` of `xp`, straight or in a loop.
+    def run(self, step: Step, count: int, ahead: int, pixels: int, channels: int) -> tuple[int, int]:
+        """`count` steps of inputs that begin `ahead` of `xp`, straight or in a loop.
 
         Returns how far `xp` has gone, and where the inputs after these steps are from it.
         """
         code = self.code
-        loop = self.shape.loop(count, step_bytes(size, pixels))
-        passed = 0
+        loop = self.shape.loop(count, step.code_bytes(pixels, channels))
+        passed = step.bytes * loop.unroll * loop.rounds
         if loop.rounds:
-            passed = size * loop.unroll * loop.rounds
-            in_register = size == 4 and pixels < 4
+            in_register = self.shape.leaves_register(pixels, channels)
             if in_register:
                 code.constant("t", loop.rounds)
             else:
                 code.constant("x0", passed)
                 code.ops(["add {x0}, {xp}", f"str {{x0}}, [sp, #{self.at['run_end']}]"])
             with code.loop(f"next {loop.unroll} steps") as label:
-                for step in range(loop.unroll):
-                    write(pixels, channels, ahead + size * step)
-                code.add("xp", size * loop.unroll, "x0")
+                for index in range(loop.unroll):
+                    self.steps.write(step, pixels, channels, ahead + step.bytes * index)
+                code.add("xp", step.bytes * loop.unroll, "x0")
                 compare = [f"ldr {{x0}}, [sp, #{self.at['run_end']}]", "cmp {xp}, {x0}"]
                 code.ops(["subs {t}, #1"] if in_register else compare)
                 code.op(f"bne {label}")
-        for step in range(loop.rest):
-            write(pixels, channels, ahead + size * step)
-        return passed, ahead + size * loop.rest
-
-    def step(self, pixels: int, channels: int, offset: int) -> None:
-        """Four inputs of each pixel by four weights of each channel."""
-        code = self.code
-        names = "ab"[:channels]
-        self.load_weights(channels)
-        for half, rotation in ((0, ""), (4, ", ror #8")):
-            for pixel in range(pixels):
-                code.op(f"ldr {{x{pixel}}}, [{{xp}}, #{offset + half + pixel * self.shape.pixel_bytes}]")
-            for name in names:
-                widened = "t" if half == 0 else f"w{name}"
-                code.op(f"sxtb16 {{{widened}}}, {{w{name}}}{rotation}")
-                self.products(name, range(pixels), widened)
-            self.is_first = False
-
-    def half_step(self, pixels: int, channels: int, offset: int) -> None:
-        """Two inputs of each pixel by two weights of each channel; of four pixels the last two first."""
-        code = self.code
-        self.load_weights(channels)
-        parts = (range(2, 4), range(2)) if pixels == 4 else (range(pixels),)
-        for part in parts:
-            for pixel in part:
-                at = offset + pixel * self.shape.pixel_bytes
-                code.op(f"ldr {{x{pixel - part.start}}}, [{{xp}}, #{at}]")
-            for name in "ab"[:channels]:
-                self.products(name, part, f"w{name}")
-        self.is_first = False
-
-    def load_weights(self, channels: int) -> None:
-        """A word of weights of each channel."""
-        pair = ["ldr {wa}, [{wp}], #8", "ldr {wb}, [{wp}, #-4]"]
-        self.code.ops(pair if channels == 2 else ["ldr {wa}, [{wp}], #4"])
-
-    def products(self, name: str, pixels: range, weights: str) -> None:
-        """A pair of products for each pixel; the first add to the start value, which lies in pixel 0's register."""
-        for pixel in reversed(pixels):
-            x = f"{{x{pixel - pixels.start}}}"
-            if self.is_first and not self.has_starts:
-                self.code.op(f"smuad {{{name}{pixel}}}, {x}, {{{weights}}}")
-            else:
-                source = 0 if self.is_first else pixel
-                self.code.op(f"smlad {{{name}{pixel}}}, {x}, {{{weights}}}, {{{name}{source}}}")
+        for index in range(loop.rest):
+            self.steps.write(step, pixels, channels, ahead + step.bytes * index)
+        return passed, ahead + step.bytes * loop.rest
 
     def advance_slot(self, slot: str, by: int) -> None:
         """Add to a word of the frame."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from midge.kernels import render
 from midge.kernels.base import Constant, Function
-from midge.kernels.conv2d.wide import Shape, pair_words
+from midge.kernels.conv2d.wide import Shape, ordered_halves, pair_words
 from midge.kernels.requantize_armv7em import Requantization
 
 
@@ -23,9 +23,8 @@ def function(shape: Shape, requantization: Requantization) -> Function:
 
 def constants(weights: np.ndarray, shape: Shape, requantization: Requantization) -> tuple[Constant, ...]:
     """Weights in the order of the stream, bytes 1 and 2 of each four exchanged; the stream's other words."""
-    outputs, kh = weights.shape[:2]
-    flat = weights.reshape(outputs, kh, -1)
-    flat = np.pad(flat, ((0, 0), (0, 0), (0, shape.run_bytes // 2 - flat.shape[2]))).reshape(outputs, -1, 2)
+    outputs = len(weights)
+    flat = ordered_halves(weights, shape)
     parts, numbers = [], []
     for first in range(0, outputs, 2):
         pair = slice(first, min(first + 2, outputs))
