@@ -18,6 +18,7 @@ import numpy as np
 from midge.build import build
 from midge.build.compiled import Compiled, Options, Tuned, c_prefix, command_line
 from midge.build.host import HostLibrary, build_host
+from midge.build.image import Image
 from midge.emit import emit
 from midge.emit.sources import Sources
 from midge.emulate import emulate, emulate_many
@@ -32,6 +33,7 @@ from midge.load.model import Model
 from midge.passes.pipelines import run_passes
 from midge.plan import Plan, plan
 from midge.plan.costs import Costs
+from midge.plan.records import PlanOptions
 from midge.plan.spend import flash_limit
 from midge.targets.host import host_board
 from midge.targets.records import Board
@@ -97,22 +99,48 @@ def compile_model(model: Model, board: Board, options: Options, directory: Path,
 
 def _compile_within(model: Model, graph: Graph, board: Board, options: Options, directory: Path, costs: Costs | None
                     ) -> Compiled:  # fmt: skip
+    """The fastest image within the budgets, stack and all. Raises DoesNotFitError where none was found.
+
+    What static data and stack take shows only in the machine code, so the budget of the plan is corrected by it.
+    """
+    beside_bytes = 0
+    for _ in range(_MOST_CORRECTIONS):
+        budget = None if options.ram_bytes is None else max(1, options.ram_bytes - beside_bytes)
+        compiled = _compile_in_flash(model, graph, board, options, replace(options.plan, ram_bytes=budget), directory,
+                                     costs)  # fmt: skip
+        found = ram_needed(compiled.image) - compiled.image.arena_bytes
+        if budget is None or ram_needed(compiled.image) <= (options.ram_bytes or 0) or found <= beside_bytes:
+            break
+        beside_bytes = found
+    check_flash(compiled.image.flash.total, "code and constants", compiled.plan, options)
+    check_ram(ram_needed(compiled.image), "activations, static data and stack", compiled.plan, options)
+    return compiled
+
+
+_MOST_CORRECTIONS = 4
+
+
+def ram_needed(image: Image) -> int:
+    """All RAM that the machine code tells of."""
+    return image.arena_bytes + image.static_bytes + (image.stack.bytes or 0)
+
+
+def _compile_in_flash(model: Model, graph: Graph, board: Board, options: Options, wanted: PlanOptions, directory: Path,
+                      costs: Costs | None) -> Compiled:  # fmt: skip
     """Plan and build; again where an image takes more or less flash than was expected, and that decides its speed."""
     limit = aim = _flash_limit(model, board, options)
     compiled: Compiled | None = None
     best: Compiled | None = None
     seen = []
     while len(seen) < _MOST_BUILDS:
-        made = plan(graph, board, replace(options.plan, most_flash_bytes=aim), costs=costs)
+        made = plan(graph, board, replace(wanted, most_flash_bytes=aim), costs=costs)
         if made.expected is None or made.kernels in seen:
             break
         seen.append(made.kernels)
         try:
             compiled = _built(model, made, options, directory)
             excess = compiled.image.flash.total - limit
-        except DoesNotFitError as error:
-            if "of flash" not in error.found:
-                raise
+        except DoesNotFitError:
             compiled, excess = None, limit // 10
         if compiled is not None and excess <= 0 and _expected(compiled) < _expected(best):
             best = compiled
@@ -120,8 +148,10 @@ def _compile_within(model: Model, graph: Graph, board: Board, options: Options, 
             break
         aim = min(aim, round(made.expected.flash_bytes)) - excess
     best = best or compiled  # within the memories, if perhaps over what speed alone is worth
-    made = plan(graph, board, replace(options.plan, most_flash_bytes=0), costs=costs) if best is None else best.plan
-    return best if best is not None and best is compiled else _built(model, made, options, directory)
+    if best is None or (options.flash_bytes is not None and best.image.flash.total > options.flash_bytes):
+        smallest = replace(wanted, optimize="flash" if options.flash_bytes is not None else wanted.optimize)
+        return _built(model, plan(graph, board, replace(smallest, most_flash_bytes=0), costs=costs), options, directory)
+    return best if best is compiled else _built(model, best.plan, options, directory)
 
 
 _MOST_BUILDS = 3
@@ -137,12 +167,10 @@ def _flash_limit(model: Model, board: Board, options: Options) -> int:
 
 
 def _built(model: Model, made: Plan, options: Options, directory: Path) -> Compiled:
-    """Sources and image of a plan, within the budgets."""
+    """Sources and image of a plan."""
     sources = make_sources(made, model, options)
     check_flash(sources.weight_bytes, "constants alone", made, options)
     image = build(sources, made.board, directory, cc=options.cc, optimize=options.optimize)
-    check_flash(image.flash.total, "code and constants", made, options)
-    check_ram(image.arena_bytes + image.static_bytes, "activations and static data", made, options)
     return Compiled(model, made.board, options, made, sources, image)
 
 
@@ -185,7 +213,7 @@ def _changed(before: Plan, after: Plan) -> Iterator[tuple[str, str, str]]:
             yield name, old[name], kernel
 
 
-def run_firmware(compiled: Compiled, inputs: Sequence[np.ndarray], backend: Literal["unicorn", "qemu"] | None) -> Trace:
+def run_firmware(compiled: Compiled, inputs: Sequence[np.ndarray], backend: Backend | None) -> Trace:
     """One inference from reset, on the emulated board; by default with the board's own emulator."""
     backend = backend or compiled.board.backend
     require_emulated(compiled.board, backend)
@@ -237,7 +265,7 @@ def check_flash(needed: int, what: str, plan: Plan, options: Options) -> None:
     listed = ", ".join(f"{short_name(name)} {size:,} B" for name, size in largest)
     raise DoesNotFitError(
         plan.graph.name, f"{what} take {needed:,} bytes of flash, {needed - limit:,} more than {owner}",
-        f"at most {limit:,}", f"Largest constants: {listed}",
+        f"at most {limit:,}", f"{_smallest('--flash', needed, owner)}Largest constants: {listed}",
     )  # fmt: skip
 
 
@@ -249,8 +277,13 @@ def check_ram(needed: int, what: str, plan: Plan, options: Options) -> None:
     listed = ", ".join(f"{short_name(buffer.name)} {buffer.bytes:,} B" for buffer in plan.largest_buffers(3))
     raise DoesNotFitError(
         plan.graph.name, f"{what} take {needed:,} bytes of RAM, {needed - limit:,} more than {owner}",
-        f"at most {limit:,}", f"Largest buffers at the peak: {listed}",
+        f"at most {limit:,}", f"{_smallest('--ram', needed, owner)}Largest buffers at the peak: {listed}",
     )  # fmt: skip
+
+
+def _smallest(option: str, needed: int, owner: str) -> str:
+    """The budget that works: what the plan with the least memory takes, which was tried last."""
+    return f"The smallest budget that works: {option} {needed}. " if owner == f"{option} allows" else ""
 
 
 def _limit(budget: int | None, memory: int, board: Board, option: str) -> tuple[int, str]:

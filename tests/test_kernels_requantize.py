@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from midge.ir.graph import Graph, GraphBuilder
 from midge.ir.types import DType, Quantization, TensorType
 from midge.kernels.add.line import find_line
-from midge.kernels.staircase import Literal, Scaling, accumulator_range, evaluate, literal, prove
+from midge.kernels.quantized import ChannelScaling
+from midge.kernels.requantize_armv7em import form_for
+from midge.kernels.staircase import Literal, Scaling, Staircase, accumulator_range, evaluate, literal, prove
 from midge.ops.add import Add
 from midge.ops.base import Activation, Rounding
 from midge.ops.fixed_point import quantize_multiplier, rounding_divide_by_pot, saturating_rounding_doubling_high_mul
@@ -53,6 +56,35 @@ def test_rectified_layers_are_usually_proven() -> None:
         reach = np.array([200_000, 200_000])
         proven += prove(scaling, np.array([17, -80]), -reach, reach, fraction_bits=6) is not None
     assert proven >= 45
+
+
+def test_channels_with_scales_far_apart_have_shifts_of_their_own() -> None:
+    scaling = scaling_of([2.0**-5, 2.0**-11 * 1.1], Rounding.DOUBLE, -128, -128)
+    biases, reach = np.array([5, -300]), np.array([9_000, 200_000])
+    form = prove(scaling, biases, -reach, reach, fraction_bits=6)
+    assert form is not None and form.shift is None and form.lowerings is None
+    for channel in range(2):
+        acc = np.broadcast_to(np.arange(-reach[channel], reach[channel] + 1)[:, None], (2 * reach[channel] + 1, 2))
+        np.testing.assert_array_equal(
+            evaluate(form, acc - biases, -128, 127)[:, channel], scaling.results(acc)[:, channel]
+        )
+
+
+@pytest.mark.parametrize("low", [-128, 20])
+@pytest.mark.parametrize("varies", [(), (0,), (0, 2)])
+def test_channels_with_one_result_take_no_part_in_the_proof(low: int, varies: tuple[int, ...]) -> None:
+    """A dead channel's bias may be too large for 32 bits with a fraction, its scale too small for any shift."""
+    reals = [2.0**-7 if channel in varies else 2.0**-23 for channel in range(3)]
+    scaling = scaling_of(reals, Rounding.DOUBLE, 3, low)
+    biases = np.array([40 if channel in varies else 229_545_120 for channel in range(3)])
+    spread = np.array([9_000 if channel in varies else 50 for channel in range(3)])
+    channel_scaling = ChannelScaling(
+        biases, scaling.multipliers, scaling.shifts, Rounding.DOUBLE, 3, low, 127
+    )  # fmt: skip
+    form = form_for(channel_scaling, biases, biases - spread, biases + spread, 6)
+    assert isinstance(form, Staircase)
+    acc = biases + np.clip(np.arange(-9_000, 9_001)[:, None], -spread, spread)
+    np.testing.assert_array_equal(evaluate(form, acc - biases, low, 127), scaling.results(acc))
 
 
 def test_a_saturated_range_is_not_forgotten() -> None:

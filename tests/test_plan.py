@@ -18,7 +18,7 @@ from midge.plan.arena import ALIGN_BYTES, Request, pack
 from midge.plan.choose import bind_kernels
 from midge.plan.order import check, schedule
 from midge.plan.storage import Network, build_network
-from midge.targets import core_board
+from midge.targets import core_board, find_board
 
 BOARD = core_board("cortex-m3")
 
@@ -43,9 +43,13 @@ def test_rings_are_sufficient_and_minimal(seed: int, chosen: int) -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10_000))
-def test_no_two_live_buffers_overlap(seed: int) -> None:
-    made = plan(random_network(seed), BOARD, PlanOptions())
+@given(
+    st.integers(0, 10_000), st.sampled_from(["cortex-m0plus", "cortex-m3", "cortex-m4"]),
+    st.sampled_from(["latency", "ram"]), st.sampled_from([None, 1]),
+)  # fmt: skip
+def test_no_two_live_buffers_overlap(seed: int, core: str, optimize: str, ram_bytes: int | None) -> None:
+    """Working memory of single steps too; a budget that nothing meets makes the search go as far as it can."""
+    made = plan(random_network(seed), core_board(core), PlanOptions(optimize, ram_bytes))
     for a, b in itertools.combinations(made.buffers, 2):
         if any(first <= end and start <= last for first, last in a.spans for start, end in b.spans):
             assert a.offset + a.bytes <= b.offset or b.offset + b.bytes <= a.offset, f"{a.name} and {b.name}"
@@ -151,3 +155,21 @@ def test_ram_first_takes_less() -> None:
     graph = maker.finish(maker.pool(x, (16, 16), 1, average=True))
     fast, small = (plan(graph, core_board("cortex-m4"), PlanOptions(optimize=goal)) for goal in ("latency", "ram"))
     assert small.arena_bytes < fast.arena_bytes
+
+
+def test_ram_that_is_left_goes_to_faster_kernels() -> None:
+    """Weights are held in RAM where flash has wait states, latency comes first, and the budget leaves room."""
+    maker = NetworkMaker(1, 16, 16, 8)
+    graph = maker.finish(maker.conv(maker.input, 16, (3, 3)))
+    board = find_board("nucleo-l4r5zi")
+
+    def holds(options: PlanOptions) -> bool:
+        made = plan(graph, board, options)
+        assert options.ram_bytes is None or made.arena_bytes <= options.ram_bytes
+        return any("_held" in task.binding.kernel.name for task in made.tasks)
+
+    assert holds(PlanOptions())
+    needed = plan(graph, board, PlanOptions()).arena_bytes
+    assert holds(PlanOptions(ram_bytes=needed + 1024))
+    assert not holds(PlanOptions(ram_bytes=needed + 1023))
+    assert not holds(PlanOptions(optimize="ram")) and not holds(PlanOptions(optimize="flash"))

@@ -44,6 +44,7 @@ from midge.targets.records import Board
 OPTIMIZE = ("latency", "ram", "flash")
 NUMERICS = ("litert", "tflm")
 COMPILERS = ("zig", "gcc")
+INPUT_BY = ("rows", "frame")
 PLACES = ("board", "host")
 PORTS = ("int8", "float32")
 ROUNDINGS = ("nearest", "adaptive")
@@ -79,21 +80,25 @@ def inspect(
 def compile(
     model: ModelSource, *, board: str | None = None, core: str | None = None, out: str | Path | None = None,
     optimize: str = "latency", ram: int | None = None, flash: int | None = None, numerics: Numerics = "litert",
-    cc: Literal["zig", "gcc"] = "zig", tune: bool = False, progress: TuneProgress | None = None,
+    cc: Literal["zig", "gcc"] = "zig", input_by: Literal["rows", "frame"] | None = None, tune: bool = False,
+    progress: TuneProgress | None = None,
 ) -> Program:  # fmt: skip
     """Compile a model for a board (or a bare core) into firmware.
 
     `out` gets the sources, `firmware.elf` and `report.json`; without it everything lives in a temporary folder,
-    for as long as the returned Program does. `ram` and `flash` are budgets in bytes. `tune` measures kernels for the
-    model's own layers first, and calls `progress` with the number measured and of all.
+    for as long as the returned Program does. `ram` and `flash` are budgets in bytes. `input_by` says how the network
+    takes its input: pushed row by row, so that no frame is in its RAM, or written as a whole; None: the plan chooses.
+    `tune` measures kernels for the model's own layers first, and calls `progress` with the number measured and of all.
     """
     _choice("optimize", optimize, OPTIMIZE)
     _choice("cc", cc, COMPILERS)
+    if input_by is not None:
+        _choice("input-by", input_by, INPUT_BY)
     for name, budget in (("ram", ram), ("flash", flash)):
         if budget is not None and budget <= 0:
             raise UsageError(f"--{name}", f"{budget}", "a positive number of bytes")
     target = find_target(board, core)
-    options = Options(optimize, ram, flash, cc, tune)
+    options = Options(optimize, ram, flash, cc, input_by, tune)
     if out is None:
         return _compile(open_model(model, numerics=numerics), target, options, progress)
     with staged(Path(out), overwrite=True) as folder:
@@ -239,7 +244,8 @@ class Program:
     @property
     def ram(self) -> RamBytes:
         """RAM without the stack, which only a run measures."""
-        return RamBytes(self.compiled.image.arena_bytes, self.compiled.image.static_bytes, None)
+        image = self.compiled.image
+        return RamBytes(image.arena_bytes, image.static_bytes, None, image.stack.bytes)
 
     @property
     def arena(self) -> Arena:

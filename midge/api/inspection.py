@@ -47,6 +47,7 @@ def inspect_model(model: Model, boards: Sequence[Board]) -> Inspection:
         outputs=tuple(PortInfo(name, graph.type(name)) for name in graph.outputs),
         layers=tuple(_layer(graph, node) for node in graph.nodes),
         fits=tuple(sorted(fits, key=lambda fit: (not fit.fits or fit.is_planned, fit.ratio, fit.board.name))),
+        smallest=pipeline.make_plan(model, boards[0], Options("ram")) if len(boards) == 1 else None,
     )
 
 

@@ -18,6 +18,7 @@ from midge.build import gcc, zig
 from midge.build.compiler import HARNESS_FLAGS, NETWORK_FLAGS, Compiler
 from midge.build.image import Image
 from midge.build.sizes import ObjectBytes, does_not_fit, firmware_bytes, object_bytes
+from midge.build.stack import stack_bound
 from midge.emit.sources import Port, Sources
 from midge.errors import ToolError, UnsupportedError, UsageError
 from midge.ir.types import DType
@@ -30,7 +31,8 @@ HARNESS_STACK_BYTES = 256
 MOST_STACK_BYTES = 8192
 LEAST_STACK_BYTES = 1024
 SECURE_ALIAS = 0x1000_0000
-OPTIMIZE_FLAGS = {"latency": "-O2", "ram": "-O2", "flash": "-Os"}
+# What takes time is in assembly where there is any; elsewhere the plan's C is worth the flash only for latency.
+OPTIMIZE_FLAGS = {"latency": "-O2", "ram": "-Os", "flash": "-Os"}
 _OVERFLOW = re.compile(r"region '?`?(\w+)'?.*overflowed by (\d+) bytes")
 
 
@@ -56,8 +58,9 @@ def build(sources: Sources, board: Board, directory: Path, *, cc: Literal["zig",
         job.write()
         job.link(job.compile())
         sizes = firmware_bytes(job.folder / ELF_NAME, f"{sources.prefix}_arena", sources.arena_bytes)
+        stack = stack_bound(job.folder / ELF_NAME, sources.run_symbol)
         _publish(job, directory)
-    return Image(directory / ELF_NAME, sizes.flash, sizes.arena, sizes.static, compiler.title)
+    return Image(directory / ELF_NAME, sizes.flash, sizes.arena, sizes.static, compiler.title, stack)
 
 
 def _check_memories(sources: Sources, board: Board) -> None:
@@ -87,13 +90,18 @@ class _Job:
         (self.folder / "harness" / "include").mkdir(parents=True)
         for path in sorted(HARNESS.rglob("*.[ch]")):
             _write(self.folder / "harness" / path.relative_to(HARNESS), path.read_text(encoding="utf-8"))
-        self.render("main.c", "main.c.j2", header=self.sources.header,
-                    inputs=[_port(port) for port in self.sources.inputs],
+        self.render("main.c", "main.c.j2", header=self.sources.header, inputs=self.inputs(),
+                    input_rows=self.sources.input_rows,
                     outputs=[_port(port) for port in self.sources.outputs], run_symbol=self.sources.run_symbol,
                     init_symbol=self.sources.init_symbol)  # fmt: skip
         start = "start_riscv.c" if self.board.is_riscv else "start.c"
         self.render("start.c", f"{start}.j2", hardware_float=self.board.core.hardware_float,
                     ram_base=self.board.ram.base, ram_bytes=self.board.ram.bytes)  # fmt: skip
+
+    def inputs(self) -> list[dict[str, object]]:
+        """What the harness writes before a call: all inputs, or the row that is pushed."""
+        ports = [_port(port) for port in self.sources.inputs]
+        return [{**ports[0], "bytes": self.sources.input_row_bytes}] if self.sources.input_rows else ports
 
     def render(self, name: str, template: str, **values: object) -> None:
         environment = jinja2.Environment(

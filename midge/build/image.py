@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from midge.build.stack import StackBound
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +30,5 @@ class Image:
     static_bytes: int
     compiler: str
     """Name and version of the compiler, for reports."""
+    stack: StackBound = field(default_factory=lambda: StackBound(None, "not analysed"))
+    """Of a call of the network, from the machine code."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from midge.emit.constants import ConstantPool
 from midge.emit.header import Facts, header_text
 from midge.emit.names import c_identifier
-from midge.emit.schedule import run_body
+from midge.emit.schedule import run_body, takes_row
 from midge.emit.sources import Layer, Port, Sources
 from midge.errors import InternalError
 from midge.kernels.base import Function, LayerCode
@@ -17,6 +17,10 @@ from midge.kernels.view import Rows, TaskView
 from midge.plan.records import Buffer, Plan, Task
 
 __all__ = ["Layer", "Port", "Sources", "c_identifier", "emit", "layer_code"]
+
+
+_LOOP_BYTES = {"latency": 1 << 30, "ram": 440, "flash": 110}
+"""How much code a loop of assembly may be unrolled to, by what comes first."""
 
 
 def emit(plan: Plan, *, prefix: str, command: str, model_sha256: str) -> Sources:
@@ -51,10 +55,17 @@ def emit(plan: Plan, *, prefix: str, command: str, model_sha256: str) -> Sources
         assembly=assembly,
         constants=pool.declarations(),
         layers=[
-            {"symbol": symbol, "task": task, "body": code.body.rstrip("\n"), "uses_step": uses_step(code.body)}
+            {
+                "symbol": symbol,
+                "task": task,
+                "body": code.body.rstrip("\n"),
+                "uses_step": uses_step(code.body),
+                "takes_row": takes_row(plan, task),
+            }
             for symbol, task, code in zip(symbols, plan.tasks, codes, strict=True)
         ],
         run=run,
+        row_type=plan.graph.type(plan.graph.inputs[0]).dtype.c_name if plan.input_rows else "",
     )
     files = {f"{prefix}.c": text, f"{prefix}.h": header_text(facts)}
     if assembly:
@@ -62,13 +73,14 @@ def emit(plan: Plan, *, prefix: str, command: str, model_sha256: str) -> Sources
     return Sources(
         prefix=prefix,
         files=files,
-        inputs=_ports(plan, plan.graph.inputs, f"{prefix}_input"),
+        inputs=_ports(plan, plan.graph.inputs, "" if plan.input_rows else f"{prefix}_input"),
         outputs=_ports(plan, plan.graph.outputs, f"{prefix}_output"),
         layers=layers,
-        run_symbol=f"{prefix}_run",
+        run_symbol=f"{prefix}_push_row" if plan.input_rows else f"{prefix}_run",
         init_symbol=None,
         arena_bytes=plan.arena_bytes,
         weight_bytes=pool.total_bytes,
+        input_rows=plan.input_rows,
     )
 
 
@@ -78,7 +90,10 @@ def uses_step(body: str) -> bool:
 
 
 def _ports(plan: Plan, names: tuple[str, ...], accessor: str) -> tuple[Port, ...]:
-    return tuple(Port(name, plan.graph.type(name), f"{accessor}_{index}") for index, name in enumerate(names))
+    """Inputs and outputs; without an accessor, those that are pushed by rows."""
+    return tuple(
+        Port(name, plan.graph.type(name), f"{accessor}_{index}" if accessor else "") for index, name in enumerate(names)
+    )
 
 
 def layer_code(plan: Plan, task: Task, pool: ConstantPool, index: int, prefix: str) -> LayerCode:
@@ -106,6 +121,7 @@ def layer_code(plan: Plan, task: Task, pool: ConstantPool, index: int, prefix: s
         scratch="" if task.scratch is None else f"{arena} + {plan.buffers[task.scratch].offset}u",
         steps=len(task.binding.steps),
         constant=constant,
+        most_loop_bytes=_LOOP_BYTES[plan.options.optimize],
     )
     code = task.binding.kernel.emit(view)
     missing = roles - {found.role for found in code.constants}
@@ -137,6 +153,7 @@ def rows_view(plan: Plan, index: int, name: str, arena: str, *, read: bool) -> R
         pixel_bytes=buffer.pixel_bytes,
         plane_bytes=buffer.plane_bytes,
         is_constant_pointer=read,
+        is_pushed=buffer.role == "caller",
     )
 
 

@@ -47,9 +47,12 @@ class Assembly:
         self._frame_bytes = frame_bytes
         self._lines: list[str] = []
         self._labels = 0
+        self.instructions = 0
+        """Written so far."""
 
     def op(self, text: str, comment: str = "") -> None:
         """One instruction."""
+        self.instructions += 1
         line = _INDENT + text.format_map(self._registers)
         self._lines.append(f"{line:<44} {self.comment} {comment}" if comment else line)
 

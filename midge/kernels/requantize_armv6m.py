@@ -159,7 +159,7 @@ def _proven(arrays: tuple[bytes, ...], rounding: Rounding, zero_point: int, low:
     """The form, searched for once: multipliers, shifts, lows and highs come as bytes of int64 arrays."""
     multipliers, shifts, lows, highs = (np.frombuffer(array, np.int64) for array in arrays)
     real = multipliers * 2.0 ** (shifts - 31.0)
-    if not real.min() > 0:
+    if low == high or not real.min() > 0:
         return None
     steps = first_accumulators(Scaling(multipliers, shifts, rounding, zero_point, low, high), lows, highs)
     is_reachable = (steps > lows) & (steps <= highs)

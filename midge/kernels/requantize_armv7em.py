@@ -12,7 +12,7 @@ from midge.ir.graph import Graph, Node
 from midge.kernels.assembly import Assembly
 from midge.kernels.base import Layout
 from midge.kernels.quantized import ChannelScaling, channel_scaling
-from midge.kernels.staircase import Literal, Scaling, Staircase, accumulator_range, literal, prove
+from midge.kernels.staircase import Literal, Scaling, Staircase, accumulator_range, literal, prove, with_constants
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +32,9 @@ class Requantization:
     @property
     def key(self) -> str:
         """What code depends on, for a function's name."""
-        kind = f"r{self.form.shift}" if isinstance(self.form, Staircase) else "literal"
+        kind = "literal"
+        if isinstance(self.form, Staircase):
+            kind = "own" if self.form.shift is None else f"r{self.form.shift}"
         lowered = "n" if isinstance(self.form, Staircase) and self.form.lowerings is not None else ""
         bounds = f"l{self.low}u{self.high}z{self.zero_point}".replace("-", "n")
         return f"{kind}{lowered}{f'x{self.lift}' if self.lift else ''}{bounds}{'c' if self.is_centred else ''}"
@@ -43,10 +45,17 @@ class Requantization:
         return (self.form.starts >> self.lift).astype(np.int32)
 
     @property
+    def has_starts(self) -> bool:
+        """False where all accumulators start at 0."""
+        return bool(self.form.starts.any())
+
+    @property
     def parameters(self) -> np.ndarray:
         """int32 [channels, 2 or 3]: multiplier, offset, and the lowering or shift where there is one."""
         columns = [self.form.multipliers, self.form.offsets]
-        third = self.form.shifts if isinstance(self.form, Literal) else self.form.lowerings
+        third = self.form.shifts
+        if isinstance(self.form, Staircase) and self.form.shift is not None:
+            third = self.form.lowerings
         if third is not None:
             columns.append(third)
         return np.stack(columns, axis=1).astype(np.int32)
@@ -75,7 +84,10 @@ class Requantization:
             if self.form.lowerings is not None:
                 groups.append([f"cmp {{{acc}}}, #0", "it mi", f"submi {{{acc}}}, {{{third}}}"])
             groups.append([f"smmla {{{acc}}}, {{{acc}}}, {{{multiplier}}}, {{{offset}}}"])
-            groups.append([f"{saturate} {{{acc}}}, #8, {{{acc}}}, asr #{self.form.shift}"])
+            if self.form.shift is None:
+                groups += [[f"asr {{{acc}}}, {{{third}}}"], [f"{saturate} {{{acc}}}, #8, {{{acc}}}"]]
+            else:
+                groups.append([f"{saturate} {{{acc}}}, #8, {{{acc}}}, asr #{self.form.shift}"])
         natural = (0, 255) if self.low == 0 else (-128, 127)
         for bound, limit, less in ((self.low, natural[0], "lt"), (self.high, natural[1], "gt")):
             if bound != limit:
@@ -88,25 +100,38 @@ class Requantization:
         return groups
 
 
-def form_for(scaling: ChannelScaling, biases: np.ndarray, lows: np.ndarray, highs: np.ndarray, fraction_bits: int
-             ) -> Staircase | Literal | None:  # fmt: skip
+def form_for(scaling: ChannelScaling, biases: np.ndarray, lows: np.ndarray, highs: np.ndarray, fraction_bits: int, *,
+             own_shifts: bool = True) -> Staircase | Literal | None:  # fmt: skip
     """The cheapest form for accumulators with these biases and bounds that come with `fraction_bits`.
 
-    A proven one without lowerings; one for accumulators that are lifted first, which makes their point finer; one with
-    lowerings; or the literal one where it applies.
+    A proven one; one for accumulators that are lifted first, which makes their point finer; one with a shift for each
+    channel, or with lowerings; or the literal one where it applies. Channels with one result take part in any.
     """
     reference = Scaling(
         scaling.multipliers.astype(np.int64), scaling.shifts.astype(np.int64), scaling.rounding,
         scaling.zero_point, scaling.low, scaling.high,
     )  # fmt: skip
-    proven = prove(reference, biases, lows, highs, fraction_bits=fraction_bits)
-    if proven is not None and proven.lowerings is None:
+    varies = ~reference.is_constant(lows, highs)
+    form = None
+    if varies.any():
+        form = _form_for(
+            reference.of(varies), biases[varies], lows[varies], highs[varies], fraction_bits, own_shifts=own_shifts
+        )
+        if form is None or varies.all():
+            return form
+    return with_constants(form, varies, reference.results(lows), fraction_bits)
+
+
+def _form_for(reference: Scaling, biases: np.ndarray, lows: np.ndarray, highs: np.ndarray, fraction_bits: int, *,
+              own_shifts: bool) -> Staircase | Literal | None:  # fmt: skip
+    proven = prove(reference, biases, lows, highs, fraction_bits=fraction_bits, own_shifts=own_shifts)
+    if proven is not None and proven.lowerings is None and proven.shift is not None:
         return proven
     reach = int(max(np.abs(lows).max(), np.abs(highs).max(), np.abs(biases).max(), 1))
     room = 29 - reach.bit_length()
     if room > fraction_bits:
         lifted = prove(reference, biases, lows, highs, fraction_bits=min(room, fraction_bits + _MOST_LIFT))
-        if lifted is not None and lifted.lowerings is None:
+        if lifted is not None and lifted.lowerings is None and lifted.shift is not None:
             return lifted
     return proven or literal(reference, biases, lows, highs, fraction_bits=fraction_bits)
 
@@ -125,7 +150,7 @@ def requantized(node: Node, graph: Graph, layout: Layout, channel_axis: int, *, 
     """
     operands = [graph.values[name] for name in node.inputs[1:] if name is not None]
     x, y = graph.type(node.inputs[0] or ""), graph.type(node.outputs[0])
-    key = (node, *operands, x, y, is_centred, fraction_bits)
+    key = (node.op, *operands, x, y, is_centred, fraction_bits)
     if key not in _FORMS:
         _FORMS[key] = _found(node, graph, channel_axis, is_centred, fraction_bits)
         if len(_FORMS) > _MOST_FORMS:

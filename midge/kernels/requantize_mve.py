@@ -41,6 +41,12 @@ class Requantization:
         return f"{kind}{'b' if self.has_bias else ''}l{self.low}u{self.high}".replace("-", "n")
 
     @property
+    def shift(self) -> int:
+        """Of a proven form: all channels share one here."""
+        assert isinstance(self.form, Staircase) and self.form.shift is not None
+        return self.form.shift
+
+    @property
     def has_bias(self) -> bool:
         """Sums of products still lack a bias; else it is part of the offset."""
         return isinstance(self.form, Literal) or bool(np.any(self.form.starts))
@@ -54,9 +60,9 @@ class Requantization:
         columns.append(form.multipliers)
         if isinstance(form, Literal):
             columns += [offsets, NARROWED_BITS - form.shifts]
-        elif form.shift > NARROWED_BITS:
+        elif self.shift > NARROWED_BITS:
             # VQRSHRN adds a half. (VQSHRN does not, but GNU as 2.40 makes the code of VQRSHRN of it.)
-            columns.append(offsets - (1 << (form.shift - NARROWED_BITS - 1)))
+            columns.append(offsets - (1 << (self.shift - NARROWED_BITS - 1)))
         else:
             columns.append(offsets)
         return np.stack(columns).astype(np.int32)
@@ -76,8 +82,8 @@ class Requantization:
                 each(f"vshl.i32 {{v}}, {{v}}, #{form.fraction_bits - 1}")
             each("vqdmulh.s32 {v}, {v}, {p}", parameter())
             each("vadd.i32 {v}, {v}, {p}", parameter())
-            if form.shift < NARROWED_BITS:
-                each(f"vqshl.s32 {{v}}, {{v}}, #{NARROWED_BITS - form.shift}")
+            if self.shift < NARROWED_BITS:
+                each(f"vqshl.s32 {{v}}, {{v}}, #{NARROWED_BITS - self.shift}")
             return
         each("vqrdmulh.s32 {v}, {v}, {p}", parameter())
         for vector in vectors:
@@ -96,8 +102,8 @@ class Requantization:
         """One or two scaled vectors into the even and odd 16-bit lanes of `result`, with bits below the point."""
         form = self.form
         for half, vector in zip("bt", vectors, strict=False):
-            if isinstance(form, Staircase) and form.shift > NARROWED_BITS:
-                shift = form.shift - NARROWED_BITS
+            if isinstance(form, Staircase) and self.shift > NARROWED_BITS:
+                shift = self.shift - NARROWED_BITS
                 code.op(f"vqrshrn{half}.s32 {{{result}}}, {{{vector}}}, #{shift}")
             else:
                 code.op(f"vqmovn{half}.s32 {{{result}}}, {{{vector}}}")
@@ -119,7 +125,7 @@ def form_for(scaling: ChannelScaling, lows: np.ndarray, highs: np.ndarray) -> St
     )  # fmt: skip
     reach = int(max(np.abs(lows).max(), np.abs(highs).max(), np.abs(scaling.bias).max(), 1))
     lift = min(_MOST_LIFT, 29 - reach.bit_length())
-    proven = prove(reference, scaling.bias, lows, highs, fraction_bits=lift) if lift >= 1 else None
+    proven = prove(reference, scaling.bias, lows, highs, fraction_bits=lift, own_shifts=False) if lift >= 1 else None
     if proven is not None and proven.lowerings is None:
         return proven
     return literal(reference, scaling.bias, lows, highs, fraction_bits=0)

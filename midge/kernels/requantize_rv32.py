@@ -141,4 +141,4 @@ def _form(arrays: tuple[bytes, ...], rounding: Rounding, zero_point: int, low: i
     scaling = ChannelScaling(biases, multipliers, shifts, rounding, zero_point, low, high)
     reach = int(max(np.abs(lows).max(), np.abs(highs).max(), np.abs(biases).max(), 1))
     fraction_bits = min(_FRACTION_BITS, _ROOM_BITS - reach.bit_length())
-    return form_for(scaling, biases, lows, highs, fraction_bits) if fraction_bits >= 0 else None
+    return form_for(scaling, biases, lows, highs, fraction_bits, own_shifts=False) if fraction_bits >= 0 else None

@@ -6,7 +6,8 @@ form searched for is that of Armv7E-M's `SMMLA` and `SSAT`:
 
     (offset + (acc * multiplier >> 32)) >> shift, clamped
 
-with `shift` shared by all channels, so that it is part of the instruction. Accumulators come with `fraction_bits` zero
+with `shift` shared by all channels, so that it is part of the instruction; where channels' scales lie too far apart for
+that, each has its own, for an instruction more. Accumulators come with `fraction_bits` zero
 bits below the point, since rows hold their values shifted left: that is what makes the product fine enough.
 
 Where a rectifier cuts off all that is negative the bias can be part of the offset. Where not, the reference rounds
@@ -45,6 +46,15 @@ class Scaling:
     low: int
     high: int
 
+    def of(self, channels: np.ndarray) -> Scaling:
+        """The scaling of some channels."""
+        return replace(self, multipliers=self.multipliers[channels], shifts=self.shifts[channels])
+
+    def is_constant(self, lows: np.ndarray, highs: np.ndarray) -> np.ndarray:
+        """For each channel whether all accumulators in its range have one result."""
+        fits = (np.maximum(np.abs(lows), np.abs(highs)) < 2**31) & (self.shifts <= 0)
+        return (lows == highs) | (fits & (self.results(lows) == self.results(highs)))
+
     def results(self, acc: np.ndarray) -> np.ndarray:
         """Clamped results of accumulators [..., channels]."""
         scaled = multiply_by_quantized_multiplier(acc, self.multipliers, self.shifts, self.rounding)
@@ -53,18 +63,27 @@ class Scaling:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Staircase:
-    """The proven form. Accumulators start at `starts`; a negative one is first lowered by `lowerings`, if any."""
+    """The proven form. Accumulators start at `starts`; a negative one is first lowered by `lowerings`, if any.
+
+    Shifts differ between channels only where there are no lowerings.
+    """
 
     starts: np.ndarray
     multipliers: np.ndarray
     offsets: np.ndarray
     lowerings: np.ndarray | None
-    shift: int
+    shifts: np.ndarray
     fraction_bits: int
+
+    @property
+    def shift(self) -> int | None:
+        """The shift that all channels share, if they do."""
+        first = int(self.shifts[0])
+        return first if np.all(self.shifts == first) else None
 
     def moved(self, by: int) -> Staircase:
         """The form whose results are larger by a constant."""
-        return replace(self, offsets=self.offsets + (by << self.shift))
+        return replace(self, offsets=self.offsets + (by << self.shifts))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,6 +103,33 @@ class Literal:
     def moved(self, by: int) -> Literal:
         """The form whose results are larger by a constant."""
         return replace(self, offsets=self.offsets + (by << self.shifts))
+
+
+def with_constants(form: Staircase | Literal | None, varies: np.ndarray, results: np.ndarray, fraction_bits: int
+                   ) -> Staircase | Literal:  # fmt: skip
+    """A form of the channels that vary (None: no channel does), and for each other one the result that it always has.
+
+    What these accumulate is multiplied by 0.
+    """
+    if form is None:
+        nothing = np.zeros(0, np.int64)
+        form = Staircase(nothing, nothing, nothing, None, nothing, fraction_bits)
+    shift = int(form.shifts[0]) if form.shifts.size else 1
+
+    def spread(own: np.ndarray, fill: np.ndarray | int) -> np.ndarray:
+        values = np.array(np.broadcast_to(np.asarray(fill, np.int64), varies.shape))
+        values[varies] = own
+        return values
+
+    columns = {
+        "starts": spread(form.starts, 0),
+        "multipliers": spread(form.multipliers, 0),
+        "offsets": spread(form.offsets, results << shift),
+        "shifts": spread(form.shifts, shift),
+    }
+    if isinstance(form, Staircase) and form.lowerings is not None:
+        columns["lowerings"] = spread(form.lowerings, 0)
+    return replace(form, **columns)
 
 
 def literal(scaling: Scaling, biases: np.ndarray, lows: np.ndarray, highs: np.ndarray, *, fraction_bits: int
@@ -117,12 +163,14 @@ def first_accumulators(scaling: Scaling, lows: np.ndarray, highs: np.ndarray) ->
 
 
 def prove(scaling: Scaling, biases: np.ndarray, lows: np.ndarray, highs: np.ndarray, *,
-          fraction_bits: int) -> Staircase | None:  # fmt: skip
+          fraction_bits: int, own_shifts: bool = True) -> Staircase | None:  # fmt: skip
     """A proven form for accumulators that start at `biases` and stay within [lows, highs]; None where there is none.
 
-    Tried in this order: accumulators that start at 0, the bias part of the offset; that start at the bias; and the
-    latter with lowerings. Where all channels have one scale, those that start at the bias go first: then one multiplier
-    and one offset serve all.
+    `own_shifts`: channels may have shifts of their own.
+
+    Tried in this order: accumulators that start at 0, the bias part of the offset; that start at the bias; both with a
+    shift for each channel; and the second with lowerings. Where all channels have one scale, those that start at the
+    bias go first: then one multiplier and one offset serve all.
     """
     thresholds = first_accumulators(scaling, lows, highs)
     occur = (thresholds <= highs, thresholds > lows)
@@ -133,53 +181,52 @@ def prove(scaling: Scaling, biases: np.ndarray, lows: np.ndarray, highs: np.ndar
         return None
     steps_at = thresholds * unit
     lowerings = np.round(2.0 ** (31 + fraction_bits) / scaling.multipliers.astype(np.float64)).astype(np.int64)
+    from_zero = (np.zeros(len(biases), np.int64), steps_at - biases * unit, None)
+    from_bias = (biases * unit, steps_at, None)
+    shared, own = _shared_shifts(real), (_longest_shifts(real),) if own_shifts else ()
     forms = (
-        (np.zeros(len(biases), np.int64), steps_at - biases * unit, None),
-        (biases * unit, steps_at, None),
-        (biases * unit, steps_at, lowerings),
-    )
-    is_shared = bool(np.all(real == real[0]))
-    for starts, steps, lowering in (forms[1], forms[0], forms[2]) if is_shared else forms:
+        (from_zero, shared), (from_bias, shared), (from_zero, own), (from_bias, own),
+        ((biases * unit, steps_at, lowerings), shared),
+    )  # fmt: skip
+    if np.all(real == real[0]):
+        forms = (forms[1], forms[0], *forms[2:])
+    for (starts, steps, lowering), tried in forms:
         below = 0 if lowering is None else lowering
         reaches = np.where(steps < 0, steps - below, steps)
         misses = np.where(steps - unit < 0, steps - unit - below, steps - unit)
-        found = _forms(results, reaches, misses, occur, real)
-        if found is not None:
-            return Staircase(starts, found[0], found[1], lowering, found[2], fraction_bits)
+        for shifts in tried:
+            found = _search(results, reaches, misses, occur, real, shifts)
+            if found is not None:
+                return Staircase(starts, found[0], found[1], lowering, shifts, fraction_bits)
     return None
 
 
-def _forms(results: np.ndarray, reaches: np.ndarray, misses: np.ndarray, occur: Pair, real: np.ndarray
-           ) -> tuple[np.ndarray, np.ndarray, int] | None:  # fmt: skip
-    """Multipliers, offsets and the shift that they share. A shorter shift is coarser: few are worth a try."""
-    longest = min(_LONGEST_SHIFT, _most_shift(real))
-    for shift in range(longest, max(0, longest - _SHIFTS), -1):
-        found = _search(results, reaches, misses, occur, real, shift)
-        if found is not None:
-            return (*found, shift)
-    return None
+def _longest_shifts(real: np.ndarray) -> np.ndarray:
+    """For each channel the longest shift whose multiplier stays below 2^31."""
+    return np.clip(np.floor(-1 - np.log2(real)).astype(np.int64), 1, _LONGEST_SHIFT)
 
 
-def _most_shift(real: np.ndarray) -> int:
-    """The longest shift whose multipliers stay below 2^31."""
-    return int(np.floor(-1 - np.log2(real.max())))
+def _shared_shifts(real: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Shifts that all channels share. A shorter one is coarser: few are worth a try."""
+    longest = min(_LONGEST_SHIFT, int(np.floor(-1 - np.log2(real.max()))))
+    return tuple(np.full(len(real), shift) for shift in range(longest, max(0, longest - _SHIFTS), -1))
 
 
-def _search(results: np.ndarray, reaches: np.ndarray, misses: np.ndarray, occur: Pair, real: np.ndarray, shift: int
-            ) -> Pair | None:  # fmt: skip
-    """Multiplier and offset of each channel for one shift, or None.
+def _search(results: np.ndarray, reaches: np.ndarray, misses: np.ndarray, occur: Pair, real: np.ndarray,
+            shifts: np.ndarray) -> Pair | None:  # fmt: skip
+    """Multiplier and offset of each channel for these shifts, or None.
 
     For a given multiplier each step bounds the offset from both sides: the accumulator that reaches result q must, with
     the offset, come to `q * 2^shift`, and the largest that misses it must not.
     """
-    guess = np.round(real * 2.0 ** (32 + shift)).astype(np.int64)
+    guess = np.round(real * 2.0 ** (32 + shifts)).astype(np.int64)
     multipliers = np.zeros(len(real), np.int64)
     offsets = np.zeros(len(real), np.int64)
     left = np.arange(len(real))
-    goal = results << shift
     lowest, highest = -(2**31), 2**31 - 1
     for distance in _DISTANCES:
         tried = guess[left] + np.round(guess[left] * distance).astype(np.int64)
+        goal = results << shifts[left]
         least = np.where(occur[0][:, left], goal - ((reaches[:, left] * tried) >> 32), lowest)
         most = np.where(occur[1][:, left], goal - 1 - ((misses[:, left] * tried) >> 32), highest)
         least, most = least.max(0, initial=lowest), most.min(0, initial=highest)
@@ -212,4 +259,4 @@ def evaluate(form: Staircase, acc: Sequence[np.ndarray] | np.ndarray, low: int, 
     if form.lowerings is not None:
         seen = seen - np.where(seen < 0, form.lowerings, 0)
     scaled = form.offsets + ((seen * form.multipliers) >> 32)
-    return np.clip(scaled >> form.shift, low, high)
+    return np.clip(scaled >> form.shifts, low, high)

@@ -2,121 +2,130 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 
-from midge.errors import InternalError
+from midge.errors import InternalError, UnsupportedError
 from midge.ir.graph import Graph
 from midge.ir.types import DType
 from midge.kernels.base import Binding, Kernel, Layout
-from midge.plan.arena import ALIGN_BYTES, Request, aligned, pack
-from midge.plan.choose import bind_kernels
+from midge.plan.arena import ALIGN_BYTES, Request, pack
+from midge.plan.choose import LegalBindings, bind_kernels, legal_bindings
 from midge.plan.copies import insert_copies, root_value
 from midge.plan.costs import Costs, shipped_costs
-from midge.plan.order import Schedule, live_peak, schedule
-from midge.plan.records import Action, Buffer, Kind, Plan, PlanOptions, Task, row_stride
+from midge.plan.estimate import estimated_cycles
+from midge.plan.memory import MOST_SLOWER, Bind, MemorySearch, cheaply_natural, choices_of
+from midge.plan.order import Schedule
+from midge.plan.pushed import is_read_by_rows, refuse_rows, with_copied_input
+from midge.plan.records import Action, Buffer, Kind, Plan, PlanOptions, Task
+from midge.plan.rings import best_order, memory_requests
 from midge.plan.spend import choose_kernels
-from midge.plan.storage import Network, build_network
+from midge.plan.storage import Network, Storage, build_network
 from midge.targets.records import Board, Core
 
 __all__ = ["ALIGN_BYTES", "Action", "Buffer", "Kind", "Plan", "PlanOptions", "Task", "plan"]
 
-_MOST_SCHEDULES = 300
-_MOST_ROUNDS = 4
+_MOST_ROUNDS = 5
 
 
 def plan(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[str, Kernel] | None = None,
          costs: Costs | None = None) -> Plan:  # fmt: skip
     """Choose kernels (but for the nodes in `pinned`), the order of rows, rings or whole tensors, and offsets.
 
-    Kernels are chosen by `costs` (those that ship, if none are given): the fastest ones that the flash is worth
-    (`spend.py`). All plans take as little RAM as their kernels allow. Optimised for RAM, or where the fastest plan has
-    no room in it, one with kernels for rows in their natural layout alone is looked at too, and taken where it needs
-    less. Raises UnsupportedError where a node has no kernel. Whether the plan fits the board is not asked here.
+    Kernels are chosen by `costs` (those that ship, if none are given): the fastest ones that the memory they take is
+    worth (`spend.py`). All plans take as little RAM as their kernels allow. Where RAM comes first, or where that plan
+    does not fit a budget or the board, kernels that need less are searched for (`memory.py`). Raises UnsupportedError
+    where a node has no kernel. Whether the plan fits the board is not asked here.
     """
+    pinned = pinned or {}
     costs = costs or shipped_costs(board)
-    made = _planned(graph, board, options, pinned or {}, costs, natural_only=False)
     room = board.ram.bytes if options.ram_bytes is None else min(options.ram_bytes, board.ram.bytes)
-    if options.optimize != "ram" and made.arena_bytes <= room:
-        return made
-    narrow = _planned(graph, board, options, pinned or {}, costs, natural_only=True)
-    return narrow if narrow.arena_bytes < made.arena_bytes else made
+    by_rows = takes_rows(graph, options)
+    if options.optimize == "ram":
+        return _searched(graph, board, options, pinned, room, by_rows=by_rows)
+    # A frame in RAM is what a tight budget can spare first; then kernels are preferred that take little of it.
+    spares = options.ram_bytes is not None and options.input_by is None and refuse_rows(graph) is None
+    for rows in (by_rows, True) if spares and not by_rows else (by_rows,):
+        for prices in (options.optimize, "ram"):
+            made = _priced(graph, board, options, prices, pinned, costs, by_rows=rows)
+            if made.arena_bytes <= room:
+                return made
+        by_rows = rows
+    return _searched(graph, board, options, pinned, room, by_rows=by_rows)
 
 
-def _planned(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[str, Kernel], costs: Costs | None, *,
-             natural_only: bool) -> Plan:  # fmt: skip
+def _priced(graph: Graph, board: Board, options: PlanOptions, prices: str, pinned: Mapping[str, Kernel],
+            costs: Costs | None, *, by_rows: bool) -> Plan:  # fmt: skip
+    """The plan whose kernels are the cheapest ones, at the prices of memory of what comes first."""
     chosen = None
     if costs is not None:
-        chosen = choose_kernels(graph, board, options, costs, pinned, natural_only=natural_only)
+        chosen = choose_kernels(graph, board, replace(options, optimize=prices), costs, pinned)
     kernels, expected = chosen or (pinned, None)
-    graph, bindings = bind_with_copies(graph, board.core, kernels, natural_only=natural_only)
-    network = build_network(graph, bindings)
-    return replace(place(graph, board, options, network, _best_schedule(network)), expected=expected)
+    graph, bindings = bind_with_copies(graph, board.core, kernels, by_rows=by_rows)
+    network = build_network(graph, bindings, pushed=graph.inputs if by_rows else ())
+    return replace(place(graph, board, options, network, best_order(network).order), expected=expected)
 
 
-def bind_with_copies(graph: Graph, core: Core, pinned: Mapping[str, Kernel], *, natural_only: bool = False
+def _searched(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[str, Kernel], room: int, *,
+              by_rows: bool) -> Plan:  # fmt: skip
+    """A plan with little RAM: within some more cycles than the fast one, or what it takes to have room."""
+    core = board.core
+    legal: LegalBindings = {}
+    cycles = partial(estimated_cycles, core=core)
+    choices = choices_of(graph, legal_bindings(graph, core, legal), cycles, pinned)
+
+    def bind(pins: Mapping[str, Kernel], *, natural: Collection[str] = ()) -> tuple[Graph, dict[str, Binding]]:
+        both = {**pins, **pinned}
+        return bind_with_copies(graph, core, both, natural=natural, by_rows=by_rows, legal=legal)
+
+    def search(bind: Bind) -> MemorySearch:
+        return MemorySearch(bind, cycles, choices, graph.inputs if by_rows else ())
+
+    fast = search(bind).first({})
+    plain = partial(bind, natural=cheaply_natural(graph, choices, cycles))
+    trial = fast
+    if options.optimize == "ram":
+        most_cycles = MOST_SLOWER * fast.cycles
+        starts = [(bind, fast), (plain, search(plain).first({}))]
+        tried = [search(way).least(start, most_cycles) for way, start in starts if start.cycles <= most_cycles]
+        trial = min(tried, key=lambda one: (one.found.peak_bytes, one.cycles))
+    if trial.found.peak_bytes > room:
+        natural = partial(bind, natural=[node.name for node in graph.nodes])
+        starts = [(bind, fast), (plain, search(plain).first({})), (natural, search(natural).first({}))]
+        tried = [search(way).least(start, math.inf, enough_bytes=room) for way, start in starts]
+        trial = min(tried, key=lambda one: (max(one.found.peak_bytes, room), one.cycles))
+    return place(trial.graph, board, options, trial.network, trial.found.order)
+
+
+def takes_rows(graph: Graph, options: PlanOptions) -> bool:
+    """True where the input is pushed by rows: where that is asked for, and where RAM comes first and it can be."""
+    reason = refuse_rows(graph)
+    if options.input_by == "rows" and reason is not None:
+        raise UnsupportedError(graph.name, f"its input can't be pushed by rows: {reason}", "", "Use --input-by frame")
+    wanted = options.optimize == "ram" if options.input_by is None else options.input_by == "rows"
+    return wanted and reason is None
+
+
+def bind_with_copies(graph: Graph, core: Core, pinned: Mapping[str, Kernel], *, natural: Collection[str] = (),
+                     by_rows: bool = False, legal: LegalBindings | None = None
                      ) -> tuple[Graph, dict[str, Binding]]:  # fmt: skip
     """Kernels for all nodes, and copies where two kernels do not agree how a value lies in memory."""
     for _ in range(_MOST_ROUNDS):
-        bindings = bind_kernels(graph, core, pinned, natural_only=natural_only)
-        with_copies = insert_copies(graph, bindings)
+        bindings = bind_kernels(graph, core, pinned, natural=natural, legal=legal)
+        if by_rows and not is_read_by_rows(graph, bindings, graph.inputs[0]):
+            with_copies = with_copied_input(graph, graph.inputs[0])
+        else:
+            with_copies = insert_copies(graph, bindings)
         if with_copies is graph:
             return graph, bindings
         graph = with_copies
     raise InternalError(graph.name, "copies do not end", "a copy kernel for each layout that a kernel reads")
 
 
-def _best_schedule(network: Network) -> Schedule:
-    """The schedule with the smallest memory peak: which tensors to hold whole, found by local search.
-
-    Starts from all rings, all whole, and "rings up to here, whole from here on", then changes one tensor
-    at a time. Ties go to the schedule with fewer actions.
-    """
-    candidates = [
-        index for index, tensor in enumerate(network.tensors) if tensor.rows > 1 and tensor.producer is not None
-    ]
-    starts = [frozenset(candidates[cut:]) for cut in range(len(candidates) + 1)]
-    best_whole, best = min(
-        ((whole, schedule(network, whole)) for whole in starts), key=lambda pair: _cost(network, pair[1])
-    )
-    tried = len(starts)
-    improved = True
-    while improved and tried < _MOST_SCHEDULES:
-        improved = False
-        for index in candidates:
-            whole = best_whole ^ {index}
-            found = schedule(network, whole)
-            tried += 1
-            if _cost(network, found) < _cost(network, best):
-                best_whole, best, improved = whole, found, True
-    return best
-
-
-def _cost(network: Network, plan: Schedule) -> tuple[int, int]:
-    requests = _requests(network, plan)
-    sizes = [aligned(request.bytes) for request in requests]
-    return live_peak(sizes, [request.spans for request in requests]), len(plan.actions)
-
-
-def _requests(network: Network, plan: Schedule) -> list[Request]:
-    """Memory of all storages, then of all tasks' scratch."""
-    requests = [
-        Request(
-            s.planes * life.height * row_stride(s.layout, s.left + s.right, s.pixel_bytes, s.row_bytes) + s.slack_bytes,
-            life.spans,
-        )
-        for s, life in zip(network.storages, plan.lives, strict=True)
-    ]
-    requests += [
-        Request(binding.scratch_bytes, (span,))
-        for binding, span in zip(network.bindings, plan.scratch, strict=True)
-        if binding.scratch_bytes
-    ]
-    return requests
-
-
 def place(graph: Graph, board: Board, options: PlanOptions, network: Network, order: Schedule) -> Plan:
-    requests = _requests(network, order)
+    requests = memory_requests(network, order)
     packing = pack(requests)
     buffers = _buffers(graph, network, order, packing.offsets)
     scratch_at = len(network.storages)
@@ -144,6 +153,7 @@ def place(graph: Graph, board: Board, options: PlanOptions, network: Network, or
         proven_minimal=packing.proven_minimal,
         input_buffers=tuple(_buffer_of(graph, network, name) for name in graph.inputs),
         output_buffers=tuple(_buffer_of(graph, network, name) for name in graph.outputs),
+        input_rows=sum(network.tensors[storage.tensors[0]].rows for storage in network.storages if storage.is_pushed),
     )
 
 
@@ -155,14 +165,13 @@ def _buffer_of(graph: Graph, network: Network, name: str) -> int:
 
 
 def _buffers(graph: Graph, network: Network, order: Schedule, offsets: Iterable[int]) -> list[Buffer]:
-    outputs = {root_value(graph, name) for name in graph.outputs}
     buffers = []
     for storage, life, offset in zip(network.storages, order.lives, offsets, strict=False):
         names = [network.tensors[tensor].name for tensor in storage.tensors]
-        role = "input" if names[0] in graph.inputs else "output" if outputs & set(names) else "edge"
+        role = _role(graph, network, storage)
         buffers.append(
             Buffer(
-                name=names[-1] if role != "input" else names[0],
+                name=names[0] if role in ("input", "caller") else names[-1],
                 layout=storage.layout,
                 rows=network.tensors[storage.tensors[0]].rows,
                 row_bytes=storage.row_bytes,
@@ -181,6 +190,15 @@ def _buffers(graph: Graph, network: Network, order: Schedule, offsets: Iterable[
             )
         )
     return buffers
+
+
+def _role(graph: Graph, network: Network, storage: Storage) -> str:
+    names = {network.tensors[tensor].name for tensor in storage.tensors}
+    if storage.is_pushed:
+        return "caller"
+    if network.tensors[storage.tensors[0]].name in graph.inputs:
+        return "input"
+    return "output" if names & {root_value(graph, name) for name in graph.outputs} else "edge"
 
 
 def _scratch(name: str, request: Request, offset: int) -> Buffer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from midge.errors import UnsupportedError
 from midge.ir.graph import Graph, Node
@@ -14,25 +14,27 @@ from midge.plan.candidates import is_natural
 from midge.plan.copies import flat_values, root_value
 from midge.targets.records import Core
 
+LegalBindings = dict[Node, tuple[list[Binding], list[str]]]
+"""Bindings of all kernels that do not refuse a node, best first, and the reasons of those that do: found once."""
 
-def bind_kernels(graph: Graph, core: Core, pinned: Mapping[str, Kernel], *, natural_only: bool = False
-                 ) -> dict[str, Binding]:  # fmt: skip
+
+def bind_kernels(graph: Graph, core: Core, pinned: Mapping[str, Kernel], *, natural: Collection[str] = (),
+                 legal: LegalBindings | None = None) -> dict[str, Binding]:  # fmt: skip
     """For each node the best kernel, in the core's order, that computes it exactly and writes what its readers want.
 
     Readers choose first, from the outputs backwards: each takes its best kernel whose operands' producers can write the
     layout that it reads (or whose operand a copy can turn into it). A reshape needs no kernel: it is another view of
-    the same bytes. A node that is `pinned` has its kernel, whatever else there is; `natural_only` leaves out kernels
-    that want or write other layouts. Raises UnsupportedError that names every node without a kernel, with each
-    kernel's reason.
+    the same bytes. A node that is `pinned` has its kernel, whatever else there is; nodes named in `natural` have
+    kernels for rows in their natural layout alone. Raises UnsupportedError that names every node without a kernel, with
+    each kernel's reason.
     """
-    legal = _legal_bindings(graph, core)
-    if natural_only:
-        legal = {name: [binding for binding in found if is_natural(binding)] for name, found in legal.items()}
+    listed = legal_bindings(graph, core, {} if legal is None else legal)
+    listed |= {name: [binding for binding in listed[name] if is_natural(binding)] for name in natural if name in listed}
     nodes = {node.name: node for node in graph.nodes}
-    legal |= {name: [kernel.bind(nodes[name], graph)] for name, kernel in pinned.items() if name in nodes}
-    writable = _writable_layouts(graph, legal)
-    first, wishes = _chosen(graph, legal, writable, {})
-    return _chosen(graph, legal, writable, wishes)[0] if wishes else first
+    listed |= {name: [kernel.bind(nodes[name], graph)] for name, kernel in pinned.items() if name in nodes}
+    writable = _writable_layouts(graph, listed)
+    first, wishes = _chosen(graph, listed, writable, {})
+    return _chosen(graph, listed, writable, wishes)[0] if wishes else first
 
 
 def _chosen(graph: Graph, legal: Mapping[str, list[Binding]], writable: Mapping[str, list[Layout]],
@@ -87,14 +89,19 @@ def _others(layouts: list[Layout]) -> list[Layout]:
     return layouts if len(layouts) > 1 else []
 
 
-def _legal_bindings(graph: Graph, core: Core) -> dict[str, list[Binding]]:
-    """Bindings of all kernels that do not refuse, best first, for each node but the reshapes."""
+def legal_bindings(graph: Graph, core: Core, known: LegalBindings) -> dict[str, list[Binding]]:
+    """Bindings of all kernels that do not refuse, best first, for each node but the reshapes.
+
+    `known` holds those of graphs with the same values, and gets those that it has not.
+    """
     found: dict[str, list[Binding]] = {}
     refusals: list[str] = []
     for node in graph.nodes:
         if isinstance(node.op, Reshape):
             continue
-        bindings, reasons = _legal(node, graph, core)
+        if node not in known:
+            known[node] = _legal(node, graph, core)
+        bindings, reasons = known[node]
         if not bindings:
             refusals.append(f"{node.name} ({node.op.name}: {'; '.join(reasons) or 'no kernel'})")
         found[node.name] = bindings

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from midge.ir.graph import Graph, GraphBuilder, Node
 from midge.kernels.base import Binding, Layout
@@ -69,12 +70,20 @@ def flat_values(graph: Graph, bindings: Mapping[str, Binding]) -> frozenset[str]
 
 def root_value(graph: Graph | GraphBuilder, name: str) -> str:
     """The value that a chain of reshapes starts from."""
-    views = {node.outputs[0]: node for node in graph.nodes if isinstance(node.op, Reshape)}
+    views = _views(graph) if isinstance(graph, Graph) else _views_among(graph.nodes)
     while name in views:
-        source = views[name].inputs[0]
-        assert source is not None
-        name = source
+        name = views[name]
     return name
+
+
+@lru_cache(maxsize=8)
+def _views(graph: Graph) -> Mapping[str, str]:
+    return _views_among(graph.nodes)
+
+
+def _views_among(nodes: Iterable[Node]) -> dict[str, str]:
+    """What each reshape sees otherwise, by the name of its result."""
+    return {node.outputs[0]: node.inputs[0] or "" for node in nodes if isinstance(node.op, Reshape)}
 
 
 def _copy_operands(builder: GraphBuilder, node: Node, binding: Binding | None, flat: frozenset[str],

@@ -17,6 +17,8 @@ class PlanOptions:
     optimize: str = "latency"
     ram_bytes: int | None = None
     flash_bytes: int | None = None
+    input_by: str | None = None
+    """`rows`: pushed row by row; `frame`: written as a whole; None: rows where RAM comes first and it can be."""
     most_flash_bytes: int | None = None
     """What the plan is to take at most, as far as that can be told before it is built; None: the board's flash."""
 
@@ -59,7 +61,7 @@ class Buffer:
     spans: tuple[tuple[int, int], ...]
     """When it holds something: first and last action of each span."""
     role: str
-    """`input`, `output`, `edge` or `scratch`."""
+    """`input`, `output`, `edge`, `scratch`, or `caller`: a row that is pushed, and takes no memory here."""
 
     @property
     def stride_bytes(self) -> int:
@@ -144,6 +146,8 @@ class Plan:
     """The packing meets the lower bound, or all packings were searched."""
     input_buffers: tuple[int, ...]
     output_buffers: tuple[int, ...]
+    input_rows: int = 0
+    """Rows that the one input is pushed by; 0 where inputs are written as a whole."""
     expected: Expected | None = None
     """None where kernels were taken in their order, because there are no costs for the core."""
 

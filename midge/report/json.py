@@ -10,6 +10,7 @@ from typing import Any
 from midge import __version__
 from midge.build.compiled import Compiled, Tuned
 from midge.ir.types import TensorType
+from midge.plan.records import Plan
 from midge.report.records import (
     Arena,
     Demonstration,
@@ -66,6 +67,7 @@ def run_json(result: Result) -> Json:
         ],
         "macs_computed": result.macs_computed,
         "arena": arena_json(result.arena),
+        "input_by": result.input_by,
         "output_types": [port_json(port) for port in result.output_ports],
         "timing_note": result.cycles_note,
         "energy_note": result.energy_note,
@@ -83,13 +85,14 @@ def compile_json(compiled: Compiled) -> Json:
         **target_json(compiled.model.name, compiled.board),
         "model_sha256": compiled.model.sha256,
         "macs": graph.total_macs,
-        "ram_bytes": ram_json(RamBytes(image.arena_bytes, image.static_bytes, None)),
+        "ram_bytes": ram_json(RamBytes(image.arena_bytes, image.static_bytes, None, image.stack.bytes)),
         "flash_bytes": flash_json(image.flash.weights, image.flash.code),
         "arena": arena_json(Arena(plan.arena_bytes, plan.lower_bound_bytes, plan.proven_minimal)),
         "inputs": [port_json(PortInfo(name, graph.type(name))) for name in graph.inputs],
         "outputs": [port_json(PortInfo(name, graph.type(name))) for name in graph.outputs],
         "layers": [{"name": layer.name, "op": layer.op, "macs": layer.macs} for layer in compiled.sources.layers],
         "optimize": compiled.options.optimize,
+        "input_by": "rows" if plan.input_rows else "frame",
         "tuning": None if compiled.tuned is None else tuning_json(compiled.tuned),
         "numerics": compiled.model.numerics,
         "compiler": image.compiler,
@@ -157,8 +160,26 @@ def inspect_json(inspection: Inspection) -> Json:
             for layer in inspection.layers
         ],
         "boards": [fit_json(fit) for fit in inspection.fits],
+        "minimum_ram": None if inspection.smallest is None else minimum_ram_json(inspection.smallest),
         "numerics": inspection.numerics,
         "midge": __version__,
+    }  # fmt: skip
+
+
+def minimum_ram_json(plan: Plan) -> Json:
+    """The activations that `compile --optimize ram` reaches, and what lives when, in steps of the schedule."""
+    return {
+        "board": plan.board.name,
+        "activations": plan.arena_bytes,
+        "lower_bound_bytes": plan.lower_bound_bytes,
+        "proven_minimal": plan.proven_minimal,
+        "input_by": "rows" if plan.input_rows else "frame",
+        "steps": len(plan.schedule),
+        "buffers": [
+            {"name": buffer.name, "role": buffer.role, "bytes": buffer.bytes, "offset": buffer.offset,
+             "rows": buffer.height, "rows_in_all": buffer.padded_rows, "lives": [list(span) for span in buffer.spans]}
+            for buffer in plan.buffers
+        ],
     }  # fmt: skip
 
 
@@ -261,7 +282,10 @@ def core_json(core: Core) -> Json:
 
 def ram_json(ram: RamBytes) -> Json:
     """`stack` is null and `total` is what is known so far where nothing has run."""
-    return {"activations": ram.activations, "static": ram.static, "stack": ram.stack, "total": ram.total}
+    return {
+        "activations": ram.activations, "static": ram.static, "stack": ram.stack, "total": ram.total,
+        "stack_bound": ram.stack_bound,
+    }  # fmt: skip
 
 
 def flash_json(weights: int, code: int) -> Json:

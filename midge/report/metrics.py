@@ -19,7 +19,7 @@ def measure(compiled: Compiled, trace: Trace) -> Result:
         cycles=trace.cycles,
         cycles_note=cycles_note(board),
         energy_note=energy_note(board),
-        ram=RamBytes(image.arena_bytes, image.static_bytes, trace.stack_bytes),
+        ram=RamBytes(image.arena_bytes, image.static_bytes, trace.stack_bytes, image.stack.bytes),
         flash=image.flash,
         arena=Arena(compiled.plan.arena_bytes, compiled.plan.lower_bound_bytes, compiled.plan.proven_minimal),
         outputs=trace.outputs,
@@ -28,6 +28,7 @@ def measure(compiled: Compiled, trace: Trace) -> Result:
         numerics=compiled.model.numerics,
         compiler=image.compiler,
         backend=trace.backend,
+        input_by="rows" if compiled.plan.input_rows else "frame",
     )
 
 

@@ -11,6 +11,7 @@ from midge.build.image import FlashBytes
 from midge.emulate.profile import FunctionCount
 from midge.emulate.trace import LayerCount
 from midge.ir.types import TensorType
+from midge.plan.records import Plan
 from midge.reference.compare import Comparison
 from midge.targets.records import Board
 
@@ -22,6 +23,8 @@ class RamBytes:
     activations: int
     static: int
     stack: int | None
+    stack_bound: int | None = None
+    """What the stack can't exceed, from the machine code; None where that can't be told."""
 
     @property
     def total(self) -> int:
@@ -70,6 +73,8 @@ class Result:
     numerics: str
     compiler: str
     backend: str
+    input_by: str
+    """`rows`: pushed row by row, so that no frame is in RAM; `frame`: written as a whole."""
 
     @property
     def macs_computed(self) -> int:
@@ -205,6 +210,8 @@ class Inspection:
     layers: tuple[LayerInfo, ...]
     fits: tuple[Fit, ...]
     """One for each board asked for, those it fits first, then by how close they come."""
+    smallest: Plan | None = None
+    """Where one target was asked for: the plan with the least RAM, which `compile --optimize ram` makes too."""
 
     @property
     def macs(self) -> int:

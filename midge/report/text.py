@@ -11,8 +11,10 @@ from rich.text import Text
 from midge.build.compiled import Compiled, Tuned
 from midge.build.image import FlashBytes
 from midge.ir.types import TensorType
+from midge.plan.records import Plan
 from midge.report.console import clock, duration, grid, size, table
 from midge.report.records import Arena, Fit, Inspection, Package, PortInfo, RamBytes, Result, Verification
+from midge.report.timeline import timeline
 from midge.targets.records import Board, Core
 
 OUTPUT_VALUES_SHOWN = 16
@@ -59,7 +61,8 @@ def port_text(port: PortInfo) -> str:
 
 def ram_text(ram: RamBytes, arena: Arena) -> str:
     packing = "proven minimal" if arena.proven_minimal else f"lower bound {size(arena.lower_bound_bytes)}"
-    stack = "stack, which only a run measures" if ram.stack is None else f"stack {size(ram.stack)}"
+    bound = "" if ram.stack_bound is None else f" (at most {size(ram.stack_bound)})"
+    stack = f"stack{bound}, which only a run measures" if ram.stack is None else f"stack {size(ram.stack)}{bound}"
     least = "at least " if ram.stack is None else ""
     parts = (f"activations {size(ram.activations)} ({packing})", f"static {size(ram.static)}", stack)
     return f"{least}{size(ram.total)} = {' + '.join(parts)}"
@@ -232,7 +235,13 @@ def inspect_text(inspection: Inspection) -> tuple[RenderableType, ...]:
     layers.add_row("total", *(("",) if named else ()), "", "", f"{inspection.macs:,}", f"{inspection.weight_bytes:,}")
     rows = [("input", port_text(port)) for port in inspection.inputs]
     rows += [("output", port_text(port)) for port in inspection.outputs]
-    return Text(inspection.model, style="bold"), grid(rows), layers, *_fits_text(inspection)
+    chart = () if inspection.smallest is None else (_minimum_text(inspection.smallest), *timeline(inspection.smallest))
+    return Text(inspection.model, style="bold"), grid(rows), layers, *chart, *_fits_text(inspection)
+
+
+def _minimum_text(plan: Plan) -> Text:
+    by = ", its input pushed by rows" if plan.input_rows else ""
+    return Text.assemble(("minimum RAM", "bold"), f": {size(plan.arena_bytes)} of activations with --optimize ram{by}")
 
 
 def _shapes(types: Sequence[TensorType]) -> str:

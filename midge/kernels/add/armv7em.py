@@ -16,7 +16,7 @@ from midge.kernels.base import Binding, Kernel, LayerCode, Layout, Reads, row_st
 from midge.kernels.layouts import NATURAL, WIDE
 from midge.kernels.view import TaskView, c_element
 from midge.ops.add import Add
-from midge.ops.base import quantized_bounds
+from midge.ops.base import Op, quantized_bounds
 from midge.targets.records import Core
 
 _LETTERS = {NATURAL: "n", WIDE: "w"}
@@ -99,15 +99,16 @@ Finder = Callable[[Node, Graph], Line | None]
 
 
 @lru_cache(maxsize=64)
-def _line(node: Node, types: tuple[object, ...], graph: _Keyless, find: Finder) -> Line | None:
-    del types
-    return find(node, graph.graph)
+def _line(op: Op, types: tuple[object, ...], place: _Keyless, find: Finder) -> Line | None:
+    del op, types
+    return find(place.node, place.graph)
 
 
 class _Keyless:
-    """A graph that does not count as a part of a cache's key."""
+    """A node of a graph that does not count as a part of a cache's key: names of values do not matter."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, node: Node, graph: Graph) -> None:
+        self.node = node
         self.graph = graph
 
     def __eq__(self, other: object) -> bool:
@@ -119,7 +120,7 @@ class _Keyless:
 
 def line_of(node: Node, graph: Graph, find: Finder = find_line) -> Line | None:
     """The line of a sum, searched for once."""
-    return _line(node, (*graph.input_types(node), *graph.output_types(node)), _Keyless(graph), find)
+    return _line(node.op, (*graph.input_types(node), *graph.output_types(node)), _Keyless(node, graph), find)
 
 
 _LINES = tuple(AddS8Line(a, b, y) for y, a, b in product((WIDE, NATURAL), repeat=3))

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import replace
 from typing import ClassVar
 
 from midge.ir.graph import Graph, Node
 from midge.kernels import render, requantize_armv7em
-from midge.kernels.assembly import core_loop_bytes
 from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, Offer, row_steps
-from midge.kernels.conv2d import wide
+from midge.kernels.conv2d import wide, wide_code, wide_held
 from midge.kernels.conv2d.portable import Conv2DS8, conv2d_window
+from midge.kernels.conv2d.widened import Conv2DS8Widened
 from midge.kernels.layouts import NATURAL, PLANES, WIDE, WIDE_PLANES
 from midge.kernels.quantized import ChannelScaling
 from midge.kernels.requantize_armv7em import Requantization
 from midge.kernels.view import TaskView
+from midge.kernels.window import Window
 from midge.ops.conv2d import Conv2D
 from midge.targets.records import Core
 
@@ -35,15 +37,26 @@ def pair_helpers() -> tuple[Function, ...]:
     return tuple(render.helper(name) for name in ("load_s8x4", "even_bytes", "odd_bytes", "smlad"))
 
 
+class Weights(enum.Enum):
+    """How the weights of a convolution on widened rows lie in memory."""
+
+    BYTES = ""
+    HALVES = "16"
+    """Widened already: faster, for twice the flash."""
+    HELD = "_held"
+    """Bytes in flash; the first step widens them into RAM."""
+
+
 class Conv2DS8Wide(Kernel):
-    """In assembly, on rows that are widened already; blocks of 3 pixels by 2 channels."""
+    """In assembly, on rows that are widened already; blocks of up to 4 pixels by 2 channels."""
 
     op = Conv2D
 
-    def __init__(self, variant: str, layout: Layout, weight_bits: int) -> None:
-        self.name = f"conv2d_s8_wide{variant}__armv7em"
+    def __init__(self, variant: str, layout: Layout, weights: Weights) -> None:
+        self.name = f"conv2d_s8_wide{weights.value}{variant}__armv7em"
+        self.variant = variant
         self.layout = layout
-        self.weight_bits = weight_bits
+        self.weights = weights
 
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
         reason = Conv2DS8().refuse(node, graph, core)
@@ -54,39 +67,106 @@ class Conv2DS8Wide(Kernel):
         assert weights is not None
         if weights.shape[3] != window.x.channels or window.dilation_w != 1:
             return "it has groups or dilated rows"
-        shape = wide.shape_of(window, core_loop_bytes(core), self.weight_bits)
-        if wide.reaches_far(shape, (2 * window.y.channels,)):
+        if wide.reaches_far(self.shape(window, core), (2 * window.y.channels,)):
             return "its pixels lie too far apart"
         return None if requantized(node, graph, self.layout) is not None else "no requantisation in 32 bits"
 
+    def shape(self, window: Window, core: Core) -> wide.Shape:
+        """The shape of the code on a core: of two orders of its loops the faster one."""
+        inside, outside = (
+            wide.shape_of(window, core, self.weight_bits, pairs_outside=is_outside) for is_outside in (False, True)
+        )
+        fetch_cycles = self.pair_fetch_cycles(window, core)
+        stays_in_cache = 2 * 4 * (window.kh * outside.run_words + _NUMBERS) <= _read_cache_bytes(core)
+        if not fetch_cycles or not stays_in_cache:
+            return inside
+        return min(inside, outside, key=lambda shape: shape.row_cycles(fetch_cycles))
+
+    def pair_fetch_cycles(self, window: Window, core: Core) -> float:
+        """What it takes to read the weights of a pair of channels from a flash with wait states."""
+        if self.weights is Weights.HELD:
+            return 0
+        weight_bytes = 2 * window.kh * window.kw * window.x.channels * self.weight_bits / 8
+        return weight_bytes * _flash_byte_cycles(core)
+
+    def row_cycles(self, window: Window, core: Core) -> float:
+        """About what a row of the result takes."""
+        return self.shape(window, core).row_cycles(self.pair_fetch_cycles(window, core))
+
+    @property
+    def weight_bits(self) -> int:
+        """Of a weight when the code reads it."""
+        return 8 if self.weights is Weights.BYTES else 16
+
     def bind(self, node: Node, graph: Graph) -> Binding:
         window = conv2d_window(node, graph)
-        over = wide.shape_of(window, 0, self.weight_bits).run_bytes - window.kw * window.x.channels * 2
-        reads = replace(window.reads(over_bytes=over), layout=WIDE)
+        steps_of_taps = wide.steps_of(window, self.weight_bits)
+        reads = replace(window.reads(over_bytes=wide.over_bytes(window, steps_of_taps)), layout=WIDE)
         steps = row_steps(graph.input_types(node), window.y, {0: window.rows})
-        return Binding(self, (reads, None, None)[: len(node.inputs)], (self.layout,), steps)
+        held = 0
+        if self.weights is Weights.HELD:
+            form = requantized(node, graph, self.layout)
+            assert form is not None
+            words = window.kh * sum(step.words * count for step, count in steps_of_taps)
+            words += int(form.has_starts) + form.parameters.shape[1]
+            held = 4 * window.y.channels * words
+        return Binding(self, (reads, None, None)[: len(node.inputs)], (self.layout,), steps, scratch_bytes=held)
 
     def faster(self, node: Node, graph: Graph, core: Core) -> tuple[Offer, ...]:
+        if self.weights is not Weights.BYTES:
+            return ()
         weights = graph.constant(node.inputs[1])
         assert weights is not None
-        if self.weight_bits == 16:
-            return ()
-        kernel = next(kernel for kernel in WIDER_KERNELS if kernel.layout == self.layout)
-        return (Offer(kernel, weights.size, graph.macs(node) / _MACS_TO_SAVE_A_CYCLE),)
+        window = conv2d_window(node, graph)
+        rows, row_cycles = window.y.rows, self.row_cycles(window, core)
+        halves, held = (
+            next(kernel for kernel in kernels if kernel.layout == self.layout)
+            for kernels in (HALVES_KERNELS, HELD_KERNELS)
+        )
+        offers = [Offer(halves, weights.size, rows * (row_cycles - halves.row_cycles(window, core)))]
+        if core.timing.get("flash_miss"):
+            widening = weights.size * (_CYCLES_TO_WIDEN + _flash_byte_cycles(core))
+            saved_cycles = rows * (row_cycles - held.row_cycles(window, core)) - widening
+            extra_ram_bytes = held.bind(node, graph).scratch_bytes
+            offers.append(Offer(held, 0, saved_cycles, extra_ram_bytes=extra_ram_bytes))
+        return tuple(offer for offer in offers if offer.saved_cycles > 0)
 
     def emit(self, view: TaskView) -> LayerCode:
         window = conv2d_window(view.node, view.graph)
         weights = view.graph.constant(view.node.inputs[1])
         form = requantized(view.node, view.graph, self.layout)
         assert weights is not None and form is not None
-        shape = wide.shape_of(window, core_loop_bytes(view.core), self.weight_bits)
+        shape = self.shape(window, view.core)
+        shape = replace(shape, loop_bytes=min(shape.loop_bytes, view.most_loop_bytes))
         plane = f"p{view.y.plane_bytes}" if self.layout.planes else ""
-        name = f"{view.prefix}_{self.name}_{window.key}{form.key}{plane}"
+        starts = "" if form.has_starts else "z"
+        name = f"{view.prefix}_{self.name}_{window.key}{form.key}{starts}{plane}"
         title = f"Convolution {window.kh}x{window.kw}: {window.x.channels} channels in, {window.y.channels} out."
-        kernel = wide.function(name, shape, form, view.y, title)
-        body = render.render("conv2d/layer.c.j2", view=view, window=window, call=name, element="midge_s16",
-                             constants=["weights"])  # fmt: skip
-        return LayerCode((kernel,), (Constant("weights", wide.weight_stream(weights, shape, form), 4),), body)
+        kernel = wide_code.function(name, shape, form, view.y, title)
+        names = {"view": view, "window": window, "call": name, "element": "midge_s16"}
+        if self.weights is not Weights.HELD:
+            body = render.render("conv2d/layer.c.j2", **names, constants=["weights"])
+            return LayerCode((kernel,), (Constant("weights", wide.weight_stream(weights, shape, form), 4),), body)
+        widen = wide_held.function(shape, form)
+        body = render.render("conv2d/held_layer.c.j2", **names, widen=widen.name)
+        helpers = tuple(render.helper(name) for name in ("load_s8x4", "even_bytes", "odd_bytes"))
+        constants = wide_held.constants(weights, shape, form)
+        return LayerCode((*helpers, widen, kernel), constants, body)
+
+
+def _read_cache_bytes(core: Core) -> int:
+    """Of the cache of data in front of a flash with wait states."""
+    return int(core.timing.get("read_cache_lines", 0)) * int(core.timing.get("read_cache_line_bytes", 32))
+
+
+def _flash_byte_cycles(core: Core) -> float:
+    """What a byte costs that is read from flash in the order it lies there (docs/timing.md, "Memory")."""
+    table = core.timing
+    if not table.get("flash_miss"):
+        return 0
+    entries = ("read_miss_next", "read_miss", "flash_miss_next", "flash_miss")
+    miss = next(float(table[name]) for name in entries if name in table)
+    return miss / (float(table.get("flash_sector_bytes", 8)) if _read_cache_bytes(core) else _WORD_BYTES)
 
 
 def requantized(node: Node, graph: Graph, layout: Layout) -> Requantization | None:
@@ -98,10 +178,19 @@ def requantized(node: Node, graph: Graph, layout: Layout) -> Requantization | No
 
 
 _LAYOUTS = {"": NATURAL, "_to_wide": WIDE, "_to_planes": PLANES, "_to_wide_planes": WIDE_PLANES}
-WIDER_KERNELS = tuple(Conv2DS8Wide(f"16{variant}", layout, 16) for variant, layout in _LAYOUTS.items())
-"""The same with weights widened already: faster, for twice the flash. The planner takes them where that is worth it."""
+HALVES_KERNELS = tuple(Conv2DS8Wide(variant, layout, Weights.HALVES) for variant, layout in _LAYOUTS.items())
+HELD_KERNELS = tuple(Conv2DS8Wide(variant, layout, Weights.HELD) for variant, layout in _LAYOUTS.items())
+"""Faster for more flash or RAM: the planner takes them where that is worth it."""
 
-_MACS_TO_SAVE_A_CYCLE = 12
-"""Of the largest block's 24 products, widened weights save two instructions."""
+_WORD_BYTES = 4
+_NUMBERS = 4
+"""Start values and parameters of a channel: at most so many words."""
+_CYCLES_TO_WIDEN = 2
+"""For a weight, about."""
 
-KERNELS = (*(Conv2DS8Wide(variant, layout, 8) for variant, layout in _LAYOUTS.items()), Conv2DS8Smlad())
+WIDE_KERNELS = tuple(Conv2DS8Wide(variant, layout, Weights.BYTES) for variant, layout in _LAYOUTS.items())
+KERNELS = (
+    *WIDE_KERNELS,
+    *(Conv2DS8Widened(f"conv2d_s8_widened{kernel.variant}__armv7em", kernel) for kernel in WIDE_KERNELS),
+    Conv2DS8Smlad(),
+)

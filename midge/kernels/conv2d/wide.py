@@ -1,34 +1,90 @@
-"""Assembly of convolutions on widened rows: blocks of up to 3 pixels by 2 channels.
+"""Convolutions on widened rows: their shape, how pixels are cut into blocks, and the stream of their weights.
 
 One step multiplies four inputs of each pixel by four weights of each channel:
 
     weights   w0 w2 w1 w3 | of the second channel      a word each, widened by SXTB16 to (w0, w1) and (w2, w3)
     inputs    (x0, x1) (x2, x3)                        widened already, two words for each pixel
 
-Where a row of taps does not come out even, and where speed is worth twice the flash, a half step takes two inputs, and
-a word holds two weights widened already.
-The stream holds for each pair of channels: start values, the weights of all steps, multipliers and offsets.
+Where a row of taps does not come out even, and where speed is worth twice the memory, a half step takes two inputs, and
+a word holds two weights widened already. Where three taps follow each other at stride 1, a sliding step takes the same
+two inputs of three neighbouring pixels: the windows of a block's pixels share all but two of their columns, and each
+word of inputs is loaded once. The stream holds for each pair of channels: start values (unless all are 0), the weights
+of all steps, multipliers and offsets. `wide_code` and `wide_steps` write the assembly.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from midge.kernels.assembly import Assembly
-from midge.kernels.base import Function
+from midge.kernels.assembly import core_loop_bytes
 from midge.kernels.requantize_armv7em import Requantization
-from midge.kernels.view import Rows
 from midge.kernels.window import Window
+from midge.targets.records import Core
 
-_REGISTERS = {
-    "xp": "r0", "wp": "r1", "a0": "r4", "a1": "r5", "a2": "r6", "b0": "r7", "b1": "r8", "b2": "r9",
-    "wa": "r2", "wb": "r3", "x0": "r10", "x1": "r11", "x2": "r12", "t": "lr",
-}  # fmt: skip
-_STEP_BYTES, _HALF_STEP_BYTES = 104, 48
-"""Code of one step of the largest block."""
+INSTRUCTION_BYTES = 4
+"""Of nearly all instructions of these kernels: they use high registers."""
+
+
+class Step(enum.Enum):
+    """Kinds of steps: bytes of inputs that a row of taps moves on by, words of weights, pairs of inputs of a pixel."""
+
+    FULL = (8, 1, 2)
+    HALF = (4, 1, 1)
+    SLIDING = (4, 3, 3)
+
+    def __init__(self, bytes_: int, words: int, pairs: int) -> None:
+        self.bytes = bytes_
+        self.words = words
+        self.pairs = pairs
+
+    def code_bytes(self, pixels: int, channels: int = 2) -> int:
+        """Code of one step for two or four channels: loads, widening and products."""
+        if self is Step.SLIDING and slides(pixels):
+            return INSTRUCTION_BYTES * (6 + pixels + 2 + 6 * pixels)
+        widening = 4 if self is Step.FULL else 0
+        return INSTRUCTION_BYTES * (channels * self.words + widening + (channels + 1) * self.pairs * pixels)
+
+    def cycles(self, pixels: int, *, is_dual_issue: bool) -> float:
+        """About what a step takes."""
+        if self is Step.SLIDING and slides(pixels):
+            return _SLIDING_STEP_CYCLES[is_dual_issue][pixels]
+        widening = _WIDENING_CYCLES if self is Step.FULL else 0
+        return self.pairs * _HALF_STEP_CYCLES[is_dual_issue][pixels] + widening
+
+
+def slides(pixels: int) -> bool:
+    """Blocks whose sliding steps load each word of inputs once; of others it is three half steps."""
+    return pixels in (2, 3)
+
+
+_HALF_STEP_CYCLES = {False: {4: 16, 3: 12, 2: 9, 1: 6}, True: {4: 12, 3: 8.6, 2: 7, 1: 5}}
+"""By pixels, on cores that issue one instruction at a time (consecutive loads take a cycle each, and one more) or two
+(measured on the Cortex-M7's model)."""
+_WIDENING_CYCLES = 2
+_SLIDING_STEP_CYCLES = {False: {2: 24, 3: 32}, True: {2: 18, 3: 23}}
+_QUAD_PART = 8 / 9
+"""Of the time of two channels of two pixels, what they take in blocks of four channels."""
+_STORE_BYTES, _ROUND_BYTES, _MOST_TOGETHER = 160, 1536, 4
+"""Of a block's code, about what ends it; how long a round of short blocks may become, and of how many."""
+_ROUND_CYCLES = {True: 5, False: 8}
+"""Of a loop whose counter lies in a register, or in memory."""
+_MOST_OUTPUTS = 8
+_MOST_PARAMETERS = 3
+_BLOCK_CYCLES, _PIXEL_CYCLES = 20, 6
+"""What a block and each pixel of it take besides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """`rounds` rounds of `unroll` steps, then `rest` steps."""
+
+    rounds: int
+    unroll: int
+    rest: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,291 +92,188 @@ class Shape:
     """What the code of a convolution depends on. All sizes in values unless they say bytes."""
 
     kh: int
-    full_steps: int
-    """Steps of four inputs in one row of taps."""
-    half_steps: int
-    """Steps of two inputs that follow them."""
+    steps: tuple[tuple[Step, int], ...]
+    """Of one row of taps, in this order."""
     pixel_bytes: int
     """From a pixel's window to the next one's."""
     columns: int
     channels: int
     loop_bytes: int
     """Code that a loop may take before it runs slower than a shorter one would."""
+    pairs_outside: bool
+    """All pixels of a row for one pair of channels, then the next pair: weights come from memory once for a row."""
+    steps_bytes: int
+    """Of a loop's code, what the steps of a block may take."""
+    is_dual_issue: bool
 
     @property
     def run_words(self) -> int:
         """Words of weights of one row of taps."""
-        return self.full_steps + self.half_steps
+        return sum(step.words * count for step, count in self.steps)
 
     @property
     def run_bytes(self) -> int:
         """Inputs that one row of taps reads."""
-        return 8 * self.full_steps + 4 * self.half_steps
+        return 4 * sum(step.pairs * count for step, count in self.steps)
 
-    def unroll(self, steps: int, step_bytes: int) -> int:
-        """How many of `steps` steps are in the body of the innermost loop."""
-        most = max(1, self.loop_bytes // step_bytes)
-        return next((n for n in range(min(most, steps), 0, -1) if steps % n == 0), 0)
+    def loop(self, steps: int, step_bytes: int) -> Loop:
+        """How `steps` steps are cut into rounds: as few rounds as there is room for."""
+        most = max(1, self.steps_bytes // step_bytes)
+        if steps <= most:
+            return Loop(0, 0, steps)
+        loops = [Loop(steps // unroll, unroll, steps % unroll) for unroll in range(1, most + 1)]
+        return min((loop for loop in loops if loop.unroll + loop.rest <= most), key=lambda loop: loop.rounds)
+
+    def row_code_bytes(self, pixels: int, channels: int = 2) -> int:
+        """Code of one row of taps, all of it written out."""
+        return sum(step.code_bytes(pixels, channels) * count for step, count in self.steps)
+
+    def is_straight(self, pixels: int, channels: int = 2) -> bool:
+        """In blocks of that size all rows of taps are written out one after the other."""
+        return self.kh * self.row_code_bytes(pixels, channels) <= self.steps_bytes
+
+    def rows_together(self, pixels: int, channels: int = 2) -> int:
+        """How many rows of taps are written out in a round of their loop; 0 where there is no room for one."""
+        most = self.steps_bytes // self.row_code_bytes(pixels, channels)
+        return max((rows for rows in range(1, most + 1) if self.kh % rows == 0), default=0)
+
+    def blocks_together(self, pixels: int, channels: int, count: int) -> int:
+        """Of `count` blocks of channels how many are written out in a round of their loop: short ones, for speed."""
+        block_bytes = self.kh * self.row_code_bytes(pixels, channels) + _STORE_BYTES
+        if any(step is Step.FULL for step, _ in self.steps):
+            return 1
+        most = min(_MOST_TOGETHER, _ROUND_BYTES // block_bytes, self.steps_bytes // block_bytes)
+        return max((together for together in range(1, most + 1) if count % together == 0), default=1)
+
+    def leaves_register(self, pixels: int, channels: int = 2) -> bool:
+        """Steps in blocks of that size leave `t` alone."""
+        return all(step is Step.HALF for step, _ in self.steps) and pixels * channels < _MOST_OUTPUTS
 
     @property
-    def is_straight(self) -> bool:
-        """All rows of taps are written out one after the other."""
-        code_bytes = self.full_steps * _STEP_BYTES + self.half_steps * _HALF_STEP_BYTES
-        return self.kh * code_bytes <= self.loop_bytes
+    def takes_quads(self) -> bool:
+        """Blocks of two pixels take four channels: two pairs, whose streams are near enough for an offset."""
+        near = 8 * (1 + self.kh * self.run_words + _MOST_PARAMETERS) < 2048
+        return near and self.channels >= 4 and not self.pairs_outside and self.steps[0][0] is Step.HALF
 
     @property
     def blocks(self) -> tuple[tuple[int, int], ...]:
-        """(pixels, how often): blocks of three, and of two where three do not come out even."""
-        threes, rest = divmod(self.columns, 3)
-        if rest == 1 and threes:
-            threes, rest = threes - 1, 4
-        twos, ones = divmod(rest, 2)
-        return tuple((pixels, count) for pixels, count in ((3, threes), (2, twos), (1, ones)) if count)
+        """(pixels, how often), of at most two sizes: what takes least time."""
+
+        sizes = (3, 2, 1) if any(step is Step.FULL for step, _ in self.steps) else (4, 3, 2, 1)
+        ways = [
+            tuple((pixels, count) for pixels, count in ((large, times), (small, rest // small)) if count)
+            for large in sizes
+            for small in sizes
+            if small < large or large == 1
+            for times in range(self.columns // large + 1)
+            if (rest := self.columns - large * times) % small == 0
+        ]
+        return min(ways, key=self._blocks_cycles)
+
+    def row_cycles(self, pair_fetch_cycles: float) -> float:
+        """About what a row of pixels takes, if all weights of a pair of channels come from flash in so many cycles."""
+        kinds = len(self.blocks) if self.pairs_outside else 1
+        shape = replace(self, steps_bytes=max(self.loop_bytes // kinds - _STORE_BYTES, _STORE_BYTES))
+        fetches = 1 if self.pairs_outside else sum(count for _, count in shape.blocks)
+        return (shape._blocks_cycles(shape.blocks) + fetches * pair_fetch_cycles) * self.channels / 2
+
+    def _blocks_cycles(self, blocks: tuple[tuple[int, int], ...]) -> float:
+        return sum(count * (self._steps_cycles(pixels) + _BLOCK_CYCLES + pixels * _PIXEL_CYCLES)
+                   for pixels, count in blocks)  # fmt: skip
+
+    def _steps_cycles(self, pixels: int) -> float:
+        is_quad = pixels == 2 and self.takes_quads
+        straight = sum(count * step.cycles(pixels, is_dual_issue=self.is_dual_issue) for step, count in self.steps)
+        return self.kh * (straight * _QUAD_PART**is_quad + self._loop_cycles(pixels))
+
+    def _loop_cycles(self, pixels: int) -> float:
+        """What loops take for each row of taps."""
+        if self.is_straight(pixels):
+            return 0
+        round_cycles = _ROUND_CYCLES[self.leaves_register(pixels)]
+        rounds = sum(self.loop(count, step.code_bytes(pixels)).rounds for step, count in self.steps)
+        rows = 0 if self.kh == 1 else 1 / max(1, self.rows_together(pixels))
+        return round_cycles * (rounds + rows)
 
 
-def shape_of(window: Window, loop_bytes: int, weight_bits: int) -> Shape:
+def shape_of(window: Window, core: Core, weight_bits: int, *, pairs_outside: bool) -> Shape:
     """The shape of a convolution without groups or dilation along the row; weights of 8 bits, or widened to 16."""
-    full, rest = divmod(window.kw * window.x.channels, 4)
-    full, half = (full + 1, 0) if rest == 3 else (full, -(-rest // 2))
+    loop_bytes = core_loop_bytes(core)
+    return Shape(
+        kh=window.kh,
+        steps=steps_of(window, weight_bits),
+        pixel_bytes=window.stride_w * window.x.channels * 2,
+        columns=window.y.columns,
+        channels=window.y.channels,
+        loop_bytes=loop_bytes,
+        pairs_outside=pairs_outside,
+        steps_bytes=loop_bytes,
+        is_dual_issue=core.timing.get("model") == "dual-issue",
+    )
+
+
+def steps_of(window: Window, weight_bits: int) -> tuple[tuple[Step, int], ...]:
+    """Steps of one row of taps."""
+    values = window.kw * window.x.channels
     if weight_bits == 16:
-        full, half = 0, -(-window.kw * window.x.channels // 2)
-    pixel_bytes = window.stride_w * window.x.channels * 2
-    return Shape(window.kh, full, half, pixel_bytes, window.y.columns, window.y.channels, loop_bytes)
+        if (window.kw, window.stride_w) == (3, 1) and window.x.channels % 2 == 0:
+            return ((Step.SLIDING, window.x.channels // 2),)
+        return ((Step.HALF, -(-values // 2)),)
+    full, rest = divmod(values, 4)
+    full, half = (full + 1, 0) if rest == 3 else (full, -(-rest // 2))
+    return tuple((step, count) for step, count in ((Step.FULL, full), (Step.HALF, half)) if count)
+
+
+def over_bytes(window: Window, steps: tuple[tuple[Step, int], ...]) -> int:
+    """How far past the end of a window its steps read."""
+    return 4 * sum(step.pairs * count for step, count in steps) - 2 * window.kw * window.x.channels
+
+
+def ordered_halves(weights: np.ndarray, shape: Shape) -> np.ndarray:
+    """Pairs of weights of a shape without full steps, as the code reads them: int8 [O, words, 2]. weights as in a file.
+
+    A sliding step reads a pair of channels of its first tap, of its second and of its third.
+    """
+    outputs, kh = weights.shape[:2]
+    if shape.steps[0][0] is Step.SLIDING:
+        return weights.reshape(outputs, kh, 3, -1, 2).swapaxes(2, 3).reshape(outputs, -1, 2)
+    flat = weights.reshape(outputs, kh, -1)
+    return np.pad(flat, ((0, 0), (0, 0), (0, flat.shape[2] % 2))).reshape(outputs, -1, 2)
+
+
+def _ordered_words(weights: np.ndarray, shape: Shape) -> np.ndarray:
+    """Weights as int32 words [O, words] in the order the code reads them. weights: int8 [O, KH, KW, I]."""
+    outputs, kh = weights.shape[:2]
+    full_steps = sum(count for step, count in shape.steps if step is Step.FULL)
+    if not full_steps:
+        return ordered_halves(weights, shape).astype(np.int16).view(np.int32).reshape(outputs, -1)
+    flat = weights.reshape(outputs, kh, -1)
+    flat = np.pad(flat, ((0, 0), (0, 0), (0, shape.run_bytes // 2 - flat.shape[2])))
+    full = flat[:, :, : 4 * full_steps].reshape(outputs, kh, full_steps, 4)[..., [0, 2, 1, 3]]
+    half = flat[:, :, 4 * full_steps :].astype(np.int16)
+    parts = [np.ascontiguousarray(part).view(np.int32).reshape(outputs, kh, -1) for part in (full, half) if part.size]
+    return np.concatenate(parts, axis=2).reshape(outputs, -1)
 
 
 def weight_stream(weights: np.ndarray, shape: Shape, requantization: Requantization) -> np.ndarray:
     """int32 words in the order the code reads them. weights: int8 [O, KH, KW, I]."""
-    outputs, kh = weights.shape[:2]
-    flat = weights.reshape(outputs, kh, -1)
-    flat = np.pad(flat, ((0, 0), (0, 0), (0, shape.run_bytes // 2 - flat.shape[2])))
-    full = flat[:, :, : 4 * shape.full_steps].reshape(outputs, kh, shape.full_steps, 4)[..., [0, 2, 1, 3]]
-    half = flat[:, :, 4 * shape.full_steps :].astype(np.int16)
-    parts_of_rows = [
-        np.ascontiguousarray(part).view(np.int32).reshape(outputs, kh, -1) for part in (full, half) if part.size
-    ]
-    words = np.concatenate(parts_of_rows, axis=2).reshape(outputs, -1)
-    starts = requantization.starts
-    parameters = requantization.parameters
+    outputs = len(weights)
+    words = _ordered_words(weights, shape)
+    starts, parameters = requantization.starts, requantization.parameters
     parts: list[np.ndarray] = []
     for first in range(0, outputs, 2):
         pair = slice(first, min(first + 2, outputs))
-        parts += [starts[pair], words[pair].T.reshape(-1), parameters[pair].reshape(-1)]
+        parts += [starts[pair]] if requantization.has_starts else []
+        parts += [words[pair].T.reshape(-1), parameters[pair].reshape(-1)]
     return np.concatenate(parts)
 
 
-def function(name: str, shape: Shape, requantization: Requantization, y: Rows, title: str) -> Function:
-    """The function `void name(const int16_t *const *rows, void *out, const int32_t *stream)`."""
-    return _Writer(name, shape, requantization, y, title).write()
-
-
-class _Writer:
-    """Frame, from the stack pointer: row pointers, out, first word of the stream, row slot, end of run, blocks left."""
-
-    def __init__(self, name: str, shape: Shape, requantization: Requantization, y: Rows, title: str) -> None:
-        self.shape = shape
-        self.requantization = requantization
-        self.y = y
-        self.out_at = 4 * shape.kh
-        self.stream_at, self.slot_at, self.end_at, self.blocks_at, self.pair_at, self.run_end_at = (
-            self.out_at + 4 * i for i in range(1, 7)
-        )  # fmt: skip
-        self.is_first = False
-        """The next products are the first of their accumulators."""
-        frame = -(-(self.run_end_at + 4) // 8) * 8
-        self.code = Assembly(name, title, _REGISTERS, frame)
-
-    def write(self) -> Function:
-        code, shape = self.code, self.shape
-        for row in range(shape.kh):
-            code.op(f"ldr {{t}}, [r0, #{4 * row}]", "rows" if row == 0 else "")
-            code.op(f"str {{t}}, [sp, #{4 * row}]")
-        code.op(f"strd r1, r2, [sp, #{self.out_at}]", "out, stream")
-        for position, (pixels, count) in enumerate(shape.blocks):
-            self.blocks(pixels, count, is_last=position == len(shape.blocks) - 1)
-        return code.function(f"void {code.name}(const int16_t *const *rows, void *out, const int32_t *stream)")
-
-    def blocks(self, pixels: int, count: int, *, is_last: bool) -> None:
-        """`count` blocks of `pixels` pixels."""
-        code = self.code
-        code.note(f"{count} blocks of {pixels} pixels" if count > 1 else f"one block of {pixels} pixels")
-        if count > 1:
-            code.ops([f"mov {{t}}, #{count}", f"str {{t}}, [sp, #{self.blocks_at}]"])
-        with code.loop("next block") as label:
-            self.block(pixels)
-            if not is_last or count > 1:
-                self.advance(pixels)
-            if count > 1:
-                code.ops([f"ldr {{t}}, [sp, #{self.blocks_at}]", "subs {t}, #1", f"str {{t}}, [sp, #{self.blocks_at}]"])
-                code.op(f"bne {label}")
-
-    def advance(self, pixels: int) -> None:
-        """Rows and out to the next block."""
-        code = self.code
-        for row in range(self.shape.kh):
-            code.op(f"ldr {{t}}, [sp, #{4 * row}]")
-            code.add("t", pixels * self.shape.pixel_bytes, "x0")
-            code.op(f"str {{t}}, [sp, #{4 * row}]")
-        code.op(f"ldr {{t}}, [sp, #{self.out_at}]")
-        code.add("t", pixels * self.y.pixel_bytes, "x0")
-        code.op(f"str {{t}}, [sp, #{self.out_at}]")
-
-    def block(self, pixels: int) -> None:
-        """All channels of a block of pixels."""
-        code, shape = self.code, self.shape
-        code.op(f"ldrd {{t}}, {{wp}}, [sp, #{self.out_at}]")
-        code.op(f"str {{t}}, [sp, #{self.pair_at}]", "where the next channels go")
-        if shape.is_straight and shape.kh == 1:
-            code.op("ldr {xp}, [sp]")
-        pairs, single = divmod(shape.channels, 2)
-        if pairs:
-            if pairs > 1 or single:
-                stream_bytes = pairs * 8 * (1 + shape.kh * shape.run_words + self.requantization.parameters.shape[1])
-                code.constant("t", stream_bytes)
-                code.ops(["add {t}, {wp}", f"str {{t}}, [sp, #{self.end_at}]"])
-            with code.loop("next pair of channels") as label:
-                self.channels(pixels, 2)
-                if pairs > 1:
-                    code.ops([f"ldr {{t}}, [sp, #{self.end_at}]", "cmp {wp}, {t}", f"bne {label}"])
-        if single:
-            self.channels(pixels, 1)
-
-    def channels(self, pixels: int, channels: int) -> None:
-        """One or two channels of a block."""
-        code, shape = self.code, self.shape
-        if channels == 2:
-            code.op("ldrd {a0}, {b0}, [{wp}], #8", "start values")
-        else:
-            code.op("ldr {a0}, [{wp}], #4", "start value")
-        self.is_first = shape.is_straight
-        if not shape.is_straight:
-            for pixel in range(1, pixels):
-                code.ops([f"mov {{{name}{pixel}}}, {{{name}0}}" for name in "ab"[:channels]])
-        if shape.is_straight:
-            for row in range(shape.kh):
-                if shape.kh > 1:
-                    code.op(f"ldr {{xp}}, [sp, #{4 * row}]")
-                self.run(pixels, channels)
-        elif shape.kh == 1:
-            code.op("ldr {xp}, [sp]")
-            self.run(pixels, channels)
-        else:
-            code.ops(["mov {t}, sp", f"str {{t}}, [sp, #{self.slot_at}]"])
-            with code.loop("next row of taps") as label:
-                code.ops(
-                    [f"ldr {{t}}, [sp, #{self.slot_at}]", "ldr {xp}, [{t}], #4", f"str {{t}}, [sp, #{self.slot_at}]"]
-                )
-                self.run(pixels, channels)
-                code.ops([f"ldr {{t}}, [sp, #{self.slot_at}]", f"add {{x0}}, sp, #{4 * shape.kh}", "cmp {t}, {x0}"])
-                code.op(f"bne {label}")
-        self.store(pixels, channels)
-
-    def run(self, pixels: int, channels: int) -> None:
-        """The steps of one row of taps."""
-        shape = self.shape
-        passed = self.steps(self.step, shape.full_steps, 8, 0, pixels, channels)
-        self.steps(self.half_step, shape.half_steps, 4, passed, pixels, channels)
-
-    def steps(self, write: Callable[[int, int, int], None], count: int, size: int, passed: int, pixels: int,
-              channels: int) -> int:  # fmt: skip
-        """Steps of `size` bytes of inputs, straight or in a loop; returns where the inputs after them are from `xp`."""
-        code = self.code
-        unroll = self.shape.unroll(count, _STEP_BYTES if size == 8 else _HALF_STEP_BYTES)
-        if unroll == count:
-            for step in range(count):
-                write(pixels, channels, passed + size * step)
-            return passed + size * count
-        code.constant("t", size * count)
-        code.ops(["add {t}, {xp}", f"str {{t}}, [sp, #{self.run_end_at}]"])
-        with code.loop(f"next {unroll} steps") as label:
-            for step in range(unroll):
-                write(pixels, channels, passed + size * step)
-            code.op(f"add {{xp}}, #{size * unroll}")
-            code.ops([f"ldr {{t}}, [sp, #{self.run_end_at}]", "cmp {xp}, {t}", f"bne {label}"])
-        return passed
-
-    def step(self, pixels: int, channels: int, offset: int) -> None:
-        """Four inputs of each pixel by four weights of each channel."""
-        code = self.code
-        names = "ab"[:channels]
-        if channels == 2:
-            code.ops(["ldr {wa}, [{wp}], #8", "ldr {wb}, [{wp}, #-4]"])
-        else:
-            code.op("ldr {wa}, [{wp}], #4")
-        for half, rotation in ((0, ""), (4, ", ror #8")):
-            for pixel in range(pixels):
-                code.op(f"ldr {{x{pixel}}}, [{{xp}}, #{offset + half + pixel * self.shape.pixel_bytes}]")
-            for name in names:
-                widened = "t" if half == 0 else f"w{name}"
-                code.op(f"sxtb16 {{{widened}}}, {{w{name}}}{rotation}")
-                self.products(name, pixels, widened)
-            self.is_first = False
-
-    def half_step(self, pixels: int, channels: int, offset: int) -> None:
-        """Two inputs of each pixel by two weights of each channel."""
-        code = self.code
-        code.ops(["ldr {wa}, [{wp}], #8", "ldr {wb}, [{wp}, #-4]"] if channels == 2 else ["ldr {wa}, [{wp}], #4"])
-        for pixel in range(pixels):
-            code.op(f"ldr {{x{pixel}}}, [{{xp}}, #{offset + pixel * self.shape.pixel_bytes}]")
-        for name in "ab"[:channels]:
-            self.products(name, pixels, f"w{name}")
-        self.is_first = False
-
-    def products(self, name: str, pixels: int, weights: str) -> None:
-        """A pair of products for each pixel; the first add to the start value, which lies in pixel 0's register."""
-        for pixel in reversed(range(pixels)):
-            source = 0 if self.is_first else pixel
-            self.code.op(f"smlad {{{name}{pixel}}}, {{x{pixel}}}, {{{weights}}}, {{{name}{source}}}")
-
-    def store(self, pixels: int, channels: int) -> None:
-        """Scale the accumulators and store the results."""
-        code, form = self.code, self.requantization
-        names = ("wa", "wb", "x0", "x1", "x2", "t")
-        count = form.parameters.shape[1]
-        registers = names[: channels * count]
-        code.op("ldmia {wp}!, {{" + ", ".join(f"{{{name}}}" for name in registers) + "}}", "multipliers, offsets")
-        for index, name in enumerate("ab"[:channels]):
-            own = registers[index * count : (index + 1) * count]
-            for pixel in range(pixels):
-                form.scale(code, f"{name}{pixel}", own[0], own[1], own[-1])
-        code.op(f"ldr {{t}}, [sp, #{self.pair_at}]")
-        if form.layout.planes:
-            self._store_planes(pixels, channels)
-        elif form.layout.fraction_bits is not None:
-            self._store_wide(pixels, channels)
-        else:
-            self._store_each("strb", pixels, channels, self.y.pixel_bytes, 1)
-            code.op(f"add {{t}}, #{channels}")
-        code.op(f"str {{t}}, [sp, #{self.pair_at}]")
-
-    def _store_each(self, store: str, pixels: int, channels: int, pixel_bytes: int, channel_bytes: int) -> None:
-        for pixel in range(pixels):
-            for index, name in enumerate("ab"[:channels]):
-                at = pixel * pixel_bytes + index * channel_bytes
-                self.code.op(f"{store} {{{name}{pixel}}}, [{{t}}, #{at}]")
-
-    def _store_wide(self, pixels: int, channels: int) -> None:
-        code, bits = self.code, self.requantization.layout.fraction_bits
-        for pixel in range(pixels):
-            at = pixel * self.y.pixel_bytes
-            if channels == 2 and self.requantization.low == 0:
-                code.op(f"pkhbt {{a{pixel}}}, {{a{pixel}}}, {{b{pixel}}}, lsl #16", "two values, none negative")
-                code.op(f"lsl {{a{pixel}}}, #{bits}")
-                code.op(f"str {{a{pixel}}}, [{{t}}, #{at}]")
-                continue
-            for index, name in enumerate("ab"[:channels]):
-                code.op(f"lsl {{{name}{pixel}}}, #{bits}")
-                code.op(f"strh {{{name}{pixel}}}, [{{t}}, #{at + 2 * index}]")
-        code.op(f"add {{t}}, #{2 * channels}")
-
-    def _store_planes(self, pixels: int, channels: int) -> None:
-        code, plane, bytes_ = self.code, self.y.plane_bytes, self.y.dtype.bytes
-        for name in "ab"[:channels]:
-            for pixel in range(pixels):
-                code.op(f"{'strb' if bytes_ == 1 else 'strh'} {{{name}{pixel}}}, [{{t}}, #{pixel * bytes_}]")
-            code.add("t", plane, "x0")
+def pair_words(shape: Shape, requantization: Requantization) -> tuple[int, int, int]:
+    """Words of the stream for one channel: start values, weights, parameters."""
+    return int(requantization.has_starts), shape.kh * shape.run_words, requantization.parameters.shape[1]
 
 
 def reaches_far(shape: Shape, y_pixel_bytes: Sequence[int]) -> bool:
     """True where an offset would leave the 12 bits of a load or store."""
-    most = shape.run_bytes + 2 * shape.pixel_bytes
-    return max(most, *(2 * size + 4 for size in y_pixel_bytes)) > 4095
+    most = shape.run_bytes + 3 * shape.pixel_bytes
+    return max(most, *(3 * size + 32 for size in y_pixel_bytes)) > 4095

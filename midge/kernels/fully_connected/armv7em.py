@@ -41,6 +41,8 @@ class FullyConnectedS8Wide(Kernel):
     """The layout that results are written in."""
     fraction_bits: ClassVar[int] = WIDE.fraction_bits or 0
     """How fine the accumulators are that requantisation gets."""
+    is_centred: ClassVar[bool] = True
+    """Inputs come without their zero point."""
 
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
         reason = FullyConnectedS8().refuse(node, graph, core)
@@ -59,14 +61,15 @@ class FullyConnectedS8Wide(Kernel):
 
     def emit(self, view: TaskView) -> LayerCode:
         weights, form = self._packed(view)
-        shape = wide.Shape(weights.shape[1], weights.shape[0], core_loop_bytes(view.core))
+        loop_bytes = min(core_loop_bytes(view.core), view.most_loop_bytes)
+        shape = wide.Shape(weights.shape[1], weights.shape[0], loop_bytes)
         name = f"{view.prefix}_{self.name}_i{shape.inputs}o{shape.outputs}{form.key}"
         kernel = wide.function(name, shape, form, f"Fully connected: {shape.inputs} values in, {shape.outputs} out.")
         return self._code(view, kernel, wide.weight_stream(weights, shape, form))
 
     def _requantized(self, node: Node, graph: Graph) -> Requantization | None:
         return requantize_armv7em.requantized(
-            node, graph, self.layout, channel_axis=0, is_centred=True, fraction_bits=self.fraction_bits
+            node, graph, self.layout, channel_axis=0, is_centred=self.is_centred, fraction_bits=self.fraction_bits
         )
 
     def _packed(self, view: TaskView) -> tuple[np.ndarray, Requantization]:
@@ -93,6 +96,8 @@ class FullyConnectedS8Pairs(FullyConnectedS8Wide):
 
     name: ClassVar[str] = "fully_connected_s8_pairs__armv7em"
     fraction_bits: ClassVar[int] = pairs.FRACTION_BITS
+    widens: ClassVar[bool] = False
+    """Inputs are bytes."""
 
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
         reason = super().refuse(node, graph, core)
@@ -108,8 +113,10 @@ class FullyConnectedS8Pairs(FullyConnectedS8Wide):
 
     def emit(self, view: TaskView) -> LayerCode:
         weights, form = self._packed(view)
-        shape = pairs.Shape(weights.shape[1], weights.shape[0], core_loop_bytes(view.core), is_dual_issue(view.core))
-        shared = "".join("o" if value is None else "s" for value in pairs.shared_parameters(form))
+        outputs, inputs = weights.shape
+        loop_bytes = min(core_loop_bytes(view.core), view.most_loop_bytes)
+        shape = pairs.Shape(inputs, outputs, loop_bytes, is_dual_issue(view.core), self.widens)
+        shared = "".join("o" if v is None else f"_{v & 0xFFFFFFFF:x}" for v in pairs.shared_parameters(form))
         name = f"{view.prefix}_{self.name}_i{shape.inputs}o{shape.outputs}{form.key}{shared}"
         kernel = pairs.function(name, shape, form, f"Fully connected: {shape.inputs} values in, {shape.outputs} out.")
         return self._code(view, kernel, pairs.weight_stream(weights, shape, form))
@@ -122,7 +129,26 @@ class FullyConnectedS8PairsToCentred(FullyConnectedS8Pairs):
     layout = CENTRED
 
 
+class FullyConnectedS8Bytes(FullyConnectedS8Pairs):
+    """The same on inputs as they are: each word of them is widened in the loop, so nothing is held twice in RAM."""
+
+    name: ClassVar[str] = "fully_connected_s8_bytes__armv7em"
+    widens = True
+    is_centred = False
+
+    def bind(self, node: Node, graph: Graph) -> Binding:
+        x = Reads(NATURAL, over_bytes=-graph.type(node.inputs[0] or "").elements % 4)
+        return Binding(self, (x, None, None)[: len(node.inputs)], (self.layout,), dense_steps(node, graph))
+
+
+class FullyConnectedS8BytesToCentred(FullyConnectedS8Bytes):
+    """The same; the next layer's inputs are widened here."""
+
+    name: ClassVar[str] = "fully_connected_s8_bytes_to_centred__armv7em"
+    layout = CENTRED
+
+
 KERNELS = (
-    FullyConnectedS8PairsToCentred(), FullyConnectedS8Pairs(), FullyConnectedS8WideToWide(), FullyConnectedS8Wide(),
-    FullyConnectedS8Smlad(),
+    FullyConnectedS8PairsToCentred(), FullyConnectedS8Pairs(), FullyConnectedS8BytesToCentred(),
+    FullyConnectedS8Bytes(), FullyConnectedS8WideToWide(), FullyConnectedS8Wide(), FullyConnectedS8Smlad(),
 )  # fmt: skip

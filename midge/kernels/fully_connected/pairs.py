@@ -4,9 +4,9 @@ A word of the stream holds the weights of outputs A and B for two inputs, each h
 word as it is sums `256 * A + B`; `SXTB16` leaves wB in each half, and `SMLAD` with that sums B. So A is their
 difference, 256 times finer than B, all modulo 2^32; that A fits is a part of the proof of the requantisation.
 
-Blocks of up to three pairs of outputs; an odd output's words hold two of its weights, widened. The stream begins with
-what all outputs share (a multiplier, an offset), and holds for each block: start values, the words of all steps,
-multipliers and offsets that are its outputs' own. A step is two inputs.
+Blocks of up to three pairs of outputs; an odd output's words hold two of its weights, widened. The stream holds for
+each block: start values, the words of all steps, multipliers and offsets (those that all outputs share are in the
+code). A step is two inputs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _REGISTERS = {
     "xp": "r0", "wp": "r1", "t0": "r2", "t1": "r3", "a0": "r4", "a1": "r5", "a2": "r6", "a3": "r7", "a4": "r8",
     "a5": "r9", "t2": "r10", "t3": "r11", "t4": "r12", "t5": "lr",
 }  # fmt: skip
-_OUT_AT, _X_AT, _X_END_AT, _SIXES_END_AT, _SHARED_AT = 0, 4, 8, 12, 16
+_OUT_AT, _X_AT, _X_END_AT, _SIXES_END_AT, _FRAME_BYTES = 0, 4, 8, 12, 16
 _STEP_BYTES, _MOST_STEPS, _MOST_REST_STEPS = 52, 16, 4
 """Code of one step of the largest block; steps in a loop's body, and in that of the block at the end, which runs once.
 """
@@ -36,21 +36,29 @@ _STEP_BYTES, _MOST_STEPS, _MOST_REST_STEPS = 52, 16, 4
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What the code depends on. `pairs_loads`: the core issues a load beside a multiplication, so they alternate."""
+    """What the code depends on. `pairs_loads`: the core issues a load beside a multiplication, so they alternate.
+    `widens`: inputs are bytes, so a word brings those of two steps: the even ones, then the odd ones."""
 
     inputs: int
     outputs: int
     loop_bytes: int
     pairs_loads: bool
+    widens: bool = False
 
     @property
     def steps(self) -> int:
-        return -(-self.inputs // 2)
+        return -(-self.inputs // 4) * 2 if self.widens else -(-self.inputs // 2)
 
     def unroll(self, *, is_rest: bool) -> int:
         """Steps in the body of the loop."""
         most = min(_MOST_REST_STEPS if is_rest else _MOST_STEPS, max(1, self.loop_bytes // _STEP_BYTES), self.steps)
-        return next(n for n in range(most, 0, -1) if self.steps % n == 0)
+        whole = 2 if self.widens else 1
+        return next((n for n in range(most, 0, -1) if self.steps % n == 0 and n % whole == 0), whole)
+
+    @property
+    def input_bytes(self) -> int:
+        """Of all steps."""
+        return self.steps * (2 if self.widens else 4)
 
     @property
     def blocks(self) -> tuple[tuple[int, int], ...]:
@@ -68,14 +76,14 @@ def refuse(weights: np.ndarray) -> str | None:
 def weight_stream(weights: np.ndarray, shape: Shape, requantization: Requantization) -> np.ndarray:
     """int32 words in the order the code reads them. weights: int8 [O, I]."""
     wide = np.pad(weights, ((0, 0), (0, 2 * shape.steps - shape.inputs))).astype(np.int16)
+    if shape.widens:
+        wide = wide.reshape(len(weights), -1, 4)[:, :, [0, 2, 1, 3]].reshape(len(weights), -1)
     paired = len(weights) // 2 * 2
     halves = [256 * wide[0:paired:2] + wide[1:paired:2], wide[paired:]]
     words = np.ascontiguousarray(np.concatenate(halves)).view(np.int32)  # [pairs and the odd one, steps]
     starts, parameters = _starts(requantization), requantization.parameters
-    shared = shared_parameters(requantization)
-    own = [column for column, value in enumerate(shared) if value is None]
-    head = [value for value in shared if value is not None]
-    parts: list[np.ndarray] = [np.array(head, np.int32)]
+    own = [column for column, shared in enumerate(shared_parameters(requantization)) if shared is None]
+    parts: list[np.ndarray] = []
     first = 0
     for size, count in shape.blocks:
         for _ in range(count):
@@ -101,7 +109,7 @@ def _starts(requantization: Requantization) -> np.ndarray:
 
 
 def function(name: str, shape: Shape, requantization: Requantization, title: str) -> Function:
-    """The function `void name(const int16_t *x, void *out, const int32_t *stream)`."""
+    """The function `void name(const int16_t *x, void *out, const int32_t *stream)`; `int8_t` where it widens them."""
     return _Writer(name, shape, requantization, title).write()
 
 
@@ -122,16 +130,13 @@ class _Writer:
         self.form = requantization
         self.shared = shared_parameters(requantization)
         self.own_words = self.shared.count(None)
-        self.shared_words = len(self.shared) - self.own_words
-        self.code = Assembly(name, title, _REGISTERS, _SHARED_AT + 4 * self.shared_words)
+        self.code = Assembly(name, title, _REGISTERS, _FRAME_BYTES)
 
     def write(self) -> Function:
         code, shape = self.code, self.shape
         code.ops([f"str r1, [sp, #{_OUT_AT}]", "mov {wp}, r2", f"str {{xp}}, [sp, #{_X_AT}]"])
-        for word in range(self.shared_words):
-            code.ops(["ldr {t5}, [{wp}], #4", f"str {{t5}}, [sp, #{_SHARED_AT + 4 * word}]"])
         if any(shape.unroll(is_rest=count == 1) < shape.steps for _, count in shape.blocks):
-            code.constant("t5", 4 * shape.steps)
+            code.constant("t5", shape.input_bytes)
             code.ops(["add {t5}, {xp}", f"str {{t5}}, [sp, #{_X_END_AT}]"])
         for size, count in shape.blocks:
             if count > 1:
@@ -142,7 +147,8 @@ class _Writer:
                 self.block(size, is_rest=count == 1)
                 if count > 1:
                     code.ops(["cmp {wp}, {t5}", f"bne {label}"])
-        return code.function(f"void {code.name}(const int16_t *x, void *out, const int32_t *stream)")
+        element = "int8_t" if shape.widens else "int16_t"
+        return code.function(f"void {code.name}(const {element} *x, void *out, const int32_t *stream)")
 
     def block(self, size: int, *, is_rest: bool) -> None:
         code, unroll = self.code, self.shape.unroll(is_rest=is_rest)
@@ -160,7 +166,8 @@ class _Writer:
         """The body of the loop; returns the register that holds the end of x."""
         groups = [_ACCUMULATORS[first : min(first + 2, size)] for first in range(0, size, 2)]
         products = [_Product(step, group) for step in range(unroll) for group in groups]
-        order = _Order(self.code, products, [*_FREE, *_ACCUMULATORS[size:]], ends=ends)
+        free = [*_FREE, *_ACCUMULATORS[size:]]
+        order = _Order(self.code, products, free, ends=ends, widens=self.shape.widens)
         if self.shape.pairs_loads:
             order.alternate()
         else:
@@ -175,8 +182,9 @@ class _Writer:
         if not is_rest:
             code.op(f"ldr {{t5}}, [sp, #{_SIXES_END_AT}]")
         registers = [free.pop(0) if value is not None else "" for value in self.shared]
-        kept = filter(None, registers)
-        code.ops([f"ldr {{{name}}}, [sp, #{_SHARED_AT + 4 * word}]" for word, name in enumerate(kept)])
+        for register, value in zip(registers, self.shared, strict=True):
+            if value is not None:
+                code.constant(register, value)
         at_once = max(1, len(free) // own_words if own_words else size)
         for output in range(size):
             if own_words and output % at_once == 0:
@@ -200,19 +208,27 @@ class _Writer:
 class _Order:
     """Puts the loads and products of a loop's body in an order for a core, with registers as they get free."""
 
-    def __init__(self, code: Assembly, products: list[_Product], free: list[str], *, ends: bool) -> None:
+    def __init__(self, code: Assembly, products: list[_Product], free: list[str], *, ends: bool, widens: bool) -> None:
         self.code = code
         self.products = products
         self.free = free
         self.inputs: dict[int, str] = {}
+        self.widens = widens
+        self.raw: set[int] = set()
+        """Even steps whose inputs are still the word that was loaded."""
         self.end = ""
         self.loads: deque[int | _Product | None] = deque()
         for product in products:
-            if not self.loads or product.step not in self.loads:
+            if product.step not in self.loads and not (widens and product.step % 2):
                 self.loads.append(product.step)
             self.loads.append(product)
         if ends:
             self.loads.append(None)
+
+    @property
+    def can_load(self) -> bool:
+        """True where there is a word left to load, and registers for it."""
+        return bool(self.loads) and len(self.free) >= (2 if self.widens and isinstance(self.loads[0], int) else 1)
 
     def load(self) -> None:
         """The next word: of inputs, of weights, or the end of x."""
@@ -226,8 +242,15 @@ class _Order:
         else:
             self.inputs[wanted] = register
             self.code.op(f"ldr {{{register}}}, [{{xp}}], #4", f"step {wanted}")
+            if self.widens:
+                self.inputs[wanted + 1] = self.free.pop(0)
+                self.raw.add(wanted)
 
     def multiply(self, product: _Product, acc: str) -> None:
+        if product.step in self.raw:
+            even, odd = self.inputs[product.step], self.inputs[product.step + 1]
+            self.code.ops([f"sxtb16 {{{odd}}}, {{{even}}}, ror #8", f"sxtb16 {{{even}}}, {{{even}}}"])
+            self.raw.remove(product.step)
         self.code.op(f"smlad {{{acc}}}, {{{self.inputs[product.step]}}}, {{{product.register}}}, {{{acc}}}")
 
     def widen(self, product: _Product) -> None:
@@ -243,7 +266,7 @@ class _Order:
         """As many loads one after the other as there are registers, then what can be computed with them."""
         waiting = deque(self.products)
         while waiting:
-            while self.free and self.loads:
+            while self.can_load:
                 self.load()
             while waiting and waiting[0].register:
                 product = waiting.popleft()
@@ -258,13 +281,13 @@ class _Order:
     def alternate(self) -> None:
         """Each load beside a product, each widening beside the second product of the word before."""
         for _ in range(4):
-            if self.loads:
+            if self.can_load:
                 self.load()
         before: _Product | None = None
         for product in self.products:
             while not product.register:
                 self.load()
-            if self.free and self.loads:
+            if self.can_load:
                 self.load()
             self.multiply(product, product.accumulators[0])
             if len(product.accumulators) == 2:
