@@ -9,22 +9,26 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 __all__ = [
-    "Inspection", "Model", "Package", "Program", "Result", "Verification", "__version__", "boards", "compile",
-    "inspect", "load", "open_model", "run_host", "verify_host",
+    "Diagnosis", "Inspection", "Model", "Package", "Program", "Quantized", "Result", "Verification", "__version__",
+    "boards", "compile", "diagnose", "inspect", "load", "open_model", "quantize", "run_host", "verify_host",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
     from midge.api import (
+        Diagnosis,
         Inspection,
         Model,
         Package,
         Program,
+        Quantized,
         Result,
         Verification,
         boards,
         compile,
+        diagnose,
         inspect,
         open_model,
+        quantize,
         run_host,
         verify_host,
     )

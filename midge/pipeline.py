@@ -6,19 +6,23 @@ file --load--> Model --plan--> Plan --emit--> Sources --build--> Image --emulate
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import math
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from midge.build import build
-from midge.build.compiled import Compiled, Options, c_prefix, command_line
+from midge.build.compiled import Compiled, Options, Tuned, c_prefix, command_line
 from midge.build.host import HostLibrary, build_host
 from midge.emit import emit
 from midge.emit.sources import Sources
 from midge.emulate import emulate, emulate_many
 from midge.emulate.host_library import run_host_library, useful_copies
+from midge.emulate.pattern import pattern_inputs
 from midge.emulate.trace import Trace
 from midge.errors import DoesNotFitError, ModelError, UnsupportedError
 from midge.ir.graph import Graph
@@ -27,9 +31,14 @@ from midge.load import Numerics, load_with_orders
 from midge.load.model import Model
 from midge.passes.pipelines import run_passes
 from midge.plan import Plan, plan
+from midge.plan.costs import Costs
+from midge.plan.spend import flash_limit
 from midge.targets.host import host_board
 from midge.targets.records import Board
+from midge.tune import Progress as TuneProgress
+from midge.tune import measure_network
 
+Backend = Literal["unicorn", "qemu"]
 Progress = Callable[[int], None]
 """Called with the number of samples begun."""
 
@@ -59,7 +68,8 @@ def model_of_graph(graph: Graph, numerics: str) -> Model:
 
 def make_plan(model: Model, board: Board, options: Options) -> Plan:
     """Rewrite the graph for the board, choose kernels, order the rows, and place them in RAM."""
-    return plan(run_passes(model.graph, board), board, options.plan)
+    limit = _flash_limit(model, board, options)
+    return plan(run_passes(model.graph, board), board, replace(options.plan, most_flash_bytes=limit))
 
 
 def make_sources(plan: Plan, model: Model, options: Options) -> Sources:
@@ -68,24 +78,116 @@ def make_sources(plan: Plan, model: Model, options: Options) -> Sources:
                 model_sha256=model.sha256)  # fmt: skip
 
 
-def compile_model(model: Model, board: Board, options: Options, directory: Path) -> Compiled:
-    """From a model to a firmware image in `directory`. Raises DoesNotFitError before linking where it can."""
+def compile_model(model: Model, board: Board, options: Options, directory: Path, progress: TuneProgress | None = None
+                  ) -> Compiled:  # fmt: skip
+    """From a model to a firmware image in `directory`. Raises DoesNotFitError before linking where it can.
+
+    `progress` is called while kernels are tuned (`options.tune`).
+    """
     if board.emulated == "planned":
         raise UnsupportedError(
             f"board {board.name}", "planned: Midge makes no firmware for it yet",
             cure="`midge inspect` tells what fits it; `midge boards` lists those that can run a model",
         )  # fmt: skip
-    plan = make_plan(model, board, options)
-    sources = make_sources(plan, model, options)
-    check_flash(sources.weight_bytes, "constants alone", plan, options)
-    image = build(sources, board, directory, cc=options.cc, optimize=options.optimize)
-    check_flash(image.flash.total, "code and constants", plan, options)
-    check_ram(image.arena_bytes + image.static_bytes, "activations and static data", plan, options)
-    return Compiled(model, board, options, plan, sources, image)
+    graph = run_passes(model.graph, board)
+    if options.tune:
+        return _compile_tuned(model, graph, board, options, directory, progress)
+    return _compile_within(model, graph, board, options, directory, None)
 
 
-def run_firmware(compiled: Compiled, inputs: Sequence[np.ndarray], backend: Literal["unicorn", "qemu"]) -> Trace:
-    """One inference from reset, on the emulated board."""
+def _compile_within(model: Model, graph: Graph, board: Board, options: Options, directory: Path, costs: Costs | None
+                    ) -> Compiled:  # fmt: skip
+    """Plan and build; again where an image takes more or less flash than was expected, and that decides its speed."""
+    limit = aim = _flash_limit(model, board, options)
+    compiled: Compiled | None = None
+    best: Compiled | None = None
+    seen = []
+    while len(seen) < _MOST_BUILDS:
+        made = plan(graph, board, replace(options.plan, most_flash_bytes=aim), costs=costs)
+        if made.expected is None or made.kernels in seen:
+            break
+        seen.append(made.kernels)
+        try:
+            compiled = _built(model, made, options, directory)
+            excess = compiled.image.flash.total - limit
+        except DoesNotFitError as error:
+            if "of flash" not in error.found:
+                raise
+            compiled, excess = None, limit // 10
+        if compiled is not None and excess <= 0 and _expected(compiled) < _expected(best):
+            best = compiled
+        if excess <= 0 and not made.expected.is_limited:
+            break
+        aim = min(aim, round(made.expected.flash_bytes)) - excess
+    best = best or compiled  # within the memories, if perhaps over what speed alone is worth
+    made = plan(graph, board, replace(options.plan, most_flash_bytes=0), costs=costs) if best is None else best.plan
+    return best if best is not None and best is compiled else _built(model, made, options, directory)
+
+
+_MOST_BUILDS = 3
+
+
+def _expected(compiled: Compiled | None) -> float:
+    """Cycles that the planner expects."""
+    return math.inf if compiled is None or compiled.plan.expected is None else compiled.plan.expected.cycles
+
+
+def _flash_limit(model: Model, board: Board, options: Options) -> int:
+    return flash_limit(sum(value.type.bytes for value in model.graph.constants()), board, options.plan)
+
+
+def _built(model: Model, made: Plan, options: Options, directory: Path) -> Compiled:
+    """Sources and image of a plan, within the budgets."""
+    sources = make_sources(made, model, options)
+    check_flash(sources.weight_bytes, "constants alone", made, options)
+    image = build(sources, made.board, directory, cc=options.cc, optimize=options.optimize)
+    check_flash(image.flash.total, "code and constants", made, options)
+    check_ram(image.arena_bytes + image.static_bytes, "activations and static data", made, options)
+    return Compiled(model, made.board, options, made, sources, image)
+
+
+def _compile_tuned(model: Model, graph: Graph, board: Board, options: Options, directory: Path,
+                   progress: TuneProgress | None) -> Compiled:  # fmt: skip
+    """Compile by the shipped table and by what is measured for this network, run both, and keep the better one."""
+    require_emulated(board, board.backend)
+    measured = measure_network(graph, board, options.cc, options.optimize, progress)
+    with tempfile.TemporaryDirectory(prefix="midge-tune-") as folder:
+        before = _compile_within(model, graph, board, options, Path(folder) / "before", None)
+        after = _compile_within(model, graph, board, options, directory, measured.costs)
+        traces = [run_firmware(compiled, pattern_inputs(compiled.sources), None) for compiled in (before, after)]
+    times = [trace.instructions if trace.cycles is None else trace.cycles for trace in traces]
+    scores = [_score(c, time) for c, time in zip((before, after), times, strict=True)]
+    is_taken = scores[1] < scores[0]
+    kept = after if is_taken else _built(model, before.plan, options, directory)
+    tuned = Tuned(
+        measured.trials, measured.fresh, (times[0], times[1]),
+        (before.image.flash.total, after.image.flash.total), is_taken,
+        tuple(_changed(before.plan, kept.plan)), measured.failures,
+    )  # fmt: skip
+    return replace(kept, tuned=tuned)
+
+
+def _score(compiled: Compiled, cycles: int) -> tuple[int, ...]:
+    """What is to be small, most important first."""
+    ram_bytes, flash_bytes = compiled.image.arena_bytes + compiled.image.static_bytes, compiled.image.flash.total
+    return {
+        "latency": (cycles, flash_bytes, ram_bytes),
+        "ram": (ram_bytes, cycles, flash_bytes),
+        "flash": (flash_bytes, cycles, ram_bytes),
+    }[compiled.options.optimize]
+
+
+def _changed(before: Plan, after: Plan) -> Iterator[tuple[str, str, str]]:
+    """Layers that have another kernel than before, copies between layouts left out."""
+    old = dict(before.kernels)
+    for name, kernel in after.kernels:
+        if name in old and old[name] != kernel:
+            yield name, old[name], kernel
+
+
+def run_firmware(compiled: Compiled, inputs: Sequence[np.ndarray], backend: Literal["unicorn", "qemu"] | None) -> Trace:
+    """One inference from reset, on the emulated board; by default with the board's own emulator."""
+    backend = backend or compiled.board.backend
     require_emulated(compiled.board, backend)
     trace = emulate(compiled.image, compiled.sources, compiled.board, inputs, backend=backend)
     ram_bytes = compiled.image.arena_bytes + compiled.image.static_bytes + trace.stack_bytes
@@ -96,8 +198,9 @@ def run_firmware(compiled: Compiled, inputs: Sequence[np.ndarray], backend: Lite
 def run_samples(compiled: Compiled, samples: Sequence[Sequence[np.ndarray]], progress: Progress | None
                 ) -> Sequence[tuple[np.ndarray, ...]]:  # fmt: skip
     """The outputs of one inference for each sample, on the emulated board."""
-    require_emulated(compiled.board, "unicorn")
-    return emulate_many(compiled.image, compiled.sources, compiled.board, samples, progress=progress)
+    backend = compiled.board.backend
+    require_emulated(compiled.board, backend)
+    return emulate_many(compiled.image, compiled.sources, compiled.board, samples, progress=progress, backend=backend)
 
 
 def make_host_library(model: Model, copies: int = 1) -> HostLibrary:

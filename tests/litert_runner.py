@@ -25,6 +25,8 @@ def assert_equal(expected: np.ndarray, found: np.ndarray, where: str) -> None:
     """Integers bit for bit; floats within 1e-5 of the largest magnitude."""
     assert expected.shape == found.shape and expected.dtype == found.dtype, where
     if found.dtype.kind == "f":
+        assert np.array_equal(np.isnan(expected), np.isnan(found)), where
+        expected, found = np.nan_to_num(expected, posinf=0, neginf=0), np.nan_to_num(found, posinf=0, neginf=0)
         assert np.abs(expected - found).max() <= 1e-5 * max(float(np.abs(expected).max()), 1e-30), where
     else:
         differ = np.flatnonzero(expected != found)

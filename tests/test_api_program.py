@@ -72,6 +72,7 @@ def test_inspect_by_core() -> None:
 def test_mismatches_name_sample_index_and_layer(program: midge.Program, monkeypatch: pytest.MonkeyPatch) -> None:
     class Wrong:
         version = "wrong on purpose"
+        steps = ()
 
         def run(self, inputs):
             (output,) = run_graph(program.model.graph, inputs)

@@ -169,7 +169,7 @@ def test_flash_too_small_for_the_weights(tmp_path: Path) -> None:
 
 
 def test_architecture_without_test_firmware(tmp_path: Path) -> None:
-    core = dataclasses.replace(core_board("cortex-m4").core, name="rv", architecture="rv32imc")
+    core = dataclasses.replace(core_board("cortex-m4").core, name="ev", architecture="arcv2em")
     board = dataclasses.replace(core_board("cortex-m4"), core=core)
     with pytest.raises(UnsupportedError, match="no test firmware"):
         build(tiny_network.sources(), board, tmp_path)

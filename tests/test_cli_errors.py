@@ -189,7 +189,7 @@ def test_a_bug_is_one_line_that_asks_for_debug(monkeypatch: pytest.MonkeyPatch) 
     def broken(*args: object, **named: object) -> None:
         raise ZeroDivisionError("an\nodd thing")
 
-    monkeypatch.setattr("midge.pipeline.make_plan", broken)
+    monkeypatch.setattr("midge.pipeline.plan", broken)
     outcome = refuse(
         70, "a bug in Midge: ZeroDivisionError: an odd thing. Run it again with --debug", "run", DIGITS, *NANO
     )

@@ -13,7 +13,8 @@ from cli_runner import midge
 
 INTEGER = ("kws_ref_model", "pretrainedResnet_quant", "vww_96_int8", "ad01_int8", "str_ww_ref_model")
 FLOAT = ("kws_ref_model_float32", "pretrainedResnet", "vww_96_float", "ad01_fp32")
-TARGETS = (("--board", "arduino-nano-33-ble-sense"), ("--board", "raspberry-pi-pico"), ("--core", "cortex-m3"))
+TARGETS = (("--board", "arduino-nano-33-ble-sense"), ("--board", "raspberry-pi-pico"), ("--core", "cortex-m3"),
+           ("--board", "esp32-c3-devkitm-1"))  # fmt: skip
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target[1])
@@ -35,6 +36,12 @@ def test_float_models_are_within_tolerance(mlperf_tiny: Path, model: str) -> Non
                     "litert", "--json")  # fmt: skip
     assert outcome.status == 0, outcome.err
     assert outcome.object["max_rel_diff"] <= 1e-5
+
+
+def test_cycles_on_risc_v(mlperf_tiny: Path) -> None:
+    """A Cortex-M0+ takes 9.0 and 0.95 million."""
+    for model, most in (("kws_ref_model", 6_600_000), ("ad01_int8", 870_000)):
+        assert midge("run", mlperf_tiny / f"{model}.tflite", "--core", "rv32imc", "--json").object["cycles"] <= most
 
 
 def test_tflm_numerics_give_the_bits_of_tflm(mlperf_tiny: Path, shared: Path) -> None:

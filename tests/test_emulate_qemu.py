@@ -13,7 +13,7 @@ import pytest
 import tiny_network
 
 from midge.build import build
-from midge.emulate import emulate, execute, fixed_pattern, qemu
+from midge.emulate import emulate, emulate_many, execute, fixed_pattern, qemu
 from midge.emulate.program import load
 from midge.errors import UnsupportedError
 from midge.targets import core_board, find_board
@@ -92,8 +92,32 @@ def test_cores_without_a_timing_table(core: str, tmp_path: Path) -> None:
         ours = execute(image, sources, board)
         assert (ours.instructions, ours.stack_bytes) == (result.instructions, result.stack_bytes)
     if not board.core.timing:
-        with pytest.raises(UnsupportedError, match="no timing table"):
-            emulate(image, sources, board, backend="qemu")
+        trace = emulate(image, sources, board, backend="qemu")
+        assert (trace.cycles, {layer.cycles for layer in trace.layers}) == (None, {None})
+        assert (trace.instructions, trace.stack_bytes) == (result.instructions, result.stack_bytes)
+
+
+def test_many_samples_in_one_run(tmp_path: Path) -> None:
+    sources, board = tiny_network.sources(), core_board("cortex-m55")
+    image = build(sources, board, tmp_path)
+    x = fixed_pattern(sources.inputs[0].type)
+    samples = [(x,), (np.roll(x, 1),), (-1 - x,)]
+    counted: list[int] = []
+    found = emulate_many(image, sources, board, samples, progress=counted.append, backend="qemu")
+    assert counted == [3]
+    assert emulate_many(image, sources, board, [], backend="qemu") == []
+    for (sample,), outputs in zip(samples, found, strict=True):
+        for a, b in zip(outputs, tiny_network.reference(sample), strict=True):
+            np.testing.assert_array_equal(a, b, strict=True)
+
+
+def test_a_machine_with_less_memory_than_the_bare_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sources, board = tiny_network.sources(), core_board("cortex-m55")
+    image = build(sources, board, tmp_path)
+    monkeypatch.setitem(qemu.MACHINE_BYTES, "mps3-an547", {0x2000_0000: 512})
+    message = r"takes \d,\d{3} bytes of the memory at 0x20000000; expected at most 512, as QEMU's mps3-an547"
+    with pytest.raises(UnsupportedError, match=message):
+        emulate(image, sources, board, backend="qemu")
 
 
 def test_bare_armv8m_boots_in_secure_state(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from midge.emulate import emulate, emulate_many
 from midge.kernels import kernel_files
 from midge.targets import core_board
 
-CORES = ("cortex-m0plus", "cortex-m3", "cortex-m4")
+CORES = ("cortex-m0plus", "cortex-m3", "cortex-m4", "rv32imc")
 OPERATORS = sorted({op for op, _ in kernel_files()})
 BATCH = 20
 STRIDE = 5

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tflite_writer import write_tflite
 
 from midge.errors import MidgeError, ModelError, UnsupportedError, UsageError
 from midge.ir.graph import Graph, GraphBuilder
@@ -22,6 +21,7 @@ from midge.ops.conv2d import Conv2D
 from midge.ops.mean import Mean
 from midge.ops.relu import Relu
 from midge.ops.reshape import Reshape
+from midge.write.tflite import write_tflite
 
 
 def a_file(operator: str = "conv2d", case: str = "3x3_valid") -> bytes:

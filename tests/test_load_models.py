@@ -117,13 +117,13 @@ def test_rejected_and_malformed_models_are_refused_in_one_line(shared: Path):
 
 
 def test_unsupported_operators_are_reported_all_at_once(shared: Path):
-    path = shared / "models" / "zoo" / "models" / "mit_mcunet" / "detection.tflite"
+    path = shared / "models" / "zoo" / "reject" / "tum_mlonmcu" / "custom.tflite"
     with pytest.raises(UnsupportedError) as caught:
         load(path)
     assert str(caught.value) == (
-        "detection.tflite: 2 parts of the model that Midge has no code for: "
-        "RESIZE_NEAREST_NEIGHBOR (layer 37, 'fuse_transform_37') on int8; "
-        "RESIZE_NEAREST_NEIGHBOR (layer 44, 'fuse_transform_22') on int8. "
+        "custom.tflite: 2 parts of the model that Midge has no code for: "
+        "CUSTOM:Complex (layer 0, 'model/tf_op_layer_Complex/Complex') on float32; "
+        "CUSTOM:Imag (layer 1, 'Identity') on complex64. "
         "Replace them in the model, or convert it with int8 or float32 layers only"
     )
 

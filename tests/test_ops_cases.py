@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from litert_runner import assert_equal, run_litert
-from tflite_writer import CannotWriteError, write_tflite
 
-from midge.errors import ModelError
+from midge.errors import ModelError, UnsupportedError
 from midge.ir.interpret import run_graph
 from midge.ir.text import parse_graph, print_graph
 from midge.load.tflite import graph_of
@@ -15,6 +14,7 @@ from midge.ops import CASES, OPERATORS
 from midge.ops.base import Case, Rounding
 from midge.ops.cases import random_inputs
 from midge.ops.fixed_point import multiply_by_quantized_multiplier
+from midge.write.tflite import write_tflite
 
 ALL = [pytest.param(case, id=f"{name}-{case.name}") for name, cases in CASES.items() for case in cases]
 
@@ -50,14 +50,18 @@ def test_references_agree_with_litert(name: str):
                 continue  # TensorFlow Lite Micro's bits; test_load_models has its check
             try:
                 content = write_tflite(graph)
-            except CannotWriteError:
+            except UnsupportedError:
                 continue
             (found,) = run_graph(graph, inputs)
-            (expected,) = run_litert(content, inputs)
-            assert_equal(expected, found, f"{name} {case.name} seed {seed}")
+            try:
+                (expected,) = run_litert(content, inputs)
+            except ValueError as error:
+                assert "Didn't find op" in str(error)  # CEIL, ELU and ROUND are not among the reference kernels
+            else:
+                assert_equal(expected, found, f"{name} {case.name} seed {seed}")
+                compared += 1
             (imported,) = run_graph(graph_of(content, "case.tflite", "case"), inputs)
             assert_equal(found, imported, f"{name} {case.name} seed {seed}, imported")
-            compared += 1
     if compared == 0:
         pytest.skip(f"{name} has no equal in the .tflite format")
 

@@ -16,13 +16,15 @@ BASE = {"errors", "ir", "ops", "targets"}
 """What every stage may import (these import each other and nothing else)."""
 LINE = [
     "load",
-    "compress",
     "passes",
+    "compress",
+    "write",
     "kernels",
     "plan",
     "emit",
     "build",
     "emulate",
+    "tune",
     "reference",
     "report",
     "deploy",

@@ -17,17 +17,23 @@ from typing import Any, Literal
 import numpy as np
 
 from midge import pipeline, targets
+from midge.api.diagnosis import Diagnosis
+from midge.api.diagnosis import diagnose as diagnose_model
 from midge.api.host import SampleSource, run_model
 from midge.api.inspection import inspect_model
+from midge.api.quantizing import Quantized, load_calibration, quantize_model
 from midge.api.verification import verify_firmware, verify_on_host
 from midge.build.compiled import Compiled, Options
+from midge.compress.quantize import QuantizeOptions
+from midge.compress.ranges import METHODS, Method
 from midge.deploy import Recorded, write_project
 from midge.emulate.pattern import fixed_pattern
 from midge.errors import UsageError
 from midge.ir.graph import Graph
+from midge.ir.types import DType
 from midge.load import Numerics
 from midge.load.model import Model
-from midge.pipeline import Progress
+from midge.pipeline import Progress, TuneProgress
 from midge.reference import samples as sampling
 from midge.report.files import staged
 from midge.report.json import compile_json, dump
@@ -39,6 +45,8 @@ OPTIMIZE = ("latency", "ram", "flash")
 NUMERICS = ("litert", "tflm")
 COMPILERS = ("zig", "gcc")
 PLACES = ("board", "host")
+PORTS = ("int8", "float32")
+ROUNDINGS = ("nearest", "adaptive")
 BACKENDS = ("unicorn", "qemu")
 
 ModelSource = str | Path | Graph | Model
@@ -71,12 +79,13 @@ def inspect(
 def compile(
     model: ModelSource, *, board: str | None = None, core: str | None = None, out: str | Path | None = None,
     optimize: str = "latency", ram: int | None = None, flash: int | None = None, numerics: Numerics = "litert",
-    cc: Literal["zig", "gcc"] = "zig",
+    cc: Literal["zig", "gcc"] = "zig", tune: bool = False, progress: TuneProgress | None = None,
 ) -> Program:  # fmt: skip
     """Compile a model for a board (or a bare core) into firmware.
 
     `out` gets the sources, `firmware.elf` and `report.json`; without it everything lives in a temporary folder,
-    for as long as the returned Program does. `ram` and `flash` are budgets in bytes.
+    for as long as the returned Program does. `ram` and `flash` are budgets in bytes. `tune` measures kernels for the
+    model's own layers first, and calls `progress` with the number measured and of all.
     """
     _choice("optimize", optimize, OPTIMIZE)
     _choice("cc", cc, COMPILERS)
@@ -84,13 +93,64 @@ def compile(
         if budget is not None and budget <= 0:
             raise UsageError(f"--{name}", f"{budget}", "a positive number of bytes")
     target = find_target(board, core)
-    options = Options(optimize, ram, flash, cc)
+    options = Options(optimize, ram, flash, cc, tune)
     if out is None:
-        return _compile(open_model(model, numerics=numerics), target, options)
+        return _compile(open_model(model, numerics=numerics), target, options, progress)
     with staged(Path(out), overwrite=True) as folder:
-        program = _compile(open_model(model, numerics=numerics), target, options)
+        program = _compile(open_model(model, numerics=numerics), target, options, progress)
         program.write(folder)
     return program
+
+
+def quantize(
+    model: ModelSource, data: str | Path | SampleSource, *, method: Method = "min-max", per_channel: bool = True,
+    ports: Literal["int8", "float32"] = "int8", float_layers: Sequence[str] = (), equalize: bool = False,
+    bias_correction: bool = False, rounding: Literal["nearest", "adaptive"] = "nearest",
+    out: str | Path | None = None, progress: Progress | None = None,
+) -> Quantized:  # fmt: skip
+    """An int8 model of a float one, by post-training quantisation on calibration data (docs/quantization.md).
+
+    `data`: a .npz or .npy file, a folder of them, or arrays as `run_host` takes them; float32, as the model's input.
+    `method`: how ranges follow from the data: min-max, percentile, mse or entropy. `per_channel`: weights have a scale
+    for each output channel. `ports`: type of inputs and outputs. `float_layers` stay float32. `equalize`,
+    `bias_correction`, `rounding`: cures for layers with little signal. `out`: a .tflite or .onnx file.
+    """
+    _choice("method", method, METHODS)
+    _choice("ports", ports, PORTS)
+    opened = open_model(model)
+    samples = _calibration(opened, data)
+    names = {node.name for node in opened.graph.nodes}
+    unknown = [name for name in float_layers if name not in names]
+    if unknown:
+        raise UsageError("float layers", f"no layer {unknown[0]!r}", "names as `midge inspect` lists them")
+    _choice("rounding", rounding, ROUNDINGS)
+    options = QuantizeOptions(
+        per_channel, rounding == "adaptive", bias_correction, DType(ports), frozenset(float_layers)
+    )
+    quantized = quantize_model(opened, samples, method, options, progress, equalized=equalize)
+    if out is not None:
+        quantized.save(out)
+    return quantized
+
+
+def diagnose(
+    model: ModelSource, data: str | Path | SampleSource, *, board: str | None = None, core: str | None = None,
+    ports: Literal["int8", "float32"] = "int8", progress: Progress | None = None,
+) -> Diagnosis:  # fmt: skip
+    """Which layers int8 hurts, and which cures help how much, tried in order on calibration data.
+
+    With a board or core, each cure's cycles are measured there.
+    """
+    _choice("ports", ports, PORTS)
+    opened = open_model(model)
+    target = find_target(board, core) if board or core else None
+    return diagnose_model(opened, _calibration(opened, data), QuantizeOptions(ports=DType(ports)), target, progress)
+
+
+def _calibration(model: Model, data: str | Path | SampleSource) -> Sequence[tuple[np.ndarray, ...]]:
+    if isinstance(data, str | Path):
+        return load_calibration(Path(data), model)
+    return sampling.as_samples(data, [(name, model.graph.type(name)) for name in model.graph.inputs])
 
 
 def run_host(
@@ -138,10 +198,10 @@ def find_target(board: str | None, core: str | None) -> Board:
     raise UsageError("target", "none given", "--board NAME or --core NAME", "`midge boards` lists them")
 
 
-def _compile(model: Model, board: Board, options: Options) -> Program:
+def _compile(model: Model, board: Board, options: Options, progress: TuneProgress | None) -> Program:
     folder = tempfile.mkdtemp(prefix="midge-")
     try:
-        program = Program(pipeline.compile_model(model, board, options, Path(folder)))
+        program = Program(pipeline.compile_model(model, board, options, Path(folder), progress))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -199,9 +259,10 @@ class Program:
         copied = (path.relative_to(built).as_posix() for path in built.rglob("*") if path.is_file())
         return tuple(sorted([*copied, "report.json"]))
 
-    def run(self, input: InputSource | None = None, *, backend: Literal["unicorn", "qemu"] = "unicorn") -> Result:
+    def run(self, input: InputSource | None = None, *, backend: Literal["unicorn", "qemu"] | None = None) -> Result:
         """One inference from reset on the emulated board; without an input, on the fixed pattern."""
-        _choice("backend", backend, BACKENDS)
+        if backend is not None:
+            _choice("backend", backend, BACKENDS)
         inputs = self._inputs(input)
         return measure(self.compiled, pipeline.run_firmware(self.compiled, inputs, backend))
 

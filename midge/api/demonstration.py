@@ -63,9 +63,9 @@ def _real(program: api.Program, output: np.ndarray) -> np.ndarray:
     return (output.astype(np.float64) - quantization.zero_point) * quantization.scale
 
 
-def coin_cell(latency_ms: float, power: Power | None) -> Battery | None:
+def coin_cell(latency_ms: float | None, power: Power | None) -> Battery | None:
     """A CR2032 of 225 mAh at one inference a second."""
-    if power is None or latency_ms > 1000:
+    if power is None or latency_ms is None or latency_ms > 1000:
         return None
     active = latency_ms / 1000
     mean = active * power.run_milliamps + (1 - active) * power.sleep_microamps / 1000

@@ -35,10 +35,11 @@ def verify_firmware(
     compiled: Compiled, samples: Sequence[Sequence[np.ndarray]], against: str, data: str, progress: Progress | None
 ) -> Verification:
     """Run every sample on the emulated board and in the reference, and compare all output values."""
-    pipeline.require_emulated(compiled.board, "unicorn")
+    backend = compiled.board.backend
+    pipeline.require_emulated(compiled.board, backend)
     reference = open_reference(against, compiled.model)
     found = pipeline.run_samples(compiled, samples, progress)
-    runner = _Runner("board", compiled.board, compiled.image.compiler, "unicorn")
+    runner = _Runner("board", compiled.board, compiled.image.compiler, backend)
     return _compared(compiled.model, runner, samples, found, reference, against, data, None)
 
 

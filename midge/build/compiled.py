@@ -22,10 +22,28 @@ class Options:
     ram_bytes: int | None = None
     flash_bytes: int | None = None
     cc: Literal["zig", "gcc"] = "zig"
+    tune: bool = False
+    """Measure kernels for the network's own layers first."""
 
     @property
     def plan(self) -> PlanOptions:
         return PlanOptions(self.optimize, self.ram_bytes, self.flash_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """What tuning changed. Figures of one inference on the emulated board, by the shipped table and tuned."""
+
+    trials: int
+    fresh: int
+    """Trials that were not in the user's cache."""
+    cycles: tuple[int, int]
+    flash_bytes: tuple[int, int]
+    is_taken: bool
+    """False where the plan by the shipped table was no worse, and was kept."""
+    layers: tuple[tuple[str, str, str], ...]
+    """Of layers with another kernel: the layer, its kernel before, and the one it has now."""
+    failures: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,6 +56,8 @@ class Compiled:
     plan: Plan
     sources: Sources
     image: Image
+    tuned: Tuned | None = None
+    """None where nothing was tuned."""
 
     @property
     def command(self) -> str:
@@ -66,6 +86,8 @@ def command_line(model: Model, board: Board, options: Options) -> str:
         words.append(f"--ram {options.ram_bytes}")
     if options.flash_bytes is not None:
         words.append(f"--flash {options.flash_bytes}")
+    if options.tune:
+        words.append("--tune")
     if model.numerics != "litert":
         words.append(f"--numerics {model.numerics}")
     return " ".join(words)

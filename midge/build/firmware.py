@@ -43,8 +43,10 @@ def build(sources: Sources, board: Board, directory: Path, *, cc: Literal["zig",
     """
     if optimize not in OPTIMIZE_FLAGS:
         raise UsageError("optimize", f"`{optimize}`", " or ".join(OPTIMIZE_FLAGS))
-    if not board.core.architecture.startswith(("armv6-m", "armv7-m", "armv7e-m", "armv8-m", "armv8.1-m")):
-        raise UnsupportedError(f"core {board.core.name}", "no test firmware for this architecture yet", "Arm Cortex-M")
+    if not board.core.architecture.startswith(("armv6-m", "armv7-m", "armv7e-m", "armv8-m", "armv8.1-m", "rv32")):
+        raise UnsupportedError(
+            f"core {board.core.name}", "no test firmware for this architecture yet", "Arm Cortex-M or 32-bit RISC-V"
+        )
     compiler = {"zig": zig.compiler, "gcc": gcc.compiler}[cc](board.core)
     _check_memories(sources, board)
     directory = Path(directory)
@@ -85,18 +87,20 @@ class _Job:
         (self.folder / "harness" / "include").mkdir(parents=True)
         for path in sorted(HARNESS.rglob("*.[ch]")):
             _write(self.folder / "harness" / path.relative_to(HARNESS), path.read_text(encoding="utf-8"))
-        self.render("main.c", header=self.sources.header, inputs=[_port(port) for port in self.sources.inputs],
+        self.render("main.c", "main.c.j2", header=self.sources.header,
+                    inputs=[_port(port) for port in self.sources.inputs],
                     outputs=[_port(port) for port in self.sources.outputs], run_symbol=self.sources.run_symbol,
                     init_symbol=self.sources.init_symbol)  # fmt: skip
-        self.render("start.c", hardware_float=self.board.core.hardware_float, ram_base=self.board.ram.base,
-                    ram_bytes=self.board.ram.bytes)  # fmt: skip
+        start = "start_riscv.c" if self.board.is_riscv else "start.c"
+        self.render("start.c", f"{start}.j2", hardware_float=self.board.core.hardware_float,
+                    ram_base=self.board.ram.base, ram_bytes=self.board.ram.bytes)  # fmt: skip
 
-    def render(self, name: str, **values: object) -> None:
+    def render(self, name: str, template: str, **values: object) -> None:
         environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(HARNESS), undefined=jinja2.StrictUndefined, trim_blocks=True,
             lstrip_blocks=True, keep_trailing_newline=True, autoescape=False,
         )  # fmt: skip
-        _write(self.folder / "harness" / name, environment.get_template(f"{name}.j2").render(**values))
+        _write(self.folder / "harness" / name, environment.get_template(template).render(**values))
 
     def objects(self) -> tuple[dict[str, str], dict[str, str]]:
         """Object file of each unit: those of the network, those of the harness."""
@@ -122,9 +126,10 @@ class _Job:
     def link(self, needs: ObjectBytes) -> None:
         network, harness = self.objects()
         board = self.board
-        self.render("link.ld", board=board.name, network=list(network.values()), harness=list(harness.values()),
-                    flash_base=board.flash.base, flash_bytes=board.flash.bytes, ram_base=board.ram.base,
-                    ram_bytes=board.ram.bytes, stack_bytes=self.stack_bytes(needs),
+        self.render("link.ld", "link.ld.j2", board=board.name, network=list(network.values()),
+                    harness=list(harness.values()), flash_base=board.flash.base,
+                    flash_bytes=board.flash.bytes, ram_base=board.ram.base, ram_bytes=board.ram.bytes,
+                    stack_bytes=self.stack_bytes(needs),
                     harness_stack_bytes=self.harness_stack_bytes(), load_offset=load_offset(board))  # fmt: skip
         command = self.compiler.link_command((*network.values(), *harness.values()), "harness/link.ld", ELF_NAME)
         try:

@@ -7,7 +7,7 @@ import shutil
 
 from midge.build.compiler import Compiler
 from midge.build.tools import run_tool
-from midge.errors import ToolError
+from midge.errors import ToolError, UnsupportedError
 from midge.targets.records import Core
 
 COMMAND = "arm-none-eabi-gcc"
@@ -20,6 +20,8 @@ def version(command: str) -> str:
 
 def compiler(core: Core) -> Compiler:
     """GNU GCC for a core. ToolError where it is not installed."""
+    if core.is_riscv:
+        raise UnsupportedError(f"core {core.name}", "Midge knows no GNU compiler for it", "zig", "Leave out `--cc gcc`")
     command = shutil.which(COMMAND)
     if command is None:
         raise ToolError(

@@ -14,6 +14,7 @@ from midge.errors import DoesNotFitError, InternalError
 
 LARGEST_SHOWN = 5
 SHF_WRITE, SHF_ALLOC = 1, 2
+_WRITABLE = (".data", ".bss", ".sdata", ".sbss")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class ObjectBytes:
     def largest(self, writable: bool) -> str:
         """The largest symbols of RAM (writable) or flash: `name (bytes), …`."""
         ranked = sorted(
-            (symbol for symbol in self.symbols if symbol.section.startswith((".data", ".bss")) == writable),
+            (symbol for symbol in self.symbols if symbol.section.startswith(_WRITABLE) == writable),
             key=lambda symbol: (-symbol.bytes, symbol.name),
         )
         return ", ".join(f"{symbol.name} ({symbol.bytes})" for symbol in ranked[:LARGEST_SHOWN])

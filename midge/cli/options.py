@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from rich.console import RenderableType
 
+from midge import api
 from midge.report.console import console
 from midge.report.json import dump
 from midge.report.text import show
@@ -44,6 +45,8 @@ def compile_options(command: F) -> F:
         click.option("--ram", type=click.IntRange(min=1), metavar="BYTES", help="RAM budget."),
         click.option("--optimize", type=click.Choice(["latency", "ram", "flash"]), default="latency", show_default=True,
                      help="What to make small."),
+        click.option("--tune", is_flag=True,
+                     help="Measure all kernels for the model's own layers first; kept for the next time."),
     ):  # fmt: skip
         command = option(command)
     return target_options(numerics_option(command))
@@ -68,9 +71,20 @@ def report(as_json: bool, value: Any, text: Callable[[], Sequence[RenderableType
         show(console(), *text())
 
 
+def compiled(model: Path, as_json: bool, compiling: Mapping[str, Any], out: Path | None = None) -> api.Program:
+    """The model compiled as `compile_options` say; a progress bar while kernels are tuned."""
+    if not compiling["tune"]:
+        return api.compile(model, out=out, **compiling)
+    with progress("tuning", None, as_json) as advance:
+        return api.compile(model, out=out, progress=advance, **compiling)
+
+
 @contextlib.contextmanager
-def progress(title: str, total: int | None, quiet: bool) -> Iterator[Callable[[int], None] | None]:
-    """A progress bar on stderr while the block runs; none with --json or without a terminal."""
+def progress(title: str, total: int | None, quiet: bool) -> Iterator[Callable[..., None] | None]:
+    """A progress bar on stderr while the block runs; none with --json or without a terminal.
+
+    It is called with what is done, and, where `total` was not known, with that.
+    """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     stderr = console(sys.stderr)
@@ -80,4 +94,8 @@ def progress(title: str, total: int | None, quiet: bool) -> Iterator[Callable[[i
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=stderr, transient=True) as bar:
         task = bar.add_task(title, total=total)
-        yield lambda done: bar.update(task, completed=done)
+
+        def advance(done: int, of: int | None = None) -> None:
+            bar.update(task, completed=done, total=total if of is None else of)
+
+        yield advance

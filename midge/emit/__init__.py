@@ -16,7 +16,7 @@ from midge.kernels.render import render
 from midge.kernels.view import Rows, TaskView
 from midge.plan.records import Buffer, Plan, Task
 
-__all__ = ["Layer", "Port", "Sources", "c_identifier", "emit"]
+__all__ = ["Layer", "Port", "Sources", "c_identifier", "emit", "layer_code"]
 
 
 def emit(plan: Plan, *, prefix: str, command: str, model_sha256: str) -> Sources:
@@ -28,7 +28,7 @@ def emit(plan: Plan, *, prefix: str, command: str, model_sha256: str) -> Sources
         raise InternalError("emit", f"prefix {prefix!r}", "a C identifier")
     pool = ConstantPool(prefix)
     symbols = [f"{prefix}_l{index:02d}_{task.node.op.name}" for index, task in enumerate(plan.tasks)]
-    codes = [_layer_code(plan, task, pool, index, prefix) for index, task in enumerate(plan.tasks)]
+    codes = [layer_code(plan, task, pool, index, prefix) for index, task in enumerate(plan.tasks)]
     functions = _shared_functions(codes)
     assembly = [function for function in functions if function.prototype is not None]
     facts = Facts(prefix, command, model_sha256, plan, pool.total_bytes)
@@ -75,7 +75,8 @@ def _ports(plan: Plan, names: tuple[str, ...], accessor: str) -> tuple[Port, ...
     return tuple(Port(name, plan.graph.type(name), f"{accessor}_{index}") for index, name in enumerate(names))
 
 
-def _layer_code(plan: Plan, task: Task, pool: ConstantPool, index: int, prefix: str) -> LayerCode:
+def layer_code(plan: Plan, task: Task, pool: ConstantPool, index: int, prefix: str) -> LayerCode:
+    """What a task's kernel emits; its constants go to the pool."""
     roles: set[str] = set()
 
     def constant(role: str) -> str:

@@ -23,7 +23,7 @@ def emulate(image: Image, sources: Sources, board: Board, inputs: Sequence[np.nd
 
     Without `check_alignment` Unicorn runs once instead of twice on Armv7-M, but unaligned accesses cost nothing and
     those that the core would fault at pass: for tuning, after a run with it.
-    UnsupportedError for a core without a timing table, or that the back end does not have.
+    UnsupportedError for a core that the back end does not have; Unicorn's want a timing table, QEMU's do without.
     """
     if backend == "qemu":
         from midge.emulate import qemu
@@ -43,9 +43,14 @@ def execute(image: Image, sources: Sources, board: Board, inputs: Sequence[np.nd
 
 
 def emulate_many(image: Image, sources: Sources, board: Board, samples: Sequence[Sequence[np.ndarray]], *,
-                 progress: Callable[[int], None] | None = None) -> list[tuple[np.ndarray, ...]]:  # fmt: skip
+                 progress: Callable[[int], None] | None = None,
+                 backend: Literal["unicorn", "qemu"] = "unicorn") -> list[tuple[np.ndarray, ...]]:  # fmt: skip
     """The outputs of many inferences on one device that is reset once, before the first; not counted, so fast.
 
     Each sample sees what the device's earlier inferences left in memory, as on a real one.
     """
+    if backend == "qemu":
+        from midge.emulate import qemu
+
+        return qemu.outputs(image, sources, board, samples, progress)
     return unicorn.outputs(image, sources, board, samples, progress)

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
-from unicorn import arm_const
+from unicorn import arm_const, riscv_const
 
 from midge.emulate.owners import Owners
 from midge.emulate.timing import Decoded
@@ -36,7 +36,7 @@ class Accesses:
     records: np.ndarray
 
 
-def accesses(decoded: Decoded, owners: Owners, reads: bool) -> Accesses:
+def accesses(decoded: Decoded, owners: Owners, reads: bool, machine: str = "arm") -> Accesses:
     """The loads and stores in the given blocks that can be unaligned; with `reads` (for a cache) all of them."""
     numbers = np.zeros(len(owners.table), np.uint16)
     records: list[tuple[int, ...]] = [(0,) * 9]
@@ -46,8 +46,8 @@ def accesses(decoded: Decoded, owners: Owners, reads: bool) -> Accesses:
         for instruction in block:
             place = owners.place(address) if instruction.class_ in _CLASSES else None
             if place is not None:
-                record = _record(instruction, address)
-                if not reads and _is_aligned(record):
+                record = _RECORDS[machine](instruction, address)
+                if not reads and _is_aligned(record, _STACK_POINTERS[machine]):
                     address += instruction.bytes
                     continue
                 if record not in known:
@@ -64,10 +64,10 @@ def accesses(decoded: Decoded, owners: Owners, reads: bool) -> Accesses:
     return Accesses(numbers, table)
 
 
-def _is_aligned(record: tuple[int, ...]) -> bool:
+def _is_aligned(record: tuple[int, ...], stack_pointer: int) -> bool:
     """True for bytes, for words of the stack, and for constants beside the code: nothing can go wrong there."""
     offset, base, index, _, width, *_ = record
-    return width == 1 or (base in (0, arm_const.UC_ARM_REG_SP) and index == 0 and offset % width == 0)
+    return width == 1 or (base in (0, stack_pointer) and index == 0 and offset % width == 0)
 
 
 def _record(instruction: Instruction, pc: int) -> tuple[int, ...]:
@@ -131,3 +131,21 @@ _CONDITION_NUMBERS = {name: i for i, name in enumerate(
     ("eq", "ne", "hs", "lo", "mi", "pl", "vs", "vc", "hi", "ls", "ge", "lt", "gt", "le", "al"))} | {
     "cs": 2, "cc": 3}  # fmt: skip
 assert set(_CONDITION_NUMBERS) == set(CONDITIONS)
+
+
+_RISCV_MEMORY = re.compile(r"(-?\w+)\((\w+)\)$")
+
+
+def _record_riscv(instruction: Instruction, pc: int) -> tuple[int, ...]:
+    """The same for RISC-V, which has one form of addresses."""
+    del pc
+    match = _RISCV_MEMORY.search(instruction.text)
+    if match is None:
+        raise InternalError("emulator", f"`{instruction.text}` has no address", "an instruction that accesses memory")
+    base = int(getattr(riscv_const, f"UC_RISCV_REG_{match[2].upper()}"))
+    width = _NARROW.get(instruction.mnemonic[1], 4)
+    return int(match[1], 0), base, 0, 0, width, 1, ALWAYS, STORES if instruction.class_ == "store" else 0
+
+
+_RECORDS = {"arm": _record, "riscv": _record_riscv}
+_STACK_POINTERS = {"arm": arm_const.UC_ARM_REG_SP, "riscv": riscv_const.UC_RISCV_REG_SP}

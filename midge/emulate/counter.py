@@ -33,7 +33,7 @@ TALLY = np.dtype(
 )
 """Misses of the caches in sectors (of them those that follow the sector before), and further bus transfers."""
 UNALIGNED = np.dtype([("address", "<u4"), ("bytes", "<u4"), ("pc", "<u4"), ("used", "<u4")])
-UNALIGNED_SITES = 4096
+UNALIGNED_SITES = 1024
 CACHE_LINES, SECTORS_OF_A_LINE = 2048, 32
 UC_HOOK_CODE, UC_HOOK_BLOCK = 1 << 2, 1 << 3
 

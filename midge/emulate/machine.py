@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from unicorn import arm_const, unicorn_const
+from unicorn import unicorn_const
 from unicorn.unicorn import Uc, UcError
 
+from midge.emulate.architecture import UNDEFINED, architecture_of
 from midge.emulate.host import Host
 from midge.emulate.program import Program
 from midge.errors import ToolError, UnsupportedError, UsageError
@@ -18,18 +19,7 @@ SYSTEM_CONTROL_SPACE, SYSTEM_CONTROL_BYTES = 0xE000_E000, 0x1000
 # writes, as QEMU has them; so a cycle counter stands still.
 DEBUG_UNITS = ((0xE000_0000, 0xE000), (0xE000_F000, 0xF_1000))
 SECURE_ALIAS_BIT = 1 << 28
-BREAKPOINT_SEMIHOSTING = b"\xab\xbe"
 NOWHERE = 0xFFFF_FFFE
-REGISTER_PC = arm_const.UC_ARM_REG_PC
-
-# QEMU's numbers of exceptions, as Unicorn hands them on.
-EXCEPTION_BREAKPOINT = 7
-EXCEPTIONS = {
-    1: "undefined instruction", 2: "supervisor call", 3: "prefetch abort",
-    4: "data abort (an access that is not aligned)", 7: "breakpoint",
-    17: "coprocessor or floating-point unit that is off", 18: "invalid state (a branch to an even address?)",
-    19: "stack limit",
-}  # fmt: skip
 ACCESSES = {
     unicorn_const.UC_MEM_READ_UNMAPPED: "read of {n} bytes at {a:#010x}, where the board has no memory",
     unicorn_const.UC_MEM_WRITE_UNMAPPED: "write of {n} bytes at {a:#010x}, where the board has no memory",
@@ -57,11 +47,12 @@ class Machine:
         core = board.core
         if not core.unicorn_model:
             raise UnsupportedError(f"core {core.name}", "the emulator has no model of it", "", _QEMU_CURE)
+        if (program.machine == "riscv") != board.is_riscv:
+            raise UsageError(str(program.path), f"an ELF for {program.machine}", f"one for {core.title}")
         self.board, self.program, self.host = board, program, host
-        # Not UC_MODE_MCLASS: with it Unicorn takes the Cortex-M33 whatever model is asked for, and a Cortex-M0+
-        # would execute divisions and unaligned accesses.
-        self.uc = Uc(unicorn_const.UC_ARCH_ARM, unicorn_const.UC_MODE_THUMB)
-        self.uc.ctl_set_cpu_model(getattr(arm_const, f"UC_CPU_ARM_{core.unicorn_model}"))
+        self.architecture = architecture_of(core)
+        self.uc = Uc(self.architecture.arch, self.architecture.mode)
+        self.uc.ctl_set_cpu_model(self.architecture.models[core.unicorn_model])
         self._map_memories()
         self._fault: DeviceFault | None = None
         self.uc.hook_add(unicorn_const.UC_HOOK_INTR, self._on_exception)
@@ -75,23 +66,30 @@ class Machine:
         for region in self.board.regions:
             if region.kind in rights:
                 self._map(region.base, region.bytes, rights[region.kind])
-        self.uc.mem_map(SYSTEM_CONTROL_SPACE, SYSTEM_CONTROL_BYTES)
-        for base, count in DEBUG_UNITS:
-            self.uc.mmio_map(base, count, _read_zero, None, _ignore_write, None)
+        if not self.board.is_riscv:
+            self.uc.mem_map(SYSTEM_CONTROL_SPACE, SYSTEM_CONTROL_BYTES)
+            for base, count in DEBUG_UNITS:
+                self.uc.mmio_map(base, count, _read_zero, None, _ignore_write, None)
 
     def _map(self, base: int, count: int, rights: int) -> None:
         """Unicorn maps whole pages; where a region is no multiple of one, the rest of its last page is mapped too."""
         self.uc.mem_map(base, -(-count // PAGE_BYTES) * PAGE_BYTES, rights)
 
     def load(self, start: tuple[int, int] | None = None) -> None:
-        """Program the flash and reset: stack pointer and program counter from the vector table, or those given."""
+        """Program the flash and reset: stack pointer and program counter from the vector table, or those given.
+
+        RISC-V has no vector table: a firmware begins at its entry, and sets the stack pointer itself.
+        """
         for segment in self.program.segments:
             if segment.data:
                 self.write(self._load_address(segment.load_address, len(segment.data)), segment.data)
+        if not self.architecture.has_vectors and start is None:
+            self.uc.reg_write(self.architecture.pc, self.program.entry)
+            return
         vectors = self.read(self.board.flash.base, 8)
         stack, entry = start or (int.from_bytes(vectors[:4], "little"), int.from_bytes(vectors[4:], "little"))
-        self.uc.reg_write(arm_const.UC_ARM_REG_SP, stack)
-        self.uc.reg_write(REGISTER_PC, entry)
+        self.uc.reg_write(self.architecture.sp, stack)
+        self.uc.reg_write(self.architecture.pc, entry)
 
     def _load_address(self, address: int, count: int) -> int:
         """The address itself; on Armv8-M also its Non-secure alias (build.firmware.load_offset)."""
@@ -114,45 +112,63 @@ class Machine:
 
     @property
     def pc(self) -> int:
-        return int(self.uc.reg_read(REGISTER_PC)) & ~1
+        return int(self.uc.reg_read(self.architecture.pc)) & ~1
 
     @property
     def sp(self) -> int:
-        return int(self.uc.reg_read(arm_const.UC_ARM_REG_SP))
+        return int(self.uc.reg_read(self.architecture.sp))
 
     @property
     def lr(self) -> int:
-        return int(self.uc.reg_read(arm_const.UC_ARM_REG_LR))
+        return int(self.uc.reg_read(self.architecture.link))
 
     def run(self, until: int = NOWHERE, timeout_seconds: int = 0) -> None:
         """Run from the program counter to an address or to the firmware's exit. DeviceFault where it faults."""
         self._fault = None
         self.uc.ctl_flush_tb()  # code translated before would run past an address to stop at that is new
-        try:
-            self.uc.emu_start(self.pc | 1, until, timeout=timeout_seconds * 1_000_000)
-        except UcError as error:
-            what = EXCEPTIONS[1] if error.errno == unicorn_const.UC_ERR_INSN_INVALID else str(error)
-            raise self._fault or DeviceFault(what, self.pc, None, self.sp) from error
+        while self._stretch(until, timeout_seconds):
+            pass
         if self._fault is not None:
             raise self._fault
         if self.host.exit_failed is None and self.pc != until:
             raise ToolError("emulator", f"no end after {timeout_seconds} s, at pc {self.pc:#010x}", "a run that ends")
 
+    def _stretch(self, until: int, timeout_seconds: int) -> bool:
+        """Run until something happens; True where execution shall go on.
+
+        Unicorn hands RISC-V's breakpoints on as instructions that it does not know.
+        """
+        try:
+            self.uc.emu_start(self.pc | self.architecture.state_bit, until, timeout=timeout_seconds * 1_000_000)
+        except UcError as error:
+            is_unknown = error.errno == unicorn_const.UC_ERR_INSN_INVALID
+            if is_unknown and self._fault is None and self._serve(self.uc):
+                return self.host.exit_failed is None and self._fault is None
+            raise self._fault or DeviceFault(UNDEFINED if is_unknown else str(error), self.pc, None, self.sp) from error
+        return False
+
+    def _serve(self, uc: Uc) -> bool:
+        """Carry out the semihosting call at the program counter; False where there is none."""
+        pc, cpu = self.pc, self.architecture
+        start, code = pc - cpu.code_before, cpu.breakpoint_code
+        if self.read(start, len(code)) != code:
+            return False
+        result = self.host.call(self, int(uc.reg_read(cpu.operation)), int(uc.reg_read(cpu.argument)))
+        uc.reg_write(cpu.operation, result & 0xFFFF_FFFF)
+        uc.reg_write(cpu.pc, (start + len(code)) | cpu.state_bit)
+        if self.host.unknown is not None:
+            self._fault = DeviceFault(f"unknown semihosting call {self.host.unknown:#x}", pc, None, self.sp)
+        return True
+
     def _on_exception(self, uc: Uc, number: int, data: object) -> None:
         del data
-        pc = self.pc
-        if number == EXCEPTION_BREAKPOINT and self.read(pc, 2) == BREAKPOINT_SEMIHOSTING:
-            result = self.host.call(
-                self, int(uc.reg_read(arm_const.UC_ARM_REG_R0)), int(uc.reg_read(arm_const.UC_ARM_REG_R1))
-            )
-            uc.reg_write(arm_const.UC_ARM_REG_R0, result & 0xFFFF_FFFF)
-            uc.reg_write(REGISTER_PC, (pc + len(BREAKPOINT_SEMIHOSTING)) | 1)
-            if self.host.unknown is not None:
-                self._fault = DeviceFault(f"unknown semihosting call {self.host.unknown:#x}", pc, None, self.sp)
+        cpu = self.architecture
+        if number == cpu.breakpoint and self._serve(uc):
             if self.host.exit_failed is None and self._fault is None:
                 return
         else:
-            self._fault = DeviceFault(EXCEPTIONS.get(number, f"exception {number}"), pc, None, self.sp)
+            what = cpu.exceptions.get(number, f"exception {number}")
+            self._fault = DeviceFault(what, self.pc, None, self.sp)
         uc.emu_stop()
 
     def _on_invalid_access(self, uc: Uc, kind: int, address: int, count: int, value: int, data: object) -> bool:
@@ -180,4 +196,4 @@ def is_stack_overflow(fault: DeviceFault, board: Board) -> bool:
     return below or (fault.address is None and fault.sp < board.ram.base)
 
 
-__all__ = ["REGISTER_PC", "DeviceFault", "Machine", "is_stack_overflow"]
+__all__ = ["DeviceFault", "Machine", "is_stack_overflow"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from midge.emulate.machine import SECURE_ALIAS_BIT
 from midge.emulate.program import Program
 from midge.errors import UsageError
-from midge.targets import BARE_FLASH, BARE_RAM
+from midge.targets import core_board
 from midge.targets.records import Board, Region
 
 WINDOW_BYTES = 1 << 20
@@ -31,14 +31,15 @@ def place(program: Program, board: Board) -> Placement:
     """
     vectors = _vectors(program)
     own = replace(board, regions=tuple(_as_ram(region) for region in board.regions))
-    bare = replace(board, regions=(BARE_FLASH, BARE_RAM))
+    bare = replace(board, regions=core_board(board.core.name).regions)
     stack = [vectors[0]] if vectors else []
     alias = SECURE_ALIAS_BIT if board.core.architecture.startswith("armv8") else 0
     placed = next((b for b in (own, bare) if _fits(program, b.regions, stack, alias)), None)
     if placed is None:
         placed = replace(board, regions=_asked_for(program, stack))
     ram = placed.ram
-    return Placement(placed, *(vectors or (ram.base + ram.bytes, program.entry | 1)))
+    thumb = 0 if board.is_riscv else 1
+    return Placement(placed, *(vectors or (ram.base + ram.bytes, program.entry | thumb)))
 
 
 def _as_ram(region: Region) -> Region:
@@ -47,7 +48,12 @@ def _as_ram(region: Region) -> Region:
 
 
 def _vectors(program: Program) -> tuple[int, int] | None:
-    """Stack pointer and reset address: the first two words of the lowest segment that look like them."""
+    """Stack pointer and reset address: the first two words of the lowest segment that look like them.
+
+    RISC-V has none.
+    """
+    if program.machine == "riscv":
+        return None
     for segment in sorted(program.segments, key=lambda segment: segment.load_address):
         stack, reset = (int.from_bytes(segment.data[i : i + 4], "little") for i in (0, 4))
         to_code = any(s.address <= reset - 1 < s.address + len(s.data) for s in program.segments)

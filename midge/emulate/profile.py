@@ -72,7 +72,7 @@ def _count(program: Program, placed: Placement, args: str) -> tuple[Cost, str]:
     decoded = decode_blocks(program, counter.blocks)
     counts = cost(program, counter.blocks, len(owners.names), pipeline, decoded)
     if follows_reads(board) or not board.core.architecture.startswith("armv6-m"):
-        watched = accesses(decoded, owners, follows_reads(board))
+        watched = accesses(decoded, owners, follows_reads(board), program.machine)
         counter, _, _ = run(program, placed, args, watched)
     return with_memory(counts, counter.tallies, pipeline, board), printed
 

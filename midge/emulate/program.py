@@ -35,6 +35,8 @@ class Program:
     """`functions` are sorted by address, each with the bytes up to the next where the ELF gives no size."""
 
     path: Path
+    machine: str
+    """`arm` or `riscv`."""
     entry: int
     segments: tuple[Segment, ...]
     functions: tuple[Symbol, ...]
@@ -62,14 +64,18 @@ class Program:
         raise KeyError(f"{address:#x}")
 
 
+_MACHINES = {"EM_ARM": "arm", "EM_RISCV": "riscv"}
+
+
 @functools.lru_cache(maxsize=8)
 def _load(path: Path, stamp: tuple[int, int]) -> Program:
     del stamp
     try:
         with path.open("rb") as stream:
             elf = ELFFile(stream)
-            if elf["e_machine"] != "EM_ARM":
-                raise UsageError(str(path), f"an ELF for {elf['e_machine']}", "one for Arm")
+            if elf["e_machine"] not in _MACHINES or elf.elfclass != 32:
+                raise UsageError(str(path), f"an ELF for {elf['e_machine']}", "one for Arm or 32-bit RISC-V")
+            machine = _MACHINES[elf["e_machine"]]
             segments = tuple(
                 Segment(
                     segment["p_paddr"],
@@ -87,7 +93,7 @@ def _load(path: Path, stamp: tuple[int, int]) -> Program:
         raise UsageError(str(path), f"not an ELF file: {error}", "a firmware") from error
     found = symbols(path)
     addresses = {symbol.name: symbol.address & ~1 if symbol.is_function else symbol.address for symbol in found}
-    return Program(path, entry, segments, _sized(found, sections), addresses)
+    return Program(path, machine, entry, segments, _sized(found, sections), addresses)
 
 
 def load(path: Path) -> Program:

@@ -15,7 +15,8 @@ class LayerCount:
     op: str
     macs: int
     instructions: int
-    cycles: int
+    cycles: int | None
+    """None on a core without a timing table."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,7 +38,8 @@ class Trace:
 
     outputs: tuple[np.ndarray, ...]
     instructions: int
-    cycles: int
+    cycles: int | None
+    """None on a core without a timing table."""
     stack_bytes: int
     layers: tuple[LayerCount, ...]
     backend: str

@@ -18,7 +18,7 @@ from midge.emulate.machine import DeviceFault, Machine, is_stack_overflow
 from midge.emulate.owners import Owners, layer_owners
 from midge.emulate.pattern import pattern_inputs, sample_arrays, sample_bytes
 from midge.emulate.program import Program, load
-from midge.emulate.report import layer_counts, with_memory
+from midge.emulate.report import layer_counts, total_cycles, with_memory
 from midge.emulate.timing import Pipeline, cost, decode_blocks
 from midge.emulate.trace import Execution, Trace
 from midge.errors import DoesNotFitError, InternalError, MidgeError, ToolError
@@ -45,7 +45,7 @@ def trace(image: Image, sources: Sources, board: Board, inputs: Sequence[np.ndar
     counts = cost(program, run.blocks, len(owners.names), pipeline, decoded)
     # Unicorn's Armv6-M faults at unaligned accesses by itself.
     if follows_reads(board) or (check_alignment and not board.core.architecture.startswith("armv6-m")):
-        watched = accesses(decoded, owners, follows_reads(board))
+        watched = accesses(decoded, owners, follows_reads(board), program.machine)
         first, run = run, _counted(program, sources, board, data, owners, watched)
         # The blocks themselves may be cut elsewhere (which moves a dual-issue pipeline's cycles a little); what they
         # add up to may not change.
@@ -58,7 +58,7 @@ def trace(image: Image, sources: Sources, board: Board, inputs: Sequence[np.ndar
     return Trace(
         outputs=sample_arrays(sources.outputs, run.output),
         instructions=sum(layer.instructions for layer in layers),
-        cycles=sum(layer.cycles for layer in layers),
+        cycles=total_cycles(layers),
         stack_bytes=run.stack_bytes,
         layers=layers,
         backend="unicorn",

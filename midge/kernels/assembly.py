@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import ClassVar
 
 from midge.kernels.base import Function
 from midge.targets.records import Core
@@ -25,11 +26,19 @@ def core_loop_bytes(core: Core) -> int:
     return min(int(cached * 0.85), _LONGEST_LOOP_BYTES)
 
 
+def is_dual_issue(core: Core) -> bool:
+    """True where the core issues two instructions at once, such as a load beside a multiplication."""
+    return core.timing.get("model") == "dual-issue"
+
+
 class Assembly:
     """Collects the text of one function. `{name}` in an instruction stands for the register of that name.
 
     The text opens with a table of the registers' names, so that a person can follow it.
     """
+
+    comment: ClassVar[str] = "@"
+    """What begins a comment in the assembler's syntax."""
 
     def __init__(self, name: str, title: str, registers: Mapping[str, str], frame_bytes: int = 0) -> None:
         self.name = name
@@ -45,16 +54,29 @@ class Assembly:
         """One instruction."""
         self.instructions += 1
         line = _INDENT + text.format_map(self._registers)
-        self._lines.append(f"{line:<44} @ {comment}" if comment else line)
+        self._lines.append(f"{line:<44} {self.comment} {comment}" if comment else line)
 
     def ops(self, lines: Sequence[str]) -> None:
         """Several instructions."""
         for line in lines:
             self.op(line)
 
+    def interleave(self, sequences: Sequence[Sequence[Sequence[str]]], *, at_once: int) -> None:
+        """Sequences that do not depend on each other, each of groups of instructions that stay together.
+
+        One after the other, or `at_once` of them, each a group behind the one before: for cores on which an instruction
+        waits for its operands.
+        """
+        for first in range(0, len(sequences), at_once):
+            some = sequences[first : first + at_once]
+            for time in range(max(map(len, some)) + len(some)):
+                for place, groups in enumerate(some):
+                    if 0 <= time - place < len(groups):
+                        self.ops(groups[time - place])
+
     def note(self, text: str) -> None:
         """A comment on a line of its own."""
-        self._lines.append(f"{_INDENT}@ {text}")
+        self._lines.append(f"{_INDENT}{self.comment} {text}")
 
     def constant(self, register: str, value: int) -> None:
         """Any 32-bit constant into a register."""
@@ -78,11 +100,15 @@ class Assembly:
         """A label; the body ends with a branch to it."""
         label = f".L{self.name}_{self._labels}"
         self._labels += 1
-        self._lines.append(f"{label}:{' ' * max(1, 43 - len(label))} @ {purpose}")
+        self._lines.append(f"{label}:{' ' * max(1, 43 - len(label))} {self.comment} {purpose}")
         yield label
 
-    def function(self, prototype: str) -> Function:
-        """The finished function; it saves r4 to r11 and keeps its frame on the stack."""
+    def label(self, name: str) -> None:
+        """A place to branch to."""
+        self._lines.append(f"{name}:")
+
+    def function(self, prototype: str, *, saves_vectors: bool = False) -> Function:
+        """The finished function; it saves r4 to r11 (and q4 to q7) and keeps its frame on the stack."""
         table = ", ".join(f"{register} {name}" for name, register in self._registers.items())
         head = [
             f"@ {self._title}",
@@ -97,6 +123,9 @@ class Assembly:
             f"{_INDENT}push {{r4-r11, lr}}",
         ]
         tail = [f"{_INDENT}pop {{r4-r11, pc}}", f"{_INDENT}.size {self.name}, . - {self.name}"]
+        if saves_vectors:
+            head.append(f"{_INDENT}vpush {{d8-d15}}")
+            tail.insert(0, f"{_INDENT}vpop {{d8-d15}}")
         if self._frame_bytes:
             head.append(f"{_INDENT}sub sp, sp, #{self._frame_bytes}")
             tail.insert(0, f"{_INDENT}add sp, sp, #{self._frame_bytes}")

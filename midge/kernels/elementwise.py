@@ -119,7 +119,7 @@ def _pointer(view: TaskView, index: int, role: str, operand: Operand) -> str:
     return f"{base} + step * {operand.row_stride}u" if operand.row_stride else base
 
 
-_TITLES = {"add": "Sum", "sub": "Difference", "mul": "Product"}
+_TITLES = {"add": "Sum", "sub": "Difference", "mul": "Product", "binary": "Function"}
 
 
 def _title(node: Node, loops: tuple[Loop, ...]) -> str:

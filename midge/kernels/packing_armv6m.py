@@ -153,13 +153,13 @@ class Segments:
     highs: np.ndarray
 
 
-def segments(weights: np.ndarray, totals: np.ndarray, count: int) -> Segments:
-    """`count` segments of the taps of weights [channels, taps], for bytes 0 … 255.
+def segments(weights: np.ndarray, totals: np.ndarray, count: int, ends: tuple[int, ...] = ()) -> Segments:
+    """`count` segments of the taps of weights [channels, taps], for bytes 0 … 255; alike, or with these ends.
 
     The start values of all segments add up to `totals`, and lie such that the ranges of the sums are centred alike.
     """
     taps = weights.shape[1]
-    ends = tuple(-(-taps * (index + 1) // count) for index in range(count))
+    ends = ends or tuple(-(-taps * (index + 1) // count) for index in range(count))
     lows, highs = [], []
     for first, end in zip((0, *ends[:-1]), ends, strict=True):
         part = weights[:, first:end].astype(np.int64)

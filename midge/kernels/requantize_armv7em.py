@@ -34,7 +34,7 @@ class Requantization:
         """What code depends on, for a function's name."""
         kind = "literal"
         if isinstance(self.form, Staircase):
-            kind = "own" if self.form.shift is None else f"r{self.form.shift}"
+            kind = "own" if self.form.has_own_shifts else f"r{self.form.shift}"
         lowered = "n" if isinstance(self.form, Staircase) and self.form.lowerings is not None else ""
         bounds = f"l{self.low}u{self.high}z{self.zero_point}".replace("-", "n")
         return f"{kind}{lowered}{f'x{self.lift}' if self.lift else ''}{bounds}{'c' if self.is_centred else ''}"
@@ -54,7 +54,7 @@ class Requantization:
         """int32 [channels, 2 or 3]: multiplier, offset, and the lowering or shift where there is one."""
         columns = [self.form.multipliers, self.form.offsets]
         third = self.form.shifts
-        if isinstance(self.form, Staircase) and self.form.shift is not None:
+        if isinstance(self.form, Staircase) and not self.form.has_own_shifts:
             third = self.form.lowerings
         if third is not None:
             columns.append(third)
@@ -62,43 +62,51 @@ class Requantization:
 
     def scale(self, code: Assembly, acc: str, multiplier: str, offset: str, third: str) -> None:
         """Instructions that turn an accumulator into the clamped result; `third` is the lowering or shift."""
+        for group in self.steps(acc, multiplier, offset, third):
+            code.ops(group)
+
+    def steps(self, acc: str, multiplier: str, offset: str, third: str) -> list[list[str]]:
+        """The instructions of `scale`, in groups that nothing may come between."""
         saturate = "usat" if self.low == 0 else "ssat"
+        groups: list[list[str]] = []
         if isinstance(self.form, Literal):
-            code.ops([
-                f"asr {{{acc}}}, #{self.form.fraction_bits - 1}",
-                f"smmulr {{{acc}}}, {{{acc}}}, {{{multiplier}}}",
-                f"add {{{acc}}}, {{{acc}}}, {{{acc}}}, asr #31",
-                f"add {{{acc}}}, {{{offset}}}",
-                f"asr {{{acc}}}, {{{third}}}",
-                f"{saturate} {{{acc}}}, #8, {{{acc}}}",
-            ])  # fmt: skip
+            groups += [
+                [f"asr {{{acc}}}, #{self.form.fraction_bits - 1}"],
+                [f"smmulr {{{acc}}}, {{{acc}}}, {{{multiplier}}}"],
+                [f"add {{{acc}}}, {{{acc}}}, {{{acc}}}, asr #31"],
+                [f"add {{{acc}}}, {{{offset}}}"],
+                [f"asr {{{acc}}}, {{{third}}}"],
+                [f"{saturate} {{{acc}}}, #8, {{{acc}}}"],
+            ]
         else:
             if self.lift:
-                code.op(f"lsl {{{acc}}}, #{self.lift}")
+                groups.append([f"lsl {{{acc}}}, #{self.lift}"])
             if self.form.lowerings is not None:
-                code.ops([f"cmp {{{acc}}}, #0", "it mi", f"submi {{{acc}}}, {{{third}}}"])
-            code.op(f"smmla {{{acc}}}, {{{acc}}}, {{{multiplier}}}, {{{offset}}}")
-            if self.form.shift is None:
-                code.ops([f"asr {{{acc}}}, {{{third}}}", f"{saturate} {{{acc}}}, #8, {{{acc}}}"])
+                groups.append([f"cmp {{{acc}}}, #0", "it mi", f"submi {{{acc}}}, {{{third}}}"])
+            groups.append([f"smmla {{{acc}}}, {{{acc}}}, {{{multiplier}}}, {{{offset}}}"])
+            if self.form.has_own_shifts:
+                groups += [[f"asr {{{acc}}}, {{{third}}}"], [f"{saturate} {{{acc}}}, #8, {{{acc}}}"]]
             else:
-                code.op(f"{saturate} {{{acc}}}, #8, {{{acc}}}, asr #{self.form.shift}")
+                groups.append([f"{saturate} {{{acc}}}, #8, {{{acc}}}, asr #{self.form.shift}"])
         natural = (0, 255) if self.low == 0 else (-128, 127)
         for bound, limit, less in ((self.low, natural[0], "lt"), (self.high, natural[1], "gt")):
             if bound != limit:
                 compare = f"cmp {{{acc}}}, #{bound}" if bound >= 0 else f"cmn {{{acc}}}, #{-bound}"
                 move = f"mov{less} {{{acc}}}, #{bound}" if bound >= 0 else f"mvn{less} {{{acc}}}, #{-bound - 1}"
-                code.ops([compare, f"it {less}", move])
+                groups.append([compare, f"it {less}", move])
         if self.layout.fraction_bits is not None and not self.is_centred and self.zero_point:
             sign = "sub" if self.zero_point > 0 else "add"
-            code.op(f"{sign} {{{acc}}}, {{{acc}}}, #{abs(self.zero_point)}")
+            groups.append([f"{sign} {{{acc}}}, {{{acc}}}, #{abs(self.zero_point)}"])
+        return groups
 
 
-def form_for(scaling: ChannelScaling, biases: np.ndarray, lows: np.ndarray, highs: np.ndarray, fraction_bits: int
-             ) -> Staircase | Literal | None:  # fmt: skip
+def form_for(scaling: ChannelScaling, biases: np.ndarray, lows: np.ndarray, highs: np.ndarray, fraction_bits: int,
+             *, own_shifts: bool = False) -> Staircase | Literal | None:  # fmt: skip
     """The cheapest form for accumulators with these biases and bounds that come with `fraction_bits`.
 
     A proven one; one for accumulators that are lifted first, which makes their point finer; one with a shift for each
-    channel, or with lowerings; or the literal one where it applies. Channels with one result take part in any.
+    channel (if `own_shifts`), or with lowerings; or the literal one where it applies. Channels with one result take
+    part in any.
     """
     reference = Scaling(
         scaling.multipliers.astype(np.int64), scaling.shifts.astype(np.int64), scaling.rounding,
@@ -107,22 +115,22 @@ def form_for(scaling: ChannelScaling, biases: np.ndarray, lows: np.ndarray, high
     varies = ~reference.is_constant(lows, highs)
     form = None
     if varies.any():
-        form = _form_for(reference.of(varies), biases[varies], lows[varies], highs[varies], fraction_bits)
+        form = _form_for(reference.of(varies), biases[varies], lows[varies], highs[varies], fraction_bits, own_shifts)
         if form is None or varies.all():
             return form
     return with_constants(form, varies, reference.results(lows), fraction_bits)
 
 
-def _form_for(reference: Scaling, biases: np.ndarray, lows: np.ndarray, highs: np.ndarray, fraction_bits: int
-              ) -> Staircase | Literal | None:  # fmt: skip
-    proven = prove(reference, biases, lows, highs, fraction_bits=fraction_bits)
-    if proven is not None and proven.lowerings is None and proven.shift is not None:
+def _form_for(reference: Scaling, biases: np.ndarray, lows: np.ndarray, highs: np.ndarray, fraction_bits: int,
+              own_shifts: bool) -> Staircase | Literal | None:  # fmt: skip
+    proven = prove(reference, biases, lows, highs, fraction_bits=fraction_bits, own_shifts=own_shifts)
+    if proven is not None and proven.lowerings is None and not proven.has_own_shifts:
         return proven
     reach = int(max(np.abs(lows).max(), np.abs(highs).max(), np.abs(biases).max(), 1))
     room = 29 - reach.bit_length()
     if room > fraction_bits:
         lifted = prove(reference, biases, lows, highs, fraction_bits=min(room, fraction_bits + _MOST_LIFT))
-        if lifted is not None and lifted.lowerings is None and lifted.shift is not None:
+        if lifted is not None and lifted.lowerings is None and not lifted.has_own_shifts:
             return lifted
     return proven or literal(reference, biases, lows, highs, fraction_bits=fraction_bits)
 
@@ -160,7 +168,7 @@ def _found(node: Node, graph: Graph, channel_axis: int, is_centred: bool, fracti
     zero_point = graph.type(node.inputs[0] or "").zero_point if is_centred else 0
     biases = scaling.bias + zero_point * sums
     lows, highs = accumulator_range(flat, biases, -128 - zero_point, 127 - zero_point)
-    return scaling, form_for(scaling, biases, lows, highs, fraction_bits)
+    return scaling, form_for(scaling, biases, lows, highs, fraction_bits, own_shifts=True)
 
 
 def stored_in(form: Staircase | Literal, scaling: ChannelScaling, layout: Layout, lift: int) -> Requantization:

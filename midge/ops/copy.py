@@ -45,6 +45,8 @@ def _case(name: str, type_: TensorType) -> Case:
 _QUANTIZATION = Quantization((0.5,), (3,), None)
 CASES = (
     _case("copy_s8_rows", TensorType(DType.INT8, (1, 3, 5, 7), _QUANTIZATION)),
+    _case("copy_s8_long_rows", TensorType(DType.INT8, (1, 2, 9, 9), _QUANTIZATION)),
+    _case("copy_s8_lowest_zero_point", TensorType(DType.INT8, (1, 2, 6, 8), Quantization((0.5,), (-128,), None))),
     _case("copy_s8_vector", TensorType(DType.INT8, (1, 9), _QUANTIZATION)),
     _case("copy_f32_rows", TensorType(DType.FLOAT32, (1, 2, 3, 4))),
 )

@@ -53,6 +53,7 @@ def pool_cases(make_op: Callable[..., Op]) -> tuple[Case, ...]:
         *(row(f"2x2_c{c}_w{w}", 4, w, c, (2, 2), (2, 2)) for c, w in ((1, 8), (3, 5), (4, 2), (7, 4), (8, 8), (9, 2))),
         row("global", 5, 4, 8, (5, 4), (5, 4)),
         row("global_wide", 25, 5, 9, (25, 5), (25, 5)),
+        row("wide_windows", 4, 21, 8, (2, 9), (2, 10)),
         row("3x3_same", 4, 5, 4, (3, 3), padding=(1, 1, 1, 1)),
         row("3x3_stride2_same", 8, 7, 3, (3, 3), (2, 2), padding=(0, 1, 1, 1)),
         row("uneven", 6, 9, 5, (2, 3), (1, 2), padding=(0, 1, 1, 0)),

@@ -14,6 +14,8 @@ from midge.ops.base import Case, Op, Types
 from midge.ops.cases import Operand, case, floats, quantized, scale_of
 from midge.ops.windows import only
 
+_MOST_LOOPS = 6
+
 
 @dataclass(frozen=True, slots=True)
 class Rearrange(Op):
@@ -58,6 +60,34 @@ class Rearrange(Op):
         (x,) = arrays
         assert x is not None
         return (x.reshape(-1)[self.positions()].reshape(self.shape),)
+
+
+def rearrangement(positions: np.ndarray) -> Rearrange | None:
+    """The operator whose result holds these positions of x, in their shape; None where it takes many loops."""
+    flat = positions.reshape(-1)
+    counts: list[int] = []
+    strides: list[int] = []
+    while flat.size > 1:
+        count, stride = _run(flat)
+        if count == 1 or len(counts) == _MOST_LOOPS:
+            return None
+        counts.append(count)
+        strides.append(stride)
+        flat = flat[::count]
+    return Rearrange(positions.shape, int(flat[0]), tuple(counts[::-1]) or (1,), tuple(strides[::-1]) or (0,))
+
+
+def _run(flat: np.ndarray) -> tuple[int, int]:
+    """The longest run with one stride that the whole is made of; its length divides the whole's."""
+    stride = int(flat[1] - flat[0])
+    differs = np.flatnonzero(np.diff(flat) != stride)
+    longest = int(differs[0]) + 1 if differs.size else flat.size
+    for count in range(longest, 1, -1):
+        if flat.size % count == 0:
+            blocks = flat.reshape(-1, count)
+            if np.array_equal(blocks, blocks[:, :1] + np.arange(count) * stride):
+                return count, stride
+    return 1, 0
 
 
 def _case(label: str, source: tuple[int, ...], shape: tuple[int, ...], offset: int, counts: tuple[int, ...],

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from midge.ir.graph import Graph
-from midge.passes import dead, fold_channels, fuse_activation, fuse_pad, trim_taps
+from midge.passes import dead, fold_channels, fuse_activation, fuse_pad, single_channel, trim_taps
 from midge.passes.options import PassOptions
 from midge.targets.records import Board
 
-PASSES = (fuse_pad, fuse_activation, dead, fold_channels, fuse_pad, trim_taps, dead)
+PASSES = (fuse_pad, fuse_activation, dead, fold_channels, fuse_pad, single_channel, trim_taps, dead)
 """`dead` comes twice: nodes that nobody reads must not hold channels, and folding leaves constants behind.
 `fuse_pad` does too: a pad of channels may have lost them."""
 

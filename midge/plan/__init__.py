@@ -3,63 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from midge.errors import InternalError
 from midge.ir.graph import Graph
 from midge.ir.types import DType
 from midge.kernels.base import Binding, Kernel, Layout
 from midge.plan.arena import ALIGN_BYTES, Request, aligned, pack
-from midge.plan.choose import bind_kernels, spend_flash
+from midge.plan.choose import bind_kernels
 from midge.plan.copies import insert_copies, root_value
+from midge.plan.costs import Costs, shipped_costs
 from midge.plan.order import Schedule, live_peak, schedule
 from midge.plan.records import Action, Buffer, Kind, Plan, PlanOptions, Task, row_stride
+from midge.plan.spend import choose_kernels
 from midge.plan.storage import Network, build_network
 from midge.targets.records import Board, Core
 
 __all__ = ["ALIGN_BYTES", "Action", "Buffer", "Kind", "Plan", "PlanOptions", "Task", "plan"]
 
 _MOST_SCHEDULES = 300
-_EXTRA_FLASH_BYTES = 22_000
-"""What weights that are widened already may take more, in all, where latency comes first."""
-_STACK_BYTES = 1024
-"""What kernels that take more RAM leave of it for the stack."""
 _MOST_ROUNDS = 4
+_PARTS_FOR_SCRATCH = (1, 1 / 8, 1 / 32, 0)
+"""Of the RAM, what one layer's faster kernel may have as scratch memory: less where a plan with more has no room."""
 
 
-def plan(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[str, Kernel] | None = None) -> Plan:
+def plan(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[str, Kernel] | None = None,
+         costs: Costs | None = None) -> Plan:  # fmt: skip
     """Choose kernels (but for the nodes in `pinned`), the order of rows, rings or whole tensors, and offsets.
 
-    All plans take as little RAM as their kernels allow. Where latency comes first, RAM that is left goes to kernels
-    that are faster for more of it. Optimised for RAM, one with kernels for rows in their natural layout alone is looked
-    at too, and taken where it needs less. Raises UnsupportedError where a node has no kernel. Whether the plan fits the
-    board is not asked here.
+    Kernels are chosen by `costs` (those that ship, if none are given): the fastest ones that the flash is worth
+    (`spend.py`). All plans take as little RAM as their kernels allow. Optimised for RAM, or where the fastest plan has
+    no room in it, one with kernels for rows in their natural layout alone is looked at too, and taken where it needs
+    less. Raises UnsupportedError where a node has no kernel. Whether the plan fits the board is not asked here.
     """
-    made = _planned(graph, board, options, pinned or {}, natural_only=False)
-    if options.optimize != "ram":
-        return made
-    narrow = _planned(graph, board, options, pinned or {}, natural_only=True)
+    costs = costs or shipped_costs(board)
+    room = board.ram.bytes if options.ram_bytes is None else min(options.ram_bytes, board.ram.bytes)
+    made = None
+    for part in (0,) if options.optimize == "ram" else _PARTS_FOR_SCRATCH:
+        made = _planned(graph, board, options, pinned or {}, costs, natural_only=False, most_scratch_bytes=part * room)
+        if options.optimize != "ram" and made.arena_bytes <= room:
+            return made
+    assert made is not None
+    narrow = _planned(graph, board, options, pinned or {}, costs, natural_only=True, most_scratch_bytes=0)
     return narrow if narrow.arena_bytes < made.arena_bytes else made
 
 
-def _planned(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[str, Kernel], *, natural_only: bool
-             ) -> Plan:  # fmt: skip
-    graph, bindings = bind_with_copies(graph, board.core, pinned, natural_only=natural_only)
-    if options.optimize != "latency":
-        return _scheduled(graph, board, options, bindings)
-    flash_only = bindings | spend_flash(graph, board.core, bindings, _EXTRA_FLASH_BYTES, pinned)
-    made = _scheduled(graph, board, options, flash_only)
-    ram_bytes = min(options.ram_bytes or board.ram.bytes, board.ram.bytes)
-    left_bytes = ram_bytes - made.arena_bytes - _STACK_BYTES
-    with_ram = bindings | spend_flash(graph, board.core, bindings, _EXTRA_FLASH_BYTES, pinned, left_bytes)
-    if all(binding.kernel is flash_only[name].kernel for name, binding in with_ram.items()):
-        return made
-    larger = _scheduled(graph, board, options, with_ram)
-    return larger if larger.arena_bytes + _STACK_BYTES <= ram_bytes else made
-
-
-def _scheduled(graph: Graph, board: Board, options: PlanOptions, bindings: Mapping[str, Binding]) -> Plan:
+def _planned(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[str, Kernel], costs: Costs | None, *,
+             natural_only: bool, most_scratch_bytes: float) -> Plan:  # fmt: skip
+    chosen = None
+    if costs is not None:
+        chosen = choose_kernels(graph, board, options, costs, pinned, natural_only=natural_only,
+                                most_scratch_bytes=most_scratch_bytes)  # fmt: skip
+    kernels, expected = chosen or (pinned, None)
+    graph, bindings = bind_with_copies(graph, board.core, kernels, natural_only=natural_only)
     network = build_network(graph, bindings)
-    return _place(graph, board, options, network, _best_schedule(network))
+    return replace(place(graph, board, options, network, _best_schedule(network)), expected=expected)
 
 
 def bind_with_copies(graph: Graph, core: Core, pinned: Mapping[str, Kernel], *, natural_only: bool = False
@@ -123,7 +121,7 @@ def _requests(network: Network, plan: Schedule) -> list[Request]:
     return requests
 
 
-def _place(graph: Graph, board: Board, options: PlanOptions, network: Network, order: Schedule) -> Plan:
+def place(graph: Graph, board: Board, options: PlanOptions, network: Network, order: Schedule) -> Plan:
     requests = _requests(network, order)
     packing = pack(requests)
     buffers = _buffers(graph, network, order, packing.offsets)

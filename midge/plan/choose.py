@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from midge.errors import UnsupportedError
 from midge.ir.graph import Graph, Node
 from midge.kernels import kernels_for
-from midge.kernels.base import Binding, Kernel, Layout, Offer
+from midge.kernels.base import Binding, Kernel, Layout
 from midge.ops.copy import Copy
 from midge.ops.reshape import Reshape
+from midge.plan.candidates import is_natural
 from midge.plan.copies import flat_values, root_value
 from midge.targets.records import Core
 
@@ -26,18 +27,12 @@ def bind_kernels(graph: Graph, core: Core, pinned: Mapping[str, Kernel], *, natu
     """
     legal = _legal_bindings(graph, core)
     if natural_only:
-        legal = {name: [binding for binding in found if _is_natural(binding)] for name, found in legal.items()}
+        legal = {name: [binding for binding in found if is_natural(binding)] for name, found in legal.items()}
     nodes = {node.name: node for node in graph.nodes}
     legal |= {name: [kernel.bind(nodes[name], graph)] for name, kernel in pinned.items() if name in nodes}
     writable = _writable_layouts(graph, legal)
     first, wishes = _chosen(graph, legal, writable, {})
     return _chosen(graph, legal, writable, wishes)[0] if wishes else first
-
-
-def _is_natural(binding: Binding) -> bool:
-    return all(reads is None or reads.layout.is_natural for reads in binding.reads) and all(
-        layout.is_natural for layout in binding.writes
-    )
 
 
 def _chosen(graph: Graph, legal: Mapping[str, list[Binding]], writable: Mapping[str, list[Layout]],
@@ -143,30 +138,3 @@ def _agreed(graph: Graph, name: str, wanted: Mapping[str, list[Layout]], writabl
     if layouts and all(layout == layouts[0] for layout in layouts) and layouts[0] in writable[name]:
         return layouts[0]
     return next((layout for layout in writable[name] if layout.is_natural), writable[name][0])
-
-
-def spend_flash(graph: Graph, core: Core, bindings: Mapping[str, Binding], most_bytes: int,
-                pinned: Mapping[str, Kernel], most_ram_bytes: int = 0) -> dict[str, Binding]:  # fmt: skip
-    """Bindings of faster kernels where they save most cycles for a byte, up to `most_bytes` in all.
-
-    Their working memory comes to no more than `most_ram_bytes`, were it all alive at once. A kernel taken for a node
-    gives way to one that saves more, if that one's bytes are left.
-    """
-    offers = [
-        (node, offer)
-        for node in graph.nodes
-        if node.name in bindings and node.name not in pinned
-        for offer in bindings[node.name].kernel.faster(node, graph, core)
-    ]
-    taken: dict[str, Offer] = {}
-    left_bytes, left_ram_bytes = most_bytes, most_ram_bytes
-    for node, offer in sorted(offers, key=lambda pair: -pair[1].saved_cycles / max(pair[1].extra_bytes, 1)):
-        before = taken.get(node.name)
-        more_bytes = offer.extra_bytes - (before.extra_bytes if before else 0)
-        more_ram_bytes = offer.extra_ram_bytes - (before.extra_ram_bytes if before else 0)
-        fits = more_bytes <= left_bytes and more_ram_bytes <= left_ram_bytes
-        if fits and offer.saved_cycles > (before.saved_cycles if before else 0):
-            taken[node.name] = offer
-            left_bytes -= more_bytes
-            left_ram_bytes -= more_ram_bytes
-    return {node.name: taken[node.name].kernel.bind(node, graph) for node in graph.nodes if node.name in taken}

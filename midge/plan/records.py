@@ -17,6 +17,18 @@ class PlanOptions:
     optimize: str = "latency"
     ram_bytes: int | None = None
     flash_bytes: int | None = None
+    most_flash_bytes: int | None = None
+    """What the plan is to take at most, as far as that can be told before it is built; None: the board's flash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What the costs that a plan was chosen by say of it, without the schedule."""
+
+    cycles: float
+    flash_bytes: float
+    is_limited: bool
+    """True where more flash would have been spent on speed, had there been more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +144,13 @@ class Plan:
     """The packing meets the lower bound, or all packings were searched."""
     input_buffers: tuple[int, ...]
     output_buffers: tuple[int, ...]
+    expected: Expected | None = None
+    """None where kernels were taken in their order, because there are no costs for the core."""
+
+    @property
+    def kernels(self) -> tuple[tuple[str, str], ...]:
+        """The name of each node and of its kernel, in order."""
+        return tuple((task.node.name, task.binding.kernel.name) for task in self.tasks)
 
     def largest_buffers(self, count: int = 5) -> tuple[Buffer, ...]:
         """The buffers alive at the action that needs the most memory, largest first."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from midge import __version__
-from midge.build.compiled import Compiled
+from midge.build.compiled import Compiled, Tuned
 from midge.ir.types import TensorType
 from midge.report.records import (
     Arena,
@@ -90,9 +90,23 @@ def compile_json(compiled: Compiled) -> Json:
         "outputs": [port_json(PortInfo(name, graph.type(name))) for name in graph.outputs],
         "layers": [{"name": layer.name, "op": layer.op, "macs": layer.macs} for layer in compiled.sources.layers],
         "optimize": compiled.options.optimize,
+        "tuning": None if compiled.tuned is None else tuning_json(compiled.tuned),
         "numerics": compiled.model.numerics,
         "compiler": image.compiler,
         "midge": __version__,
+    }
+
+
+def tuning_json(tuned: Tuned) -> Json:
+    """What tuning changed: figures by the shipped table, and tuned."""
+    return {
+        "trials": tuned.trials,
+        "measured": tuned.fresh,
+        "taken": tuned.is_taken,
+        "cycles": {"before": tuned.cycles[0], "after": tuned.cycles[1]},
+        "flash_bytes": {"before": tuned.flash_bytes[0], "after": tuned.flash_bytes[1]},
+        "layers": [{"name": name, "before": before, "after": after} for name, before, after in tuned.layers],
+        "failures": list(tuned.failures),
     }
 
 

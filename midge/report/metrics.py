@@ -37,6 +37,8 @@ def cycles_note(board: Board) -> str:
     That they are an estimate is said wherever they are shown.
     """
     timing = board.core.timing
+    if not timing:
+        return f"none: there is no timing table of the {board.core.title}"
     memory = timing.get("memory") or "memories without wait states"
     parts = [f"estimate: exact block counts times the {board.core.title} timing table; {memory}"]
     if basis := timing.get("basis"):

@@ -55,9 +55,10 @@ class Result:
     board: Board
     macs: int
     instructions: int
-    cycles: int
+    cycles: int | None
+    """None on a core without a timing table."""
     cycles_note: str
-    """How the cycles were estimated, and what is known of the error."""
+    """How the cycles were estimated, and what is known of the error; or why there are none."""
     energy_note: str
     """Source of the current, or why there is no energy figure."""
     ram: RamBytes
@@ -76,14 +77,14 @@ class Result:
         return sum(layer.macs for layer in self.layers)
 
     @property
-    def latency_ms(self) -> float:
-        return self.cycles / self.board.clock_hz * 1e3
+    def latency_ms(self) -> float | None:
+        return None if self.cycles is None else self.cycles / self.board.clock_hz * 1e3
 
     @property
     def energy_uj(self) -> float | None:
         """Energy of the inference at the board's run current; None where the board states no current."""
         power = self.board.power
-        if power is None:
+        if power is None or self.cycles is None:
             return None
         seconds = self.cycles / self.board.clock_hz
         return seconds * power.run_milliamps * power.supply_volts * 1e3

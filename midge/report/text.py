@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from midge.build.compiled import Compiled
+from midge.build.compiled import Compiled, Tuned
 from midge.build.image import FlashBytes
 from midge.ir.types import TensorType
 from midge.report.console import clock, duration, grid, size, table
@@ -73,18 +73,18 @@ def run_text(result: Result) -> tuple[RenderableType, ...]:
     """What `midge run` shows."""
     layers = table("layer", "op", "MACs", "instructions", "cycles", "share",
                    numeric=("MACs", "instructions", "cycles", "share"))  # fmt: skip
+    whole = result.instructions if result.cycles is None else result.cycles
     for layer in result.layers:
-        share = layer.cycles / result.cycles if result.cycles else 0.0
-        layers.add_row(layer.name, layer.op, f"{layer.macs:,}", f"{layer.instructions:,}", f"{layer.cycles:,}",
+        share = (layer.instructions if layer.cycles is None else layer.cycles) / whole if whole else 0.0
+        layers.add_row(layer.name, layer.op, f"{layer.macs:,}", f"{layer.instructions:,}", _count(layer.cycles),
                        f"{share:.1%}")  # fmt: skip
     layers.add_section()
-    layers.add_row("total", "", f"{result.macs_computed:,}", f"{result.instructions:,}", f"{result.cycles:,}", "")
-    per_mac = f", {result.cycles / result.macs:.2f} cycles per MAC" if result.macs else ""
+    layers.add_row("total", "", f"{result.macs_computed:,}", f"{result.instructions:,}", _count(result.cycles), "")
     work = f"{result.macs:,} MACs in the model, {result.macs_computed:,} left to compute"
     flash = result.flash
     facts = grid([
         *([("work", work)] if result.macs_computed != result.macs else []),
-        ("time", f"{duration(result.latency_ms)} at {clock(result.board.clock_hz)}{per_mac}"),
+        *([("time", time)] if (time := _time_text(result)) else []),
         ("cycles", result.cycles_note),
         ("energy", energy_text(result)),
         ("RAM", ram_text(result.ram, result.arena)),
@@ -93,6 +93,18 @@ def run_text(result: Result) -> tuple[RenderableType, ...]:
         *(("output", _output_text(*pair)) for pair in zip(result.output_ports, result.outputs, strict=True)),
     ])  # fmt: skip
     return heading(result.model, result.board), layers, facts
+
+
+def _count(number: int | None) -> str:
+    return "–" if number is None else f"{number:,}"
+
+
+def _time_text(result: Result) -> str:
+    """Empty where there are no cycles."""
+    if result.cycles is None or result.latency_ms is None:
+        return ""
+    per_mac = f", {result.cycles / result.macs:.2f} cycles per MAC" if result.macs else ""
+    return f"{duration(result.latency_ms)} at {clock(result.board.clock_hz)}{per_mac}"
 
 
 def energy_text(result: Result) -> str:
@@ -123,7 +135,25 @@ def compile_text(compiled: Compiled, ram: RamBytes, arena: Arena, written: str) 
         ("built by", compiled.image.compiler),
         ("written", written),
     ]
-    return heading(compiled.model.name, compiled.board), grid(rows)
+    parts: list[RenderableType] = [heading(compiled.model.name, compiled.board), grid(rows)]
+    if compiled.tuned is not None:
+        parts += tuning_text(compiled.tuned)
+    return tuple(parts)
+
+
+def tuning_text(tuned: Tuned) -> list[RenderableType]:
+    """What tuning gained, and which layers have another kernel for it."""
+    (before, after), (flash_before, flash_after) = tuned.cycles, tuned.flash_bytes
+    found = f"{before:,} cycles and {size(flash_before)} before, {after:,} cycles and {size(flash_after)} tuned"
+    verdict = f"{1 - after / max(before, 1):.1%} fewer cycles" if tuned.is_taken else "the plan by the table is kept"
+    rows = [("tuned", f"{found}: {verdict}"), ("trials", f"{tuned.trials:,}, {tuned.fresh:,} of them measured now")]
+    rows += [("failed", failure) for failure in tuned.failures]
+    if not tuned.layers:
+        return [grid(rows)]
+    listed = table("layer", "kernel before", "kernel tuned", whole=("kernel before", "kernel tuned"))
+    for name, old, new in tuned.layers:
+        listed.add_row(name, old, new)
+    return [grid(rows), listed]
 
 
 def verify_text(verification: Verification) -> tuple[RenderableType, ...]:

@@ -40,7 +40,8 @@ def find_board(name: str) -> Board:
 
 
 def core_board(core_name: str) -> Board:
-    """The bare core: 4 MB of zero-wait flash at 0 and 4 MB of RAM at 0x20000000, for kernels and large models."""
+    """The bare core, for kernels and large models: 4 MB of zero-wait flash at 0 and 4 MB of RAM at 0x20000000, or where
+    the core's file says."""
     if core_name in _BOARDS:
         raise UsageError(f"core `{core_name}`", "this is a board", "the name of a core", f"Use `--board {core_name}`")
     if core_name not in _CORES:
@@ -55,7 +56,7 @@ def core_board(core_name: str) -> Board:
         mcu="",
         core=core,
         clock_hz=bare.clock_hz,
-        regions=(BARE_FLASH, BARE_RAM),
+        regions=bare.regions or (BARE_FLASH, BARE_RAM),
         power=None,
         emulated="unicorn" if core.unicorn_model else "qemu" if core.qemu_machine else "planned",
         sensors=(),

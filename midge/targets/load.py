@@ -1,6 +1,7 @@
 """Reads `cores/*.toml` and `boards/*.toml`; every field is checked, so that a mistake stops at import.
 
-A core file has the fields of `Core`, and what the bare core (`--core`) needs: `nominal_clock_hz`, maybe `notes`.
+A core file has the fields of `Core`, and what the bare core (`--core`) needs: `nominal_clock_hz`, maybe `notes`, and
+`regions` where its memories lie elsewhere than those of the other bare cores.
 A board file has the fields of `Board`, `core` by name, and may have a `[timing]` table that replaces entries of
 its core's table: flash wait states, caches, or an option of the core such as the slow multiplier.
 """
@@ -47,6 +48,8 @@ class Bare:
 
     clock_hz: int
     notes: tuple[str, ...]
+    regions: tuple[Region, ...]
+    """Empty where it has the memories of all bare cores."""
 
 
 def load_cores(folder: Traversable | None = None) -> tuple[Mapping[str, Core], Mapping[str, Bare]]:
@@ -74,7 +77,7 @@ def load_boards(cores: Mapping[str, Core], folder: Traversable | None = None) ->
 
 def core_of(where: str, table: Mapping[str, Any]) -> tuple[Core, Bare]:
     """The core that a parsed file describes."""
-    _check_fields(where, table, _CORE_FIELDS, optional={"timing": TABLE, "notes": TEXTS})
+    _check_fields(where, table, _CORE_FIELDS, optional={"timing": TABLE, "notes": TEXTS, "regions": TABLES})
     _check_name(where, table["name"])
     if not table["isas"] or table["isas"][-1] != "portable":
         _fail(where, f"`isas` {table['isas']}", "a list that ends with `portable`")
@@ -94,7 +97,8 @@ def core_of(where: str, table: Mapping[str, Any]) -> tuple[Core, Bare]:
         timing=_timing(where, table),
         sources=tuple(table["sources"]),
     )
-    return core, Bare(table["nominal_clock_hz"], tuple(table.get("notes", ())))
+    regions = _regions(where, table["regions"]) if "regions" in table else ()
+    return core, Bare(table["nominal_clock_hz"], tuple(table.get("notes", ())), regions)
 
 
 def board_of(where: str, table: Mapping[str, Any], cores: Mapping[str, Core]) -> Board:

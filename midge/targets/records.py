@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Core:
     zig_cpu: str
     gcc_flags: tuple[str, ...]
     unicorn_model: str
-    """Suffix of the `UC_CPU_ARM_…` constant; empty where Unicorn has no such core."""
+    """Suffix of the `UC_CPU_ARM_…` or `UC_CPU_RISCV32_…` constant; empty where Unicorn has no such core."""
     qemu_machine: str
     """QEMU machine with this core and the memory map of `--core`; empty where there is none."""
     hardware_float: bool
@@ -39,6 +40,10 @@ class Core:
     """Cycles per class of instruction; empty where there is no table yet."""
     sources: tuple[str, ...]
     """Citations: manuals with section."""
+
+    @property
+    def is_riscv(self) -> bool:
+        return self.architecture.startswith("rv32")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +77,18 @@ class Board:
     sources: tuple[str, ...]
 
     @property
+    def backend(self) -> Literal["unicorn", "qemu"]:
+        """The emulator that runs it, where none is asked for."""
+        return "qemu" if self.emulated == "qemu" else "unicorn"
+
+    @property
     def flash(self) -> Region:
         return next(region for region in self.regions if region.kind == "flash")
 
     @property
     def ram(self) -> Region:
         return next(region for region in self.regions if region.kind == "ram")
+
+    @property
+    def is_riscv(self) -> bool:
+        return self.core.is_riscv

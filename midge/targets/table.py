@@ -18,7 +18,7 @@ What Midge knows of the hardware. Each board and each core is one TOML file; `do
 `midge boards` prints the same limits, `midge boards NAME` one of them.
 
 - **Flash** and **RAM** are what a network may use on a board without a boot loader; the notes say what one takes.
-- **Emulated**: `unicorn` runs the firmware with what `pip install` brings; `qemu` needs `qemu-system-arm`;
+- **Emulated**: `unicorn` runs the firmware with what `pip install` brings; `qemu` needs QEMU;
   `planned` boards are described, but Midge makes no firmware for them yet.
 - **Cycles**: whether the core has a timing table. Without one, instructions are counted exactly and cycles are not
   estimated.
@@ -36,9 +36,9 @@ def text() -> str:
 
 _CORE_INTRODUCTION = """\
 `--core NAME` stands for a board with nothing but that core, 4 MB of flash without wait states at 0x00000000 and 4 MB of
-RAM at 0x20000000: for measuring kernels, and for models that are larger than any board. The clock is nominal, typical
-of parts with that core; latencies in milliseconds follow from it, cycles do not. The same firmware runs on the QEMU
-machine that is named.
+RAM at 0x20000000 (elsewhere where a note below says so): for measuring kernels, and for models that are larger than any
+board. The clock is nominal, typical of parts with that core; latencies in milliseconds follow from it, cycles do not.
+The same firmware runs on the QEMU machine that is named.
 """
 
 

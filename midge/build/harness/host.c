@@ -9,10 +9,27 @@ enum { EXIT_GOOD = 0x20026, EXIT_FAILED = 0x20023 };
 
 static uint32_t call(uint32_t operation, uintptr_t argument)
 {
+#if defined(__riscv)
+    /* The three instructions that "RISC-V Semihosting" (RISC-V International) prescribes: 32 bits each, in one page. */
+    register uint32_t a0 __asm("a0") = operation;
+    register uintptr_t a1 __asm("a1") = argument;
+    __asm volatile(".option push\n\t"
+                   ".option norvc\n\t"
+                   ".balign 16\n\t"
+                   "slli x0, x0, 0x1f\n\t"
+                   "ebreak\n\t"
+                   "srai x0, x0, 7\n\t"
+                   ".option pop"
+                   : "+r"(a0)
+                   : "r"(a1)
+                   : "memory");
+    return a0;
+#else
     register uint32_t r0 __asm("r0") = operation;
     register uintptr_t r1 __asm("r1") = argument;
     __asm volatile("bkpt 0xAB" : "+r"(r0) : "r"(r1) : "memory");
     return r0;
+#endif
 }
 
 static uint32_t length(const char *text)

@@ -7,8 +7,7 @@ from typing import Any
 
 import click
 
-from midge import api
-from midge.cli.options import compile_options, model_argument, out_option, report, report_options
+from midge.cli.options import compile_options, compiled, model_argument, out_option, report, report_options
 from midge.report.json import compile_json
 from midge.report.text import compile_text
 
@@ -24,7 +23,7 @@ def command(model: Path, out: Path | None, as_json: bool, **compiling: Any) -> N
     The sources take any C99 compiler; firmware.elf answers over semihosting, and with --core it runs unchanged on
     QEMU's MPS2 machines.
     """
-    program = api.compile(model, out=out, **compiling)
+    program = compiled(model, as_json, compiling, out)
     names = [*sorted(program.files), "firmware.elf", "report.json"]
     written = f"{out}: {', '.join(names)}, and the firmware's harness" if out else "nothing (-o DIR keeps the files)"
     value = {**compile_json(program.compiled), "directory": str(out) if out else None, "files": names if out else []}

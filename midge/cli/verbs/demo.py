@@ -16,7 +16,7 @@ from midge.api.demonstration import DEFAULT_BOARD, Step, demonstrate
 from midge.cli.options import report, report_options
 from midge.report.console import clock, console, duration, grid
 from midge.report.json import demo_json
-from midge.report.records import Demonstration
+from midge.report.records import Demonstration, Result
 from midge.report.text import energy_text, flash_text, heading, ram_text
 
 EXIT_DIFFERENT = 1
@@ -69,8 +69,14 @@ def _steps(quiet: bool) -> Iterator[Step]:
         yield start
 
 
+def _time_text(result: Result) -> str:
+    if result.cycles is None or result.latency_ms is None:
+        return result.cycles_note
+    return f"{duration(result.latency_ms)} at {clock(result.board.clock_hz)}, {result.cycles:,} cycles (estimate)"
+
+
 def _text(found: Demonstration) -> Sequence[RenderableType]:
-    result, comparison, board = found.result, found.comparison, found.result.board
+    result, comparison = found.result, found.comparison
     digits = Columns([_digit(found, number) for number in _shown(found)], padding=(0, 4))
     equal = comparison.mismatches == 0
     verdict = Text(
@@ -80,7 +86,7 @@ def _text(found: Demonstration) -> Sequence[RenderableType]:
     )  # fmt: skip
     facts = grid([
         ("accuracy", f"{found.accuracy:.1%}: {found.correct} of {len(found.labels)} test digits on the emulated board"),
-        ("time", f"{duration(result.latency_ms)} at {clock(board.clock_hz)}, {result.cycles:,} cycles (estimate)"),
+        ("time", _time_text(result)),
         ("RAM", ram_text(result.ram, result.arena)),
         ("flash", flash_text(result.flash)),
         ("energy", energy_text(result)),
@@ -91,7 +97,7 @@ def _text(found: Demonstration) -> Sequence[RenderableType]:
     mistakes = f", and one of the {wrong} that it got wrong" if wrong else ""
     shown = Text(f"Test digits that it got right{mistakes}:")
     following = Text("Next: midge inspect YOUR_MODEL.tflite")
-    return heading(result.model, board), shown, digits, verdict, facts, following
+    return heading(result.model, result.board), shown, digits, verdict, facts, following
 
 
 def _shown(found: Demonstration) -> list[int]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from midge import api, deploy
-from midge.cli.options import compile_options, model_argument, out_option, report, report_options
+from midge import deploy
+from midge.cli.options import compile_options, compiled, model_argument, out_option, report, report_options
 from midge.report.files import check_place
 from midge.report.json import deploy_json
 from midge.report.text import deploy_text
@@ -43,6 +43,6 @@ def command(
     """
     deploy.require_kind(kind)
     check_place(out, overwrite=force)
-    program = api.compile(model, **compiling)
+    program = compiled(model, as_json, compiling)
     package = program.deploy(kind, out, samples=samples, data=data, check=not no_check, force=force)
     report(as_json, deploy_json(package), lambda: deploy_text(package))

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from midge import api
-from midge.cli.options import compile_options, model_argument, progress, report, report_options
+from midge.cli.options import compile_options, compiled, model_argument, progress, report, report_options
 from midge.report.json import verify_json
 from midge.report.text import verify_text
 
@@ -42,7 +42,7 @@ def command(model: Path, samples: int, data: Path | None, against: str, on: str,
         with progress("verifying", None if data else samples, as_json) as advance:
             verification = api.verify_host(opened, samples, data=data, against=against, progress=advance)
     else:
-        program = api.compile(model, **compiling)
+        program = compiled(model, as_json, compiling)
         with progress("verifying", None if data else samples, as_json) as advance:
             verification = program.verify(samples, data=data, against=against, progress=advance)
     report(as_json, verify_json(verification), lambda: verify_text(verification))

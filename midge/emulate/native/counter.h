@@ -12,7 +12,7 @@
 
 #include <stdint.h>
 
-enum { OWNER_NONE = 0, CACHE_LINES = 2048, CODE_RANGES = 8, NOT_CODE = -1, UNALIGNED_SITES = 4096 };
+enum { OWNER_NONE = 0, CACHE_LINES = 2048, CODE_RANGES = 8, NOT_CODE = -1, UNALIGNED_SITES = 1024 };
 
 /* counts[entered by a branch ? 1 : 0][left by a branch ? 1 : 0] */
 struct block {
@@ -182,7 +182,7 @@ static inline void counter_unaligned(struct counter *counter, uint32_t address, 
 {
     counter->tallies[counter->owner].unaligned += bytes == 4 && (address & 1u) ? 2 : 1;
     for (uint32_t i = 0; i < UNALIGNED_SITES; ++i) {
-        struct unaligned_site *site = &counter->unaligned[((pc >> 1) + i) % UNALIGNED_SITES];
+        struct unaligned_site *site = &counter->unaligned[i];
         if (!site->used) {
             site->used = 1;
             site->address = address;

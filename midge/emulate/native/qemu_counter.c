@@ -1,7 +1,8 @@
 /* The counter as a plugin of QEMU, in its translation-block interface (TCG plugins, documented in QEMU's
  * docs/devel/tcg-plugins). The few declarations it needs stand here, so that no QEMU header has to be installed.
  *
- * Arguments: run=ADDRESS, return=ADDRESS (counting is on between the two), stack=ADDRESS, map=FILE, out=FILE.
+ * Arguments: isa=arm or isa=riscv, run=ADDRESS, return=ADDRESS (counting is on between the two), stack=ADDRESS,
+ * map=FILE, out=FILE.
  * The map is binary: number of ranges, number of owners, then base and bytes of each range of code (uint32 each), the
  * owner of each halfword (uint16), and the code itself, of all ranges.
  */
@@ -44,7 +45,7 @@ EXPORT int qemu_plugin_version = PLUGIN_VERSION;
 enum { BLOCKS = 1 << 17, OWNERS = UINT16_MAX };
 
 static struct counter counter;
-static uint32_t run_address, return_address, owner_count;
+static uint32_t run_address, return_address, owner_count, is_riscv;
 static char out_path[4096];
 
 static const uint16_t *code;
@@ -82,6 +83,8 @@ static uint32_t instruction_bytes(const struct qemu_plugin_insn *insn)
     const int64_t place = counter_place(&counter, (uint32_t)qemu_plugin_insn_vaddr(insn));
     if (place == NOT_CODE)
         return (uint32_t)qemu_plugin_insn_size(insn);
+    if (is_riscv)
+        return (code[place] & 3u) == 3u ? 4 : 2;
     return code[place] >> 11 >= 0x1D ? 4 : 2;
 }
 
@@ -160,7 +163,9 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const void *info, int argc, 
         if (!value)
             return -1;
         ++value;
-        if (!strncmp(argv[i], "run=", 4))
+        if (!strncmp(argv[i], "isa=", 4))
+            is_riscv = !strcmp(value, "riscv");
+        else if (!strncmp(argv[i], "run=", 4))
             run_address = (uint32_t)strtoul(value, 0, 0);
         else if (!strncmp(argv[i], "return=", 7))
             return_address = (uint32_t)strtoul(value, 0, 0);

@@ -81,6 +81,9 @@ class Instruction:
     register_offset: bool
     double: bool
     """Of double precision, or moving two registers."""
+    reads: frozenset[str] = frozenset()
+    """Registers that it reads, and `results` that it writes: known on RISC-V only (for Arm see operands.py)."""
+    results: frozenset[str] = frozenset()
 
 
 def decode(code: bytes, address: int) -> tuple[Instruction, ...]:

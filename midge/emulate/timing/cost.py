@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from midge.emulate.program import Program
-from midge.emulate.timing.classify import Instruction, decode, instruction_count
+from midge.emulate.timing.classify import Instruction
+from midge.emulate.timing.decoder import decode, instruction_count
 from midge.emulate.timing.dual_issue import CONTEXT_INSTRUCTIONS
 from midge.emulate.timing.pipeline import Block, Pipeline
 
@@ -27,7 +28,7 @@ class Cost:
 def decode_blocks(program: Program, blocks: np.ndarray) -> Decoded:
     """The instructions of each block (records of `counter.BLOCK`), by address and size."""
     keys = dict.fromkeys((int(block["address"]), int(block["bytes"])) for block in blocks)
-    return {(address, count): decode(program.code(address, count), address) for address, count in keys}
+    return {(address, count): decode(program.machine, program.code(address, count), address) for address, count in keys}
 
 
 def cost(program: Program, blocks: np.ndarray, owner_count: int, pipeline: Pipeline | None,
@@ -41,13 +42,15 @@ def cost(program: Program, blocks: np.ndarray, owner_count: int, pipeline: Pipel
     jumps = _jumps(blocks, decoded) if decoded else {}
     for block in blocks:
         key, owner, counts = (int(block["address"]), int(block["bytes"])), int(block["owner"]), block["counts"]
-        instructions[owner] += int(counts.sum()) * instruction_count(program.code(*key))
+        instructions[owner] += int(counts.sum()) * instruction_count(program.machine, program.code(*key))
         if pipeline is not None and decoded is not None:
             code, before = decoded[key], ends.get(key[0], ())
             after = jumps.get(key[0], ())
             # A loop of one block is in its steady state after two rounds.
             context = after * 2 if after is code else after
-            cycles[owner] += pipeline.cycles(Block(code, before[-CONTEXT_INSTRUCTIONS:], context), counts)
+            cycles[owner] += pipeline.cycles(
+                Block(code, before[-CONTEXT_INSTRUCTIONS:], context, key[0] % 4 != 0), counts
+            )
     return Cost(tuple(instructions), tuple(cycles))
 
 

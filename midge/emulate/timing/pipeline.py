@@ -15,7 +15,7 @@ MODEL = "in-order"
 # Loads and stores of one register, whose address phase can overlap the data phase of the load before.
 _PAIRED = {"load": "load_after_load", "store": "store_after_load"}
 _MULTIPLE = ("load_multiple", "store_multiple", "float_load_multiple", "float_store_multiple")
-_BRANCHES = ("branch", "branch_link", "branch_register", "branch_link_register", "table_branch")
+_BRANCHES = ("branch", "jump", "branch_link", "branch_register", "branch_link_register", "table_branch")
 _TRANSFERS = ("float_load", "float_store", "float_move")
 
 
@@ -31,6 +31,8 @@ class Block:
     code: tuple[Instruction, ...]
     in_line: tuple[Instruction, ...] = ()
     after_branch: tuple[Instruction, ...] = ()
+    crosses_word: bool = False
+    """It begins in the middle of a word."""
 
 
 class Pipeline:
@@ -68,16 +70,30 @@ class Pipeline:
             return int(entered[0]) * in_line + int(entered[1]) * after + self._mispredicted(last, left)
         in_line = self.body(block.code, block.in_line[-1] if block.in_line else None)
         after_branch = self.body(block.code, None)
+        if block.crosses_word and block.code[0].bytes == 4 and self.has("unaligned_target"):
+            after_branch += self.number("unaligned_target")
         exits = int(left[0]) * self.exit(last, False) + int(left[1]) * self.exit(last, True)
         return int(entered[0]) * in_line + int(entered[1]) * after_branch + exits
 
     def body(self, block: Sequence[Instruction], before: Instruction | None) -> float:
         """Cycles of a block without the branch at its end; `before` ran just before it, in line."""
         total = 0.0
-        for instruction in block[:-1] if is_control(block[-1]) else block:
-            total += self._cycles(instruction, before)
+        controls = is_control(block[-1])
+        for index, instruction in enumerate(block):
+            total += self._stall(instruction, before)
+            if not controls or index < len(block) - 1:
+                total += self._cycles(instruction, before)
             before = instruction
         return total
+
+    def _stall(self, now: Instruction, before: Instruction | None) -> float:
+        """What an instruction waits for a result of the one before it."""
+        if before is None or not now.reads:
+            return 0.0
+        if before.loads & now.reads and self.has("load_use"):
+            return self.number("load_use")
+        is_jump = now.class_ in ("branch_register", "branch_link_register")
+        return self.number("jump_use") if is_jump and before.results & now.reads and self.has("jump_use") else 0.0
 
     def exit(self, last: Instruction, taken: bool) -> float:
         """Cycles of the branch at a block's end; a conditional one that is not taken costs as if skipped."""

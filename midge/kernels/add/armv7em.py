@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import product
 
 from midge.ir.graph import Graph, Node
 from midge.ir.types import DType
 from midge.kernels import render
+from midge.kernels.add import wide
 from midge.kernels.add.line import Line, find_line
+from midge.kernels.assembly import is_dual_issue
 from midge.kernels.base import Binding, Kernel, LayerCode, Layout, Reads, row_steps
 from midge.kernels.layouts import NATURAL, WIDE
 from midge.kernels.view import TaskView, c_element
@@ -40,7 +43,11 @@ class AddS8Line(Kernel):
         assert isinstance(node.op, Add)
         if quantized_bounds(node.op.activation, y) != y.dtype.limits:
             return "it clamps to less than int8"
-        return None if line_of(node, graph) is not None else "no line gives the same sums"
+        return None if self._found(node, graph) is not None else "no line gives the same sums"
+
+    def _found(self, node: Node, graph: Graph) -> Line | None:
+        """The sum as this kernel computes it."""
+        return line_of(node, graph)
 
     def bind(self, node: Node, graph: Graph) -> Binding:
         y = graph.type(node.outputs[0])
@@ -66,10 +73,35 @@ class AddS8Line(Kernel):
         return LayerCode((kernel,), (), call)
 
 
+class AddS8Wide(AddS8Line):
+    """In assembly, of two widened rows."""
+
+    def __init__(self, variant: str, y: Layout) -> None:
+        super().__init__(WIDE, WIDE, y)
+        self.name = f"add_s8_wide{variant}__armv7em"
+
+    def _found(self, node: Node, graph: Graph) -> Line | None:
+        return line_of(node, graph, wide.find_halves)
+
+    def emit(self, view: TaskView) -> LayerCode:
+        line = self._found(view.node, view.graph)
+        assert line is not None and view.inputs[1] is not None
+        y = view.y.type
+        shape = wide.Shape(y.row_elements, y.zero_point, self.layout, is_dual_issue(view.core))
+        numbers = (shape.count, shape.zero_point, line.a_factor, line.b_factor, line.offset, line.shift)
+        name = f"{view.prefix}_{self.name}_" + "_".join(map(str, numbers)).replace("-", "n")
+        kernel = wide.function(name, shape, line, f"Sum of {shape.count} values.")
+        call = f"    {name}({view.x.at(1, 0)}, {view.inputs[1].at(1, 0)}, {view.y.at(1, 0)});\n"
+        return LayerCode((kernel,), (), call)
+
+
+Finder = Callable[[Node, Graph], Line | None]
+
+
 @lru_cache(maxsize=64)
-def _line(node: Node, types: tuple[object, ...], graph: _Keyless) -> Line | None:
+def _line(node: Node, types: tuple[object, ...], graph: _Keyless, find: Finder) -> Line | None:
     del types
-    return find_line(node, graph.graph)
+    return find(node, graph.graph)
 
 
 class _Keyless:
@@ -85,9 +117,11 @@ class _Keyless:
         return 0
 
 
-def line_of(node: Node, graph: Graph) -> Line | None:
+def line_of(node: Node, graph: Graph, find: Finder = find_line) -> Line | None:
     """The line of a sum, searched for once."""
-    return _line(node, (*graph.input_types(node), *graph.output_types(node)), _Keyless(graph))
+    return _line(node, (*graph.input_types(node), *graph.output_types(node)), _Keyless(graph), find)
 
 
-KERNELS = tuple(AddS8Line(a, b, y) for y, a, b in product((WIDE, NATURAL), repeat=3))
+_LINES = tuple(AddS8Line(a, b, y) for y, a, b in product((WIDE, NATURAL), repeat=3))
+
+KERNELS = (AddS8Wide("_to_wide", WIDE), AddS8Wide("", NATURAL), *_LINES)

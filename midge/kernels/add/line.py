@@ -14,7 +14,7 @@ import numpy as np
 from midge.ir.graph import Graph, Node
 
 _BYTES = np.arange(-128, 128, dtype=np.int64)
-_NUDGES = sorted(product(range(-10, 11), repeat=2), key=lambda pair: abs(pair[0]) + abs(pair[1]))
+NUDGES = sorted(product(range(-10, 11), repeat=2), key=lambda pair: abs(pair[0]) + abs(pair[1]))
 """Changes of both factors that are tried, smallest first."""
 
 
@@ -30,14 +30,10 @@ class Line:
 
 def find_line(node: Node, graph: Graph) -> Line | None:
     """The line of an int8 sum or difference of two values; None where none was found."""
-    inputs, outputs = graph.input_types(node), graph.output_types(node)
     a, b = (graph.type(name or "").quantization for name in node.inputs)
-    y = outputs[0].quantization
+    y = graph.type(node.outputs[0]).quantization
     assert a is not None and b is not None and y is not None
-    left, right = np.meshgrid(_BYTES.astype(np.int8), _BYTES.astype(np.int8), indexing="ij")
-    flat = [type_ and type_.__class__(type_.dtype, left.shape, type_.quantization) for type_ in inputs]
-    shape = [outputs[0].__class__(outputs[0].dtype, left.shape, y)]
-    results = node.op.evaluate([left, right], flat, shape)[0].astype(np.int64)
+    results = reference_results(node, graph)
     order = np.argsort(results, axis=None, kind="stable")
     sorted_results = results.reshape(-1)[order]
     firsts = np.flatnonzero(np.diff(sorted_results)) + 1
@@ -45,7 +41,7 @@ def find_line(node: Node, graph: Graph) -> Line | None:
     reals = (a.scale / y.scale, b.scale / y.scale)
     base = abs(y.zero_point - a.zero_point * reals[0] - b.zero_point * reals[1]) + 1
     shift = int(np.floor(31 - np.log2(128 * (reals[0] + reals[1]) + base)))
-    for nudge in _NUDGES:
+    for nudge in NUDGES:
         factors = [round(real * 2**shift) + change for real, change in zip(reals, nudge, strict=True)]
         sums = (_BYTES[:, None] * factors[0] + _BYTES[None, :] * factors[1]).reshape(-1)[order]
         highest_below = np.maximum.accumulate(sums)[firsts - 1]
@@ -54,3 +50,12 @@ def find_line(node: Node, graph: Graph) -> Line | None:
         if least <= most and abs(most) < 2**31:
             return Line(factors[0], factors[1], int(least + most) // 2, shift)
     return None
+
+
+def reference_results(node: Node, graph: Graph) -> np.ndarray:
+    """int64 [256, 256]: the results for every pair of bytes, from -128 on."""
+    inputs, outputs = graph.input_types(node), graph.output_types(node)
+    left, right = np.meshgrid(_BYTES.astype(np.int8), _BYTES.astype(np.int8), indexing="ij")
+    flat = [type_ and type_.__class__(type_.dtype, left.shape, type_.quantization) for type_ in inputs]
+    shape = [outputs[0].__class__(outputs[0].dtype, left.shape, outputs[0].quantization)]
+    return node.op.evaluate([left, right], flat, shape)[0].astype(np.int64)

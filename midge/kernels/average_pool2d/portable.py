@@ -57,14 +57,19 @@ class AveragePool2DAccumulate(Kernel):
             sum="midge_f32" if is_float else "midge_s32", plain_sum="float" if is_float else "int32_t",
             is_float=is_float, values=window.kh * window.kw, result=text,
         )  # fmt: skip
-        if window.y.rows == 1:
-            row, tap, out = view.x.at(1, 0), "step", view.y.at(0, 0)
-        else:
-            number = f"step / {window.kh}u"
-            row = view.x.at_row(f"({number} * {window.stride_h}u + step % {window.kh}u)")
-            tap, out = f"step % {window.kh}u", view.y.at_row(f"({number})")
+        row, tap, out = accumulated_rows(view)
         sums = f"({'midge_f32' if is_float else 'midge_s32'} *)(void *)({view.scratch})"
         return LayerCode((*helpers, kernel), (), f"    {kernel.name}({row}, {sums}, {tap}, {out});\n")
+
+
+def accumulated_rows(view: TaskView) -> tuple[str, str, str]:
+    """C texts of a step's input row, its number in the window, and the window's row of results."""
+    window = pool_window(view.node, view.graph)
+    if window.y.rows == 1:
+        return view.x.at(1, 0), "step", view.y.at(0, 0)
+    number = f"step / {window.kh}u"
+    row = view.x.at_row(f"({number} * {window.stride_h}u + step % {window.kh}u)")
+    return row, f"step % {window.kh}u", view.y.at_row(f"({number})")
 
 
 KERNELS = (AveragePool2DAccumulate(), AveragePool2DRows())

@@ -11,7 +11,7 @@ from midge.kernels import render, requantize_armv7em
 from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, Offer, row_steps
 from midge.kernels.conv2d import wide, wide_code, wide_held
 from midge.kernels.conv2d.portable import Conv2DS8, conv2d_window
-from midge.kernels.layouts import NATURAL, PLANES, WIDE
+from midge.kernels.layouts import NATURAL, PLANES, WIDE, WIDE_PLANES
 from midge.kernels.quantized import ChannelScaling
 from midge.kernels.requantize_armv7em import Requantization
 from midge.kernels.view import TaskView
@@ -175,7 +175,7 @@ def requantized(node: Node, graph: Graph, layout: Layout) -> Requantization | No
     )
 
 
-_LAYOUTS = {"": NATURAL, "_to_wide": WIDE, "_to_planes": PLANES}
+_LAYOUTS = {"": NATURAL, "_to_wide": WIDE, "_to_planes": PLANES, "_to_wide_planes": WIDE_PLANES}
 HALVES_KERNELS = tuple(Conv2DS8Wide(variant, layout, Weights.HALVES) for variant, layout in _LAYOUTS.items())
 HELD_KERNELS = tuple(Conv2DS8Wide(variant, layout, Weights.HELD) for variant, layout in _LAYOUTS.items())
 """Faster for more flash or RAM: the planner takes them where that is worth it."""

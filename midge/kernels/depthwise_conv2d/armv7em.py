@@ -7,10 +7,11 @@ from typing import ClassVar
 
 from midge.ir.graph import Graph, Node
 from midge.kernels import render, requantize_armv7em
+from midge.kernels.assembly import is_dual_issue
 from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, row_steps
-from midge.kernels.depthwise_conv2d import planes
+from midge.kernels.depthwise_conv2d import channels, planes, wide_planes
 from midge.kernels.depthwise_conv2d.portable import DepthwiseConv2DS8, depthwise_window
-from midge.kernels.layouts import NATURAL, PLANES, WIDE
+from midge.kernels.layouts import NATURAL, PLANES, WIDE, WIDE_PLANES
 from midge.kernels.quantized import ChannelScaling
 from midge.kernels.requantize_armv7em import Requantization
 from midge.kernels.view import TaskView
@@ -95,4 +96,110 @@ def requantized(node: Node, graph: Graph, layout: Layout) -> Requantization | No
     )
 
 
-KERNELS = (DepthwiseConv2DS8PlanesToWide(), DepthwiseConv2DS8Planes(), DepthwiseConv2DS8Quad())
+class DepthwiseConv2DS8WidePlanes(Kernel):
+    """In assembly, k x k on widened rows in planes."""
+
+    op = DepthwiseConv2D
+
+    def __init__(self, variant: str, layout: Layout) -> None:
+        self.name = f"depthwise_conv2d_s8_wide_planes{variant}__armv7em"
+        self.layout = layout
+
+    def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
+        reason = DepthwiseConv2DS8().refuse(node, graph, core)
+        if reason is not None:
+            return reason
+        window, form = depthwise_window(node, graph), self._requantized(node, graph)
+        if form is None:
+            return "no requantisation in 32 bits"
+        shape = wide_planes.shape_of(window, 0, form, pairs_loads=is_dual_issue(core))
+        if window.x.columns == 1:
+            return "its rows are one pixel"
+        if shape.multiplier > wide_planes.MOST_MULTIPLIER:
+            return f"the depth multiplier is more than {wide_planes.MOST_MULTIPLIER}"
+        if shape.most_pixels < 1:
+            return "a row of taps has too many weights"
+        if shape.most_pixels * 2 * window.y.channels > 4095:
+            return "its pixels lie too far apart"
+        return None
+
+    def bind(self, node: Node, graph: Graph) -> Binding:
+        window = depthwise_window(node, graph)
+        reads = replace(window.reads(over_bytes=4), layout=WIDE_PLANES)
+        steps = row_steps(graph.input_types(node), window.y, {0: window.rows})
+        return Binding(self, (reads, None, None)[: len(node.inputs)], (self.layout,), steps)
+
+    def emit(self, view: TaskView) -> LayerCode:
+        window = depthwise_window(view.node, view.graph)
+        weights, form = view.graph.constant(view.node.inputs[1]), self._requantized(view.node, view.graph)
+        assert weights is not None and form is not None
+        shape = wide_planes.shape_of(window, view.x.plane_bytes, form, pairs_loads=is_dual_issue(view.core))
+        name = f"{view.prefix}_{self.name}_{window.key}p{shape.plane_bytes}{form.key}"
+        size = f"{window.kh}x{window.kw}"
+        title = f"Depthwise convolution {size}: {shape.columns} pixels of {window.y.channels} channels out."
+        kernel = wide_planes.function(name, shape, form, view.y, title)
+        body = render.render("conv2d/layer.c.j2", view=view, window=window, call=name, element="midge_s16",
+                             constants=["weights"])  # fmt: skip
+        stream = Constant("weights", wide_planes.weight_stream(weights, shape, form), 4)
+        return LayerCode((kernel,), (stream,), body)
+
+    def _requantized(self, node: Node, graph: Graph) -> Requantization | None:
+        return requantize_armv7em.requantized(
+            node, graph, self.layout, channel_axis=3, is_centred=True, fraction_bits=wide_planes.FRACTION_BITS
+        )
+
+
+class DepthwiseConv2DS8Channels(Kernel):
+    """In assembly, k x k on widened rows, pixel after pixel: for rows of one pixel."""
+
+    op = DepthwiseConv2D
+
+    def __init__(self, variant: str, layout: Layout) -> None:
+        self.name = f"depthwise_conv2d_s8_channels{variant}__armv7em"
+        self.layout = layout
+
+    def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
+        reason = DepthwiseConv2DS8().refuse(node, graph, core)
+        if reason is not None:
+            return reason
+        window = depthwise_window(node, graph)
+        if window.x.channels != window.y.channels:
+            return "the depth multiplier is not 1"
+        if window.x.channels % 2:
+            return "an odd number of channels"
+        if channels.shape_of(window, pairs_loads=False).farthest_bytes > 4095:
+            return "its taps lie too far apart"
+        return None if self._requantized(node, graph) is not None else "no requantisation in 32 bits"
+
+    def bind(self, node: Node, graph: Graph) -> Binding:
+        window = depthwise_window(node, graph)
+        steps = row_steps(graph.input_types(node), window.y, {0: window.rows})
+        reads = replace(window.reads(), layout=WIDE)
+        return Binding(self, (reads, None, None)[: len(node.inputs)], (self.layout,), steps)
+
+    def emit(self, view: TaskView) -> LayerCode:
+        window = depthwise_window(view.node, view.graph)
+        weights, form = view.graph.constant(view.node.inputs[1]), self._requantized(view.node, view.graph)
+        assert weights is not None and form is not None
+        shape = channels.shape_of(window, pairs_loads=is_dual_issue(view.core))
+        name = f"{view.prefix}_{self.name}_{window.key}{form.key}"
+        title = (
+            f"Depthwise convolution {window.kh}x{window.kw}: {shape.columns} pixels of {shape.channels} channels out."
+        )
+        kernel = channels.function(name, shape, form, view.y, title)
+        body = render.render("conv2d/layer.c.j2", view=view, window=window, call=name, element="midge_s16",
+                             constants=["weights"])  # fmt: skip
+        stream = Constant("weights", channels.weight_stream(weights, shape, form), 4)
+        return LayerCode((kernel,), (stream,), body)
+
+    def _requantized(self, node: Node, graph: Graph) -> Requantization | None:
+        return requantize_armv7em.requantized(
+            node, graph, self.layout, channel_axis=3, is_centred=True, fraction_bits=WIDE.fraction_bits or 0
+        )
+
+
+KERNELS = (
+    DepthwiseConv2DS8WidePlanes("_to_wide", WIDE), DepthwiseConv2DS8WidePlanes("", NATURAL),
+    DepthwiseConv2DS8Channels("_to_wide", WIDE), DepthwiseConv2DS8Channels("", NATURAL),
+    DepthwiseConv2DS8PlanesToWide(), DepthwiseConv2DS8Planes(), DepthwiseConv2DS8Quad(),
+)  # fmt: skip

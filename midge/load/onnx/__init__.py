@@ -19,6 +19,17 @@ from midge.load.onnx.site import Importer, Site, UnsupportedLayer
 from midge.ops.base import Rounding
 
 _MOST_NODES = 100_000
+_CONTRADICTIONS = (
+    ValueError,
+    TypeError,
+    IndexError,
+    KeyError,
+    OverflowError,
+    ZeroDivisionError,
+    AttributeError,
+    MemoryError,
+)
+"""What arithmetic on shapes raises where a damaged file's attributes do not fit its tensors."""
 
 
 def load_onnx(path: str | Path, rounding: Rounding = Rounding.SINGLE) -> tuple[Graph, dict[str, Order]]:
@@ -123,6 +134,9 @@ def _import(importer: Importer, node: RawNode) -> str | None:
         if error.where.startswith(importer.raw.file):
             raise
         raise type(error)(site.where, error.found, error.expected, error.cure) from None
+    except _CONTRADICTIONS as error:
+        raise ModelError(site.where, f"operands and attributes that contradict each other ({str(error)[:80]})",
+                         "what the operator's specification allows", "Export the model again") from error  # fmt: skip
     return None
 
 

@@ -46,13 +46,6 @@ def div(site: Site) -> None:
     combine(site, Mul, site.operand(0), Known((np.float32(1) / divisor).astype(np.float32)))
 
 
-def power(site: Site) -> None:
-    """Squares."""
-    if site.number(1, "an exponent") != 2.0:
-        site.unsupported(f"the exponent {site.number(1, 'an exponent')}")
-    combine(site, Mul, site.operand(0), site.operand(0))
-
-
 def sum_of(site: Site) -> None:
     """Sum of two or more."""
     if len(site.node.inputs) == 1:
@@ -67,10 +60,16 @@ def sum_of(site: Site) -> None:
 def combine(site: Site, make: Callable[[Activation], Op], a: Operand, b: Operand) -> None:
     """Two operands that broadcast: in integers where they are, and a QuantizeLinear follows; else in float32."""
     try:
-        shape = np.broadcast_shapes(a.shape, b.shape)
+        np.broadcast_shapes(a.shape, b.shape)
     except ValueError:
         site.broken(f"shapes {list(a.shape)} and {list(b.shape)}", "operands that broadcast")
     target = site.target() if _is_quantized(a) and _is_quantized(b) else None
+    site.finish(target, combined(site, make, a, b, target))
+
+
+def combined(site: Site, make: Callable[[Activation], Op], a: Operand, b: Operand, target: Target | None) -> Held:
+    """The node of two operands, in the integers of `target`, or in float32."""
+    shape = np.broadcast_shapes(a.shape, b.shape)
     axes = _common_axes([a, b], shape)
     names = [_operand(site, operand, shape, axes, is_integer=target is not None) for operand in (a, b)]
     out = tuple(shape[axis] for axis in axes)
@@ -78,7 +77,16 @@ def combine(site: Site, make: Callable[[Activation], Op], a: Operand, b: Operand
         made = site.make(make(Activation.NONE), names, TensorType(DType.FLOAT32, out))
     else:
         made = site.make(make(target.activation), names, replace(target.quantization, shape=out))
-    site.finish(target, site.held_of(made, shape, axes))
+    whole = target is None and make in _KEEP_WHOLE and all(_is_whole(operand) for operand in (a, b))
+    return replace(site.held_of(made, shape, axes), is_whole=whole)
+
+
+_KEEP_WHOLE = (Add, Sub, Mul)
+"""What makes whole numbers of whole numbers."""
+
+
+def _is_whole(operand: Operand) -> bool:
+    return operand.is_whole if isinstance(operand, Held) else operand.array.dtype.kind in "iu"
 
 
 def _is_quantized(operand: Operand) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from midge.errors import ModelError, UnsupportedError
+from midge.load.onnx.halves import as_float32, has_halves
 
 OLDEST_OPSET = 7
 """Before opset 7, arithmetic broadcast by attributes."""
@@ -74,7 +75,7 @@ def read_onnx(path: Path) -> RawModel:
         if not _is_only_unsorted(error):
             raise ModelError(path.name, f"no valid ONNX model ({_first_line(error)})",
                              "a file that onnx.checker accepts", "Export the model again") from error  # fmt: skip
-    return raw_of(model, path.name)
+    return raw_of(as_float32(model) if has_halves(model) else model, path.name)
 
 
 def raw_of(model: Any, file: str) -> RawModel:

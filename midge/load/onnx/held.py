@@ -43,13 +43,15 @@ class Held:
     """A tensor that depends on the inputs.
 
     `value` is the graph's value, of type `type`; `order` has the ONNX tensor's shape, and holds positions in the value.
-    `is_real`: the ONNX tensor is float32, the value its quantised form.
+    `is_real`: the ONNX tensor is float32, the value its quantised form. `is_whole`: the ONNX tensor has a wide integer
+    type; the value is float32 and holds whole numbers.
     """
 
     value: str
     type: TensorType
     order: np.ndarray
     is_real: bool = False
+    is_whole: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -101,42 +103,3 @@ def _step(order: np.ndarray, axis: int) -> int:
     if order.shape[axis] < 2:
         return 0
     return int(np.moveaxis(order, axis, 0).reshape(order.shape[axis], -1)[:2, 0] @ np.array([-1, 1]))
-
-
-@dataclass(frozen=True, slots=True)
-class Nest:
-    """Loops that visit positions: `offset + i0 * strides[0] + i1 * strides[1] + …`, the last counts fastest."""
-
-    offset: int
-    counts: tuple[int, ...]
-    strides: tuple[int, ...]
-
-
-def nest_of(positions: np.ndarray, most_loops: int = 6) -> Nest | None:
-    """The loops that visit these positions one after the other; None where it takes more loops than that."""
-    flat = positions.reshape(-1)
-    counts: list[int] = []
-    strides: list[int] = []
-    while flat.size > 1:
-        if len(counts) == most_loops:
-            return None
-        count, stride = _run(flat)
-        if count == 1:
-            return None
-        counts.append(count)
-        strides.append(stride)
-        flat = flat[::count]
-    return Nest(int(flat[0]) if flat.size else 0, tuple(counts[::-1]) or (1,), tuple(strides[::-1]) or (0,))
-
-
-def _run(flat: np.ndarray) -> tuple[int, int]:
-    """The longest run with one stride that the whole is made of; its length divides the whole's."""
-    stride = int(flat[1] - flat[0])
-    differs = np.flatnonzero(np.diff(flat) != stride)
-    longest = int(differs[0]) + 1 if differs.size else flat.size
-    for count in range(longest, 1, -1):
-        if flat.size % count == 0:
-            blocks = flat.reshape(-1, count)
-            if np.array_equal(blocks, blocks[:, :1] + np.arange(count) * stride):
-                return count, stride
-    return 1, 0

@@ -22,15 +22,6 @@ def identity(site: Site) -> None:
     site.bind(site.operand(0))
 
 
-def cast(site: Site) -> None:
-    """Cast from float32 to float32; of what depends on the inputs, no other."""
-    x = site.held(0)
-    to = int(site.attribute("to", 1))
-    if to != 1 or not (x.is_real or x.type.dtype is DType.FLOAT32):
-        site.unsupported(f"from {x.type.dtype.value} to type {to}")
-    site.bind(x)
-
-
 def moved(move: Callable[[Site, np.ndarray], np.ndarray]) -> Callable[[Site], None]:
     """A row that does to the order of the elements what the operator does to the elements."""
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from midge.ir.types import DType, TensorType
 from midge.load.onnx.held import Held, channels_last
 from midge.load.onnx.site import Site
-from midge.load.onnx.windows import image_of, two, window_of
+from midge.load.onnx.windows import image_of, require_image, two, window_of
 from midge.ops.average_pool2d import AveragePool2D
 from midge.ops.base import Activation, Op, Padding
 from midge.ops.max_pool2d import MaxPool2D
@@ -21,6 +21,7 @@ def max_pool(site: Site) -> None:
     if len(site.node.outputs) > 1 and site.node.outputs[1]:
         site.unsupported("indices of the maxima")
     x = site.held(0)
+    require_image(site, x)
     window = window_of(site, x.shape[2:], site.integers("kernel_shape") or ())
     _pool(site, x, window, MaxPool2D(*_fields(site, window), window.padding, Activation.NONE))
 
@@ -28,6 +29,7 @@ def max_pool(site: Site) -> None:
 def average_pool(site: Site) -> None:
     """AveragePool; padding counts as zeros where the model says so."""
     x = site.held(0)
+    require_image(site, x)
     window = window_of(site, x.shape[2:], site.integers("kernel_shape") or ())
     fields, pad = _fields(site, window), window.padding
     if site.attribute("count_include_pad", 0) and pad != Padding(0, 0, 0, 0):

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from midge.load.onnx import elementwise, movement, normalize, pools, quantized, weighted
+from midge.load.onnx import elementwise, functions, movement, normalize, pools, quantized, weighted
 from midge.load.onnx.site import Site
 
 ROWS: dict[str, Callable[[Site], None]] = {
     "Add": elementwise.add,
     "AveragePool": pools.average_pool,
     "BatchNormalization": normalize.batch_norm,
-    "Cast": movement.cast,
-    "Clip": elementwise.clip,
     "Concat": movement.concat,
     "Conv": weighted.conv,
     "DepthToSpace": movement.moved(movement.depth_to_space),
-    "Div": elementwise.div,
     "Dropout": movement.identity,
     "Expand": movement.moved(movement.expand),
     "Flatten": movement.moved(movement.flatten),
@@ -28,7 +25,6 @@ ROWS: dict[str, Callable[[Site], None]] = {
     "MaxPool": pools.max_pool,
     "Mul": elementwise.mul,
     "Pad": movement.pad,
-    "Pow": elementwise.power,
     "ReduceMean": pools.reduce_mean,
     "Relu": elementwise.relu,
     "Reshape": movement.moved(movement.reshape),
@@ -43,6 +39,7 @@ ROWS: dict[str, Callable[[Site], None]] = {
     "Tanh": elementwise.tanh,
     "Transpose": movement.moved(movement.transpose),
     "Unsqueeze": movement.moved(movement.unsqueeze),
+    **functions.ROWS,
     **quantized.ROWS,
 }
 """ONNX operator (of another domain with its name before it) -> the function that imports it."""

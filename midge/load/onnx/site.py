@@ -13,13 +13,14 @@ from midge.ir.graph import GraphBuilder
 from midge.ir.types import DType, Quantization, TensorType
 from midge.ir.verify import verify_type
 from midge.load.onnx.file import RawModel, RawNode
-from midge.load.onnx.held import Held, Known, Order, arrangement, nest_of
+from midge.load.onnx.held import Held, Known, Order, arrangement
 from midge.load.onnx.scales import type_of_scale
 from midge.ops.base import Activation, Op, Rounding
 from midge.ops.dequantize import Dequantize
 from midge.ops.quantize import Quantize
-from midge.ops.rearrange import Rearrange
+from midge.ops.rearrange import rearrangement
 from midge.ops.reshape import Reshape
+from midge.ops.take import Take
 
 
 class UnsupportedLayer(Exception):
@@ -84,11 +85,14 @@ class Importer:
         if wanted.size == held.type.elements and np.array_equal(wanted.reshape(-1), np.arange(wanted.size)):
             self.builder.node(Reshape(shape), [held.value], [made], name=f"reshape_{made}")
             return made
-        nest = nest_of(wanted)
-        if nest is None:
-            raise UnsupportedLayer("an order of elements that is not made by a few loops")
-        op = Rearrange(shape, nest.offset, nest.counts, nest.strides)
-        self.builder.node(op, [held.value], [made], name=f"rearrange_{made}")
+        op = rearrangement(wanted.reshape(shape))
+        if op is not None:
+            self.builder.node(op, [held.value], [made], name=f"rearrange_{made}")
+            return made
+        positions = self.value(
+            f"{made}_positions", TensorType(DType.INT32, shape), wanted.reshape(shape).astype(np.int32)
+        )
+        self.builder.node(Take(), [held.value, positions], [made], name=f"take_{made}")
         return made
 
     def real(self, held: Held) -> Held:

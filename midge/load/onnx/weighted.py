@@ -12,7 +12,7 @@ from midge.ir.types import DType, Quantization, TensorType
 from midge.load.onnx.held import Held, Known, channels_last
 from midge.load.onnx.scales import symmetric_weights
 from midge.load.onnx.site import Site, Target, quantization_of
-from midge.load.onnx.windows import image_of, two, window_of
+from midge.load.onnx.windows import image_of, require_image, two, window_of
 from midge.ops.base import Activation, Op, Rounding
 from midge.ops.conv2d import Conv2D
 from midge.ops.depthwise_conv2d import DepthwiseConv2D
@@ -44,6 +44,7 @@ def conv(site: Site) -> None:
 
 def convolve(site: Site, x: Held, weights: Known, bias: Known | None, target: Target | None) -> None:
     """A convolution as integers for `target`, or in float32."""
+    require_image(site, x)
     if len(weights.shape) != len(x.shape) or min(weights.shape) < 1:
         site.broken(f"weights of shape {list(weights.shape)}", f"{len(x.shape)} dimensions")
     groups, channels, outputs = int(site.attribute("group", 1)), x.shape[1], weights.shape[0]

@@ -12,12 +12,17 @@ from midge.ops.windows import Window
 
 def image_of(site: Site, x: Held) -> str:
     """The operand [1, C, H, W] or [1, C, L] as a value [1, H, W, C] or [1, L, 1, C]."""
+    require_image(site, x)
+    channels, *spatial = x.shape[1:]
+    return site.place(x, channels_last(len(x.shape)), (1, *two(spatial, 1), channels))
+
+
+def require_image(site: Site, x: Held) -> None:
+    """Guard: one image or one signal."""
     if not 3 <= len(x.shape) <= 4:
         site.unsupported(f"{len(x.shape) - 2} spatial dimensions")
     if x.shape[0] != 1:
         site.unsupported(f"a batch of {x.shape[0]}")
-    channels, *spatial = x.shape[1:]
-    return site.place(x, channels_last(len(x.shape)), (1, *two(spatial, 1), channels))
 
 
 def two(values: Sequence[int], other: int) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from midge.ir.types import DType, TensorType
-from midge.load.tflite import shapes
+from midge.load.tflite import functions, movement, shapes
 from midge.load.tflite.site import Site
 from midge.ops.add import Add
 from midge.ops.average_pool2d import AveragePool2D
@@ -332,7 +332,6 @@ ROWS: dict[str, Callable[[Site], None]] = {
     "MAX_POOL_2D": _pool(MaxPool2D),
     "MEAN": mean,
     "MUL": _elementwise(Mul, "MulOptions", np.multiply),
-    "PACK": shapes.pack,
     "PAD": pad,
     "PADV2": pad,
     "QUANTIZE": quantize,
@@ -343,9 +342,9 @@ ROWS: dict[str, Callable[[Site], None]] = {
     "SHAPE": shapes.shape,
     "SOFTMAX": softmax,
     "SQUEEZE": shapes.squeeze,
-    "STRIDED_SLICE": shapes.strided_slice,
     "SUB": _elementwise(Sub, "SubOptions", np.subtract),
     "TANH": _unary(Tanh),
-    "TRANSPOSE": shapes.transpose,
+    **functions.ROWS,
+    **movement.ROWS,
 }
 """Builtin operator -> the function that imports it."""

@@ -85,55 +85,10 @@ def shape(site: Site) -> None:
     site.fold(np.array(site.type(0).shape, site.result_type().dtype.numpy))
 
 
-def pack(site: Site) -> None:
-    """PACK of constants."""
-    axis, count = site.options("PackOptions", "Axis", "ValuesCount")
-    arrays = [site.known(position, "values") for position in range(len(site.operator.inputs))]
-    if len(arrays) != count or not arrays or len({(array.shape, array.dtype) for array in arrays}) != 1:
-        site.broken(f"{len(arrays)} values of different shapes", f"{count} of one shape")
-    site.fold(np.stack(arrays, axis_of(site, axis, arrays[0].ndim + 1)))
-
-
-def strided_slice(site: Site) -> None:
-    """STRIDED_SLICE of a constant."""
-    x = site.known(0, "values")
-    begin, end, strides = (site.known(position, "bounds").reshape(-1) for position in (1, 2, 3))
-    fields = ("BeginMask", "EndMask", "EllipsisMask", "NewAxisMask", "ShrinkAxisMask")
-    begin_mask, end_mask, ellipsis_mask, new_axis_mask, shrink_mask = site.options("StridedSliceOptions", *fields)
-    if ellipsis_mask or new_axis_mask:
-        site.unsupported("a slice with ellipsis or new axes")
-    if not len(begin) == len(end) == len(strides) <= x.ndim or not strides.all():
-        site.broken(f"{len(begin)} bounds for rank {x.ndim}", "as many begins, ends and strides, none of them 0")
-    index: list[int | slice] = []
-    for axis, (first, last, step) in enumerate(zip(begin.tolist(), end.tolist(), strides.tolist(), strict=True)):
-        bit = 1 << axis
-        if shrink_mask & bit:
-            index.append(axis_of(site, first, x.shape[axis]))
-        else:
-            index.append(slice(None if begin_mask & bit else first, None if end_mask & bit else last, step))
-    site.fold(np.array(x[tuple(index)]))
-
-
 def cast(site: Site) -> None:
     """CAST of a constant."""
     values = site.known(0, "values")
     site.fold(values.astype(site.result_type().dtype.numpy))
-
-
-def transpose(site: Site) -> None:
-    """TRANSPOSE of a constant; of other tensors where only axes of size 1 move."""
-    x = site.type(0)
-    order = site.known(1, "axes").reshape(-1).tolist()
-    if sorted(axis % max(len(x.shape), 1) for axis in order) != list(range(len(x.shape))):
-        site.broken(f"the order {order} for rank {len(x.shape)}", "each axis once")
-    values = site.constant(0)
-    if values is not None:
-        site.fold(np.array(values.transpose(order), order="C"))
-        return
-    moved = [axis for axis in order if x.shape[axis] != 1]
-    if moved != sorted(moved):
-        site.unsupported("")
-    _emit_reshape(site, tuple(x.shape[axis] for axis in order))
 
 
 def fold_integers(site: Site, compute: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Literal, NoReturn
 
 import numpy as np
@@ -13,6 +14,7 @@ from midge.ir.types import DType, Quantization, TensorType
 from midge.ir.verify import verify_type
 from midge.load.tflite.file import RawModel, RawOperator, RawTensor
 from midge.ops.base import Activation, Op, Rounding
+from midge.ops.reshape import Reshape
 
 Numerics = Literal["litert", "tflm"]
 
@@ -114,6 +116,17 @@ class Importer:
         elif 0 in tensor.shape and index not in self._results:
             self._constants[index] = np.zeros(tensor.shape, dtype)
         return self._constants.get(index)
+
+    def reshaped(self, index: int, shape: tuple[int, ...]) -> str:
+        """A tensor, or constant, in another shape; returns the value's name."""
+        name = self.value(index)
+        value = self.builder.values[name]
+        type_ = TensorType(value.type.dtype, shape, value.type.quantization)
+        if value.data is not None:
+            return self.new_constant(index, type_, value.data.reshape(shape))
+        made = self.builder.value(self.builder.unique(f"{name}_reshaped"), type_)
+        self.builder.node(Reshape(shape), [name], [made], name=f"reshape_{made}")
+        return made
 
     def fold(self, index: int, array: np.ndarray) -> None:
         """Record a result that is known at import."""
@@ -249,32 +262,67 @@ class Site:
         if type_.shape and type_.shape[0] != 1:
             self.unsupported(f"a batch of {type_.shape[0]}")
 
-    def emit(self, op: Op, positions: list[int | None], shape: tuple[int, ...]) -> None:
-        """Add the node, or its result where all operands are constants. `positions` are tensor indices."""
-        self._settle_shape(shape)
+    def with_operands(self, operands: list[int]) -> Site:
+        """The same operator with other operands."""
+        return Site(self.importer, replace(self.operator, inputs=tuple(operands)))
+
+    def emit_with(self, op: Op, operand: int, type_: TensorType, data: np.ndarray, shape: tuple[int, ...],
+                  result: int) -> None:  # fmt: skip
+        """Add a node of an operand (a tensor index) and a constant that the file does not have."""
+        table = self.importer.new_constant(operand, type_, data)
+        self._emit_names(op, [operand], lambda: [self.importer.value(operand), table], shape, result)
+
+    def emit_named(self, op: Op, names: list[str], shape: tuple[int, ...]) -> None:
+        """Add a node of values of the graph."""
+        self._emit_names(op, [], lambda: names, shape, self.result())
+
+    def _emit_names(self, op: Op, operands: list[int], names: Callable[[], list[str]], shape: tuple[int, ...],
+                    result: int) -> None:  # fmt: skip
+        self._settle_shape(shape, result)
+        verify_type(self.importer.type(result), self.importer.where_tensor(result))
+        if any(self.importer.is_spoiled(index) for index in operands or self.operator.inputs if index != -1):
+            self.importer.spoil((result,))
+            return
+        found = names()
+        op.check([self.importer.builder.values[name].type for name in found], [self.importer.type(result)])
+        self._add(op, list(found), result)
+
+    def _add(self, op: Op, names: Sequence[str | None], result: int) -> None:
+        number = self.operator.index
+        label = f"{op.name}_{number}"
+        if len(self.operator.outputs) > 1:
+            label += f"_{self.operator.outputs.index(result)}"
+        self.importer.builder.node(op, tuple(names), [self.importer.value(result)], name=label)
+
+    def emit(self, op: Op, positions: list[int | None], shape: tuple[int, ...], result: int | None = None) -> None:
+        """Add the node, or its result where all operands are constants. `positions` are tensor indices.
+
+        `result` is the tensor that it makes, for operators with several.
+        """
+        result = self.result() if result is None else result
+        self._settle_shape(shape, result)
         types = [None if index is None else self.importer.type(index) for index in positions]
         for index, type_ in zip(positions, types, strict=True):
             if index is not None and type_ is not None:
                 verify_type(type_, self.importer.where_tensor(index))
-        verify_type(self.result_type(), self.importer.where_tensor(self.result()))
-        op.check(types, [self.result_type()])
+        y = self.importer.type(result)
+        verify_type(y, self.importer.where_tensor(result))
+        op.check(types, [y])
         arrays = [None if index is None else self.importer.constant(index) for index in positions]
         known = all(index is None or array is not None for index, array in zip(positions, arrays, strict=True))
-        if known and self.result_type().bytes <= _MAX_FOLDED_BYTES:
-            (result,) = op.evaluate(arrays, types, [self.result_type()])
-            self.importer.fold(self.result(), result)
+        if known and y.bytes <= _MAX_FOLDED_BYTES:
+            (array,) = op.evaluate(arrays, types, [y])
+            self.importer.fold(result, array)
             return
         if any(index is not None and self.importer.is_spoiled(index) for index in positions):
-            self.importer.spoil(self.operator.outputs)
+            self.importer.spoil((result,))
             return
-        names = [None if index is None else self.importer.value(index) for index in positions]
-        builder = self.importer.builder
-        builder.node(op, names, [self.importer.value(self.result())], name=f"{op.name}_{self.operator.index}")
+        self._add(op, [None if index is None else self.importer.value(index) for index in positions], result)
 
     def emit_chain(self, steps: Sequence[tuple[Op, TensorType, tuple[str | int | None, ...]]], last: Op,
                    shape: tuple[int, ...]) -> None:  # fmt: skip
         """Add nodes one behind the other: each reads the one before and further operands (tensor indices or names)."""
-        self._settle_shape(shape)
+        self._settle_shape(shape, self.result())
         if any(index != -1 and self.importer.is_spoiled(index) for index in self.operator.inputs):
             self.importer.spoil(self.operator.outputs)
             return
@@ -287,13 +335,45 @@ class Site:
             name = made
         builder.node(last, [name], [self.importer.value(self.result())], name=f"{last.name}_{self.operator.index}")
 
+    def chain(self) -> Chain:
+        """Several nodes in place of this operator."""
+        return Chain(self)
+
     def fold(self, array: np.ndarray) -> None:
         """Make the result a constant."""
         self.importer.fold(self.result(), array)
 
-    def _settle_shape(self, shape: tuple[int, ...]) -> None:
-        """Take the inferred shape of the result; the file's must agree unless it is open."""
-        tensor = self.importer.raw.tensors[self.result()]
+    def _settle_shape(self, shape: tuple[int, ...], result: int) -> None:
+        """Take the inferred shape of a result; the file's must agree unless it is open."""
+        tensor = self.importer.raw.tensors[result]
         if shape != tensor.shape and not tensor.dynamic:
             self.broken(f"a result of shape {list(tensor.shape)}", f"{list(shape)}")
-        self.importer.set_shape(self.result(), shape)
+        self.importer.set_shape(result, shape)
+
+
+class Chain:
+    """Nodes that stand for one operator, added one after the other; `finish` adds the one that makes its result."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._is_spoiled = site.importer.reads_spoiled(site.operator)
+        self._count = 0
+
+    @property
+    def operand(self) -> str:
+        """The value of operand 0."""
+        return "" if self._is_spoiled else self._site.importer.value(self._site.required(0))
+
+    def add(self, op: Op, names: Sequence[str], type_: TensorType) -> str:
+        """Add a node; returns the value that it makes."""
+        if self._is_spoiled:
+            return ""
+        builder, operator = self._site.importer.builder, self._site.operator
+        made = builder.value(builder.unique(f"{operator.code.lower()}_{operator.index}_{self._count}"), type_)
+        op.check([builder.values[name].type for name in names], [type_])
+        builder.node(op, tuple(names), [made], name=f"{op.name}_{operator.index}_{self._count}")
+        self._count += 1
+        return made
+
+    def finish(self, op: Op, names: Sequence[str], shape: tuple[int, ...]) -> None:
+        self._site.emit_named(op, list(names), shape)

@@ -29,7 +29,7 @@ class OnnxRuntime:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 4
         self._session: Any = onnxruntime.InferenceSession(
-            str(model.path), sess_options=options, providers=["CPUExecutionProvider"]
+            _source(model), sess_options=options, providers=["CPUExecutionProvider"]
         )
         self._graph = model.graph
         self._orders = model.orders
@@ -66,6 +66,16 @@ class OnnxRuntime:
         axes = self._orders.get(name)
         shape = self._graph.type(name).shape
         return (array if axes is None else array.transpose(axes)).reshape(shape)
+
+
+def _source(model: Model) -> str | bytes:
+    """The file, or its float32 form where it is one of float16."""
+    import onnx
+
+    from midge.load.onnx.halves import as_float32, has_halves
+
+    proto = onnx.load(str(model.path))
+    return as_float32(proto).SerializeToString() if has_halves(proto) else str(model.path)
 
 
 def _step(graph: Graph, name: str) -> float:

@@ -1,44 +1,45 @@
-"""Writes Midge graphs as .tflite files, so that LiteRT can run the operators' test cases."""
+"""Writes graphs as .tflite files: what LiteRT and TensorFlow Lite Micro compute from them is what the graph does."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import flatbuffers
 import numpy as np
 import tflite
 
+from midge.errors import UnsupportedError
 from midge.ir.graph import Graph, Node
 from midge.ir.types import DType, Quantization, TensorType
-from midge.ops.base import Activation, Padding
+from midge.ops.base import Padding
+from midge.ops.mean import Mean
+from midge.ops.pad import Pad
+from midge.ops.rearrange import Rearrange
+from midge.ops.reduce import Reduce
+from midge.ops.take import Take
 from midge.ops.windows import Window
+from midge.write.tflite_options import VERSION, VERSIONS, written
 
+SAME, VALID = 0, 1
 _DTYPES = {
     DType.FLOAT32: tflite.TensorType.FLOAT32, DType.INT8: tflite.TensorType.INT8, DType.UINT8: tflite.TensorType.UINT8,
     DType.INT16: tflite.TensorType.INT16, DType.INT32: tflite.TensorType.INT32, DType.INT64: tflite.TensorType.INT64,
+    DType.BOOL: tflite.TensorType.BOOL,
 }  # fmt: skip
-_ACTIVATIONS = {Activation.NONE: 0, Activation.RELU: 1, Activation.RELU_N1_TO_1: 2, Activation.RELU6: 3}
-_CODES = {
-    "conv2d": "CONV_2D", "conv2d_hybrid": "CONV_2D", "depthwise_conv2d": "DEPTHWISE_CONV_2D",
-    "fully_connected": "FULLY_CONNECTED", "average_pool2d": "AVERAGE_POOL_2D", "max_pool2d": "MAX_POOL_2D",
-    "add": "ADD", "sub": "SUB", "mul": "MUL", "softmax": "SOFTMAX", "reshape": "RESHAPE", "pad": "PAD",
-    "logistic": "LOGISTIC", "tanh": "TANH", "quantize": "QUANTIZE", "dequantize": "DEQUANTIZE", "mean": "MEAN",
-    "concatenation": "CONCATENATION",
-}  # fmt: skip
-_RELUS = {Activation.RELU: "RELU", Activation.RELU6: "RELU6", Activation.RELU_N1_TO_1: "RELU_N1_TO_1"}
-_VERSIONS = {"CONV_2D": 5, "FULLY_CONNECTED": 5, "DEPTHWISE_CONV_2D": 5, "RESHAPE": 1, "RELU_N1_TO_1": 1}
-"""Versions tell the runtime which operand types to expect."""
-SAME, VALID = 0, 1
-
-
-class CannotWriteError(Exception):
-    """The node has no equal in the .tflite format."""
 
 
 def write_tflite(graph: Graph) -> bytes:
-    """The graph as a .tflite file; explicit paddings that are neither SAME nor VALID become a PAD before the node."""
+    """The graph as a .tflite file (schema version 3).
+
+    Explicit padding that is neither SAME nor VALID becomes a PAD before the layer; orders of elements become GATHER by
+    positions. Raises UnsupportedError where the format has no equal.
+    """
     return _Writer(graph).finish()
 
 
 class _Writer:
+    """The flatbuffer that is being built: tensors, buffers and operators by their offsets."""
+
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.builder = flatbuffers.Builder(1 << 16)
@@ -50,10 +51,15 @@ class _Writer:
 
     def finish(self) -> bytes:
         for name, value in self.graph.values.items():
-            self.index[name] = self._tensor(name, value.type, value.data)
+            if not self._is_positions(name):
+                self.index[name] = self._tensor(name, value.type, value.data)
         for node in self.graph.nodes:
             self._node(node)
         return self._model()
+
+    def _is_positions(self, name: str) -> bool:
+        """True for the table of a `take`, which is written where it is used."""
+        return any(isinstance(node.op, Take) and node.inputs[1] == name for node in self.graph.nodes)
 
     def _buffer(self, data: np.ndarray | None) -> int:
         vector = self.builder.CreateByteVector(data.tobytes()) if data is not None else None
@@ -95,24 +101,39 @@ class _Writer:
         return self._tensor(f"constant_{len(self.tensors)}", type_, array)
 
     def _node(self, node: Node) -> None:
-        inputs = [self.index[name] for name in node.inputs if name is not None]
-        if "conv2d" in node.op.name and node.inputs[2] is None:  # LiteRT refuses convolutions without a bias
+        op, padding = node.op, VALID
+        inputs = [self.index[name] for name in node.inputs if name in self.index]
+        if "conv2d" in op.name and node.inputs[2] is None:  # LiteRT refuses convolutions without a bias
             x, output = self.graph.type(node.inputs[0] or ""), self.graph.output_types(node)[0]
             inputs.append(self._constant(np.zeros(output.channels, np.float32 if x.dtype.is_float else np.int32)))
-        outputs = [self.index[name] for name in node.outputs]
-        op = node.op
-        code = _RELUS[op.activation] if op.name == "relu" else _CODES.get(op.name)  # type: ignore[attr-defined]
-        if code is None:
-            raise CannotWriteError(op.name)
-        if op.name == "pad":
-            inputs.append(self._constant(np.array(op.paddings, np.int32)))  # type: ignore[attr-defined]
-        if op.name == "mean":
-            inputs.append(self._constant(np.array(op.axes, np.int32)))  # type: ignore[attr-defined]
-        padding = VALID
-        if hasattr(op, "padding"):
+        if isinstance(op, Pad):
+            inputs.append(self._constant(np.array(op.paddings, np.int32)))
+        elif isinstance(op, Mean | Reduce):
+            inputs.append(self._constant(np.array(op.axes, np.int32)))
+        elif isinstance(op, Rearrange | Take):
+            inputs = [self._flat(node), self._constant(self._positions(node))]
+        elif hasattr(op, "padding"):
             inputs[0], padding = self._padding(node, inputs[0])
-        kind, options = self._options(node, padding)
-        self._operator(code, inputs, outputs, kind, options)
+        found = written(node, padding)
+        shape = op.shape if op.name == "reshape" else None  # type: ignore[attr-defined]
+        options = self._options(found.title, found.fields, shape) if found.title else None
+        self._operator(found.code, inputs, [self.index[name] for name in node.outputs], found.title, options)
+
+    def _flat(self, node: Node) -> int:
+        """The first operand as one row of elements."""
+        type_ = self.graph.type(node.inputs[0] or "")
+        flat = TensorType(type_.dtype, (type_.elements,), type_.quantization)
+        target = self._tensor(f"flat_{len(self.tensors)}", flat, None)
+        options = self._options("ReshapeOptions", {}, flat.shape)
+        self._operator("RESHAPE", [self.index[node.inputs[0] or ""]], [target], "ReshapeOptions", options)
+        return target
+
+    def _positions(self, node: Node) -> np.ndarray:
+        if isinstance(node.op, Rearrange):
+            return node.op.positions().astype(np.int32).reshape(node.op.shape)
+        positions = self.graph.constant(node.inputs[1])
+        assert positions is not None
+        return positions
 
     def _padding(self, node: Node, source: int) -> tuple[int, int]:
         """The tensor to read and the padding scheme that give the node's explicit padding."""
@@ -123,14 +144,14 @@ class _Writer:
         if pad == same_padding(_window(self.graph, node), x.shape[1], x.shape[2]):
             return source, SAME
         if "pool" in node.op.name:
-            raise CannotWriteError("a pool with explicit padding")
+            raise UnsupportedError(node.name, "a pool with explicit padding has no equal in .tflite files")
         pairs = ((0, 0), (pad.top, pad.bottom), (pad.left, pad.right), (0, 0))
         shape = tuple(size + sum(pair) for size, pair in zip(x.shape, pairs, strict=True))
         target = self._tensor(f"padded_{len(self.tensors)}", TensorType(x.dtype, shape, x.quantization), None)
-        self._operator("PAD", [source, self._constant(np.array(pairs, np.int32))], [target], 0, None)
+        self._operator("PAD", [source, self._constant(np.array(pairs, np.int32))], [target], "", None)
         return target, VALID
 
-    def _operator(self, code: str, inputs: list[int], outputs: list[int], kind: int, options: int | None) -> None:
+    def _operator(self, code: str, inputs: list[int], outputs: list[int], title: str, options: int | None) -> None:
         builder = self.builder
         if code not in self.codes:
             self.codes.append(code)
@@ -141,48 +162,19 @@ class _Writer:
         tflite.OperatorAddInputs(builder, in_vector)
         tflite.OperatorAddOutputs(builder, out_vector)
         if options is not None:
-            tflite.OperatorAddBuiltinOptionsType(builder, kind)
+            tflite.OperatorAddBuiltinOptionsType(builder, getattr(tflite.BuiltinOptions, title))
             tflite.OperatorAddBuiltinOptions(builder, options)
         self.operators.append(tflite.OperatorEnd(builder))
 
-    def _options(self, node: Node, padding: int) -> tuple[int, int | None]:
-        """The builtin options table: its union type and offset."""
-        op, builder, kinds = node.op, self.builder, tflite.BuiltinOptions
-        fields = {name: getattr(op, name) for name in op.__dataclass_fields__}  # type: ignore[attr-defined]
-        activation = _ACTIVATIONS[fields.get("activation", Activation.NONE)]
-        title = {"conv2d": "Conv2DOptions", "conv2d_hybrid": "Conv2DOptions",
-                 "depthwise_conv2d": "DepthwiseConv2DOptions", "fully_connected": "FullyConnectedOptions",
-                 "average_pool2d": "Pool2DOptions", "max_pool2d": "Pool2DOptions", "add": "AddOptions",
-                 "sub": "SubOptions", "mul": "MulOptions", "softmax": "SoftmaxOptions", "mean": "ReducerOptions",
-                 "reshape": "ReshapeOptions", "concatenation": "ConcatenationOptions"}.get(op.name)  # fmt: skip
-        if title is None:
-            return 0, None
-        shape = builder.CreateNumpyVector(np.array(op.shape, np.int32)) if op.name == "reshape" else None  # type: ignore[attr-defined]
-        getattr(tflite, f"{title}Start")(builder)
-
-        def add(field: str, value: object) -> None:
-            getattr(tflite, f"{title}Add{field}")(builder, value)
-
-        if "stride_h" in fields:
-            add("Padding", padding)
-            add("StrideH", fields["stride_h"])
-            add("StrideW", fields["stride_w"])
-        if "dilation_h" in fields:
-            add("DilationHFactor", fields["dilation_h"])
-            add("DilationWFactor", fields["dilation_w"])
-        if "kernel_h" in fields:
-            add("FilterHeight", fields["kernel_h"])
-            add("FilterWidth", fields["kernel_w"])
-        for field, name in (("DepthMultiplier", "depth_multiplier"), ("Beta", "beta"), ("Axis", "axis")):
-            if name in fields:
-                add(field, fields[name])
-        if "keep_dims" in fields:
-            add("KeepNumDims" if op.name == "fully_connected" else "KeepDims", fields["keep_dims"])
-        if "activation" in fields:
-            add("FusedActivationFunction", activation)
-        if shape is not None:
-            add("NewShape", shape)
-        return getattr(kinds, title), getattr(tflite, f"{title}End")(builder)
+    def _options(self, title: str, fields: dict[str, Any], shape: tuple[int, ...] | None) -> int:
+        """The offset of a builtin options table."""
+        vector = None if shape is None else self.builder.CreateNumpyVector(np.array(shape, np.int32))
+        getattr(tflite, f"{title}Start")(self.builder)
+        for name, value in fields.items():
+            getattr(tflite, f"{title}Add{name}")(self.builder, value)
+        if vector is not None:
+            getattr(tflite, f"{title}AddNewShape")(self.builder, vector)
+        return getattr(tflite, f"{title}End")(self.builder)
 
     def _vector(self, offsets: list[int]) -> int:
         self.builder.StartVector(4, len(offsets), 4)
@@ -208,7 +200,7 @@ class _Writer:
             tflite.OperatorCodeStart(builder)
             tflite.OperatorCodeAddDeprecatedBuiltinCode(builder, min(number, 127))
             tflite.OperatorCodeAddBuiltinCode(builder, number)
-            tflite.OperatorCodeAddVersion(builder, _VERSIONS.get(code, 2))
+            tflite.OperatorCodeAddVersion(builder, VERSIONS.get(code, VERSION))
             codes.append(tflite.OperatorCodeEnd(builder))
         code_vector = self._vector(codes)
         tflite.ModelStart(builder)
@@ -221,10 +213,8 @@ class _Writer:
 
 
 def _window(graph: Graph, node: Node) -> Window:
-    op = node.op
-    if "pool" in op.name:
-        return op.window()  # type: ignore[attr-defined]
-    return op.window(graph.type(node.inputs[1] or ""))  # type: ignore[attr-defined]
+    op: Any = node.op
+    return op.window() if "pool" in op.name else op.window(graph.type(node.inputs[1] or ""))
 
 
 def same_padding(window: Window, height: int, width: int) -> Padding:

@@ -1,0 +1,62 @@
+"""`midge quantize`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from midge import api
+from midge.cli.options import model_argument, progress, report, report_options, target_options
+from midge.compress.ranges import METHODS
+from midge.errors import UsageError
+from midge.report.quantizing import Facts, diagnosis_json, diagnosis_text, quantize_json, quantize_text
+
+
+@click.command("quantize", short_help="Make an int8 model of a float one.")
+@model_argument
+@click.option("--data", type=click.Path(path_type=Path), required=True, metavar="FILE|DIR",
+              help="Calibration samples, float32 as the model's input: .npz or .npy stacked along axis 0, or a folder "
+                   "with a .npy or .npz file for each.")  # fmt: skip
+@click.option("-o", "--out", type=click.Path(path_type=Path), metavar="FILE",
+              help="Where to write it: a .tflite file, or .onnx in QDQ form.")  # fmt: skip
+@click.option("--method", type=click.Choice(METHODS), default="min-max", show_default=True,
+              help="How ranges follow from the data.")  # fmt: skip
+@click.option("--equalize", is_flag=True, help="Bring channels between layers to like ranges first.")
+@click.option("--bias-correction", is_flag=True, help="Take up the mean error of rounded weights in the biases.")
+@click.option("--rounding", type=click.Choice(api.ROUNDINGS), default="nearest", show_default=True,
+              help="Of weights: to the nearest, or adapted to the layer's inputs.")  # fmt: skip
+@click.option("--per-tensor", is_flag=True, help="One scale for all weights of a layer, not one a channel.")
+@click.option("--ports", type=click.Choice(api.PORTS), default="int8", show_default=True,
+              help="Type of the model's inputs and outputs.")  # fmt: skip
+@click.option("--float-layer", "float_layers", multiple=True, metavar="NAME", help="A layer that stays float32.")
+@click.option("--diagnose", "diagnosing", is_flag=True,
+              help="Find the layers that int8 hurts, try cures in order, keep those that help.")  # fmt: skip
+@target_options
+@report_options
+def command(
+    model: Path, data: Path, out: Path | None, method: str, equalize: bool, bias_correction: bool, rounding: str,
+    per_tensor: bool, ports: str, float_layers: tuple[str, ...], diagnosing: bool, board: str | None, core: str | None,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Quantise the float MODEL after training, on calibration data, and show how much noise each layer gets.
+
+    With --diagnose, a --board or --core adds what each cure costs there in cycles.
+    """
+    if (board or core) and not diagnosing:
+        raise UsageError("--board and --core", "without --diagnose", "either both or none of them")
+    if diagnosing:
+        with progress("diagnosing", None, as_json) as advance:
+            found = api.diagnose(model, data, board=board, core=core, ports=ports, progress=advance)  # type: ignore[arg-type]
+        if out is not None:
+            found.best.save(out)
+        report(as_json, diagnosis_json(found, out), lambda: diagnosis_text(found, out))
+        return
+    with progress("calibrating", None, as_json) as advance:
+        made = api.quantize(
+            model, data, method=method, per_channel=not per_tensor, ports=ports,  # type: ignore[arg-type]
+            float_layers=float_layers, equalize=equalize, bias_correction=bias_correction,
+            rounding=rounding, out=out, progress=advance,  # type: ignore[arg-type]
+        )  # fmt: skip
+    facts = Facts.of(made, out)
+    report(as_json, quantize_json(facts), lambda: quantize_text(facts))

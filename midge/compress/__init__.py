@@ -1,0 +1,1 @@
+"""Compression: from a float graph to a smaller one (docs/quantization.md)."""

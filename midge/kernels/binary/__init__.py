@@ -1,0 +1,1 @@
+"""Kernels of binary, one file for each instruction set."""

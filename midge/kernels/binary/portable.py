@@ -1,0 +1,63 @@
+"""Functions of two values in plain C99."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from midge.ir.graph import Graph, Node
+from midge.ir.types import DType
+from midge.kernels import render
+from midge.kernels.base import Function as CFunction
+from midge.kernels.elementwise import ElementwiseRows
+from midge.kernels.floating import float_clamp
+from midge.kernels.unary import TableRows
+from midge.ops.base import Activation
+from midge.ops.binary import Binary, Function
+from midge.targets.records import Core
+
+_FLOORS = (Function.FLOOR_DIV, Function.FLOOR_MOD)
+
+
+class BinaryTableS8(TableRows):
+    """The larger or smaller of int8 values and a constant number, through a table."""
+
+    name: ClassVar[str] = "binary_s8_table__portable"
+    op = Binary
+
+
+class BinaryRowsS8(ElementwiseRows):
+    """The larger or smaller of int8 values."""
+
+    name: ClassVar[str] = "binary_s8_rows__portable"
+    op = Binary
+    body = "common/binary_f32.c.j2"
+    dtype = DType.INT8
+
+    def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
+        assert isinstance(node.op, Binary)
+        if node.op.activation is not Activation.NONE:
+            return "a fused activation"
+        return super().refuse(node, graph, core)
+
+    def names(self, node: Node, graph: Graph) -> tuple[dict[str, object], tuple[CFunction, ...]]:
+        assert isinstance(node.op, Binary)
+        return {"function": node.op.function.value, "plain": "int8_t", "clamp": None}, ()
+
+
+class BinaryRowsF32(ElementwiseRows):
+    """Rows of float32."""
+
+    name: ClassVar[str] = "binary_f32_rows__portable"
+    op = Binary
+    body = "common/binary_f32.c.j2"
+    dtype = DType.FLOAT32
+
+    def names(self, node: Node, graph: Graph) -> tuple[dict[str, object], tuple[CFunction, ...]]:
+        assert isinstance(node.op, Binary)
+        clamp = float_clamp(node.op.activation)
+        floors = ("trunc_f32", "floor_f32") if node.op.function in _FLOORS else ()
+        helpers = (*(render.helper(name) for name in floors), *clamp.helpers)
+        return {"function": node.op.function.value, "plain": "float", "clamp": clamp}, helpers
+
+
+KERNELS = (BinaryTableS8(), BinaryRowsS8(), BinaryRowsF32())

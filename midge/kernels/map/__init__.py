@@ -1,0 +1,1 @@
+"""Kernels of map, one file for each instruction set."""

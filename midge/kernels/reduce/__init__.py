@@ -1,0 +1,1 @@
+"""Kernels of reduce, one file for each instruction set."""

@@ -1,0 +1,1 @@
+"""Kernels of take, one file for each instruction set."""

@@ -1,0 +1,108 @@
+"""Functions of two values with broadcasting (docs/numerics.md, "Functions of two values")."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from midge.ir.types import DType, TensorType
+from midge.ops.base import Activation, Case, Op, Types
+from midge.ops.cases import Operand, case, floats, quantized, scale_of
+from midge.ops.windows import clamp, only
+
+
+class Function(enum.Enum):
+    """Which function."""
+
+    DIV = "div"
+    FLOOR_DIV = "floor_div"
+    FLOOR_MOD = "floor_mod"
+    MAXIMUM = "maximum"
+    MINIMUM = "minimum"
+    SQUARED_DIFFERENCE = "squared_difference"
+
+
+_OF_BYTES = (Function.MAXIMUM, Function.MINIMUM)
+
+
+@dataclass(frozen=True, slots=True)
+class Binary(Op):
+    """Operands a, b, float32; for maximum and minimum also int8 with the result's scale and zero point on all sides."""
+
+    name: ClassVar[str] = "binary"
+    function: Function
+    activation: Activation
+
+    def check(self, inputs: Types, outputs: Sequence[TensorType]) -> None:
+        output = only(outputs)
+        self.expect(len(inputs) == 2 and None not in inputs, f"{len(inputs)} operands", "two")
+        a, b = inputs
+        assert a is not None and b is not None
+        kinds = {(type_.dtype, type_.quantization) for type_ in (a, b, output)}
+        self.expect(len(kinds) == 1, "operands of different types or scales", "one type and scale on all sides")
+        fits = output.dtype is DType.FLOAT32 or (output.dtype is DType.INT8 and self.function in _OF_BYTES)
+        self.expect(fits, f"{self.function.value} of {output.dtype.value}", "float32")
+        try:
+            shape = np.broadcast_shapes(a.shape, b.shape)
+        except ValueError:
+            shape = None
+        self.expect(shape == output.shape, f"shapes {list(a.shape)} and {list(b.shape)} for {list(output.shape)}",
+                    "operands that broadcast to the result")  # fmt: skip
+
+    def evaluate(self, arrays: Sequence[np.ndarray | None], inputs: Types, outputs: Sequence[TensorType]
+                 ) -> tuple[np.ndarray, ...]:  # fmt: skip
+        a, b = arrays
+        assert a is not None and b is not None
+        with np.errstate(all="ignore"):
+            result = _apply(self.function, a, b)
+        return (clamp(result, self.activation, only(outputs)),)
+
+
+def _apply(function: Function, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    if function is Function.DIV:
+        return a / b
+    if function is Function.FLOOR_DIV:
+        return np.floor(a / b)
+    if function is Function.FLOOR_MOD:
+        rest = np.fmod(a, b)
+        return np.where((rest != 0) & ((b < 0) != (rest < 0)), rest + b, rest)
+    if function is Function.SQUARED_DIFFERENCE:
+        return (a - b) * (a - b)
+    return np.maximum(a, b) if function is Function.MAXIMUM else np.minimum(a, b)
+
+
+def _case(label: str, function: Function, a_shape: tuple[int, ...], b_shape: tuple[int, ...], *, constant: str = "",
+          dtype: DType = DType.FLOAT32, activation: Activation = Activation.NONE) -> Case:  # fmt: skip
+    shape = np.broadcast_shapes(a_shape, b_shape)
+
+    def make(rng: np.random.Generator) -> tuple[list[Operand | None], TensorType]:
+        scale = scale_of(rng, 0.1)
+        operands: list[Operand | None] = []
+        for name, size in (("a", a_shape), ("b", b_shape)):
+            type_ = floats(size) if dtype is DType.FLOAT32 else quantized(size, scale, 5)
+            data = None
+            if name == constant:
+                data = rng.standard_normal(size).astype(np.float32) if type_.dtype.is_float else rng.integers(
+                    -128, 128, size, np.int8
+                )  # fmt: skip
+            operands.append((name, type_, data))
+        return operands, floats(shape) if dtype is DType.FLOAT32 else quantized(shape, scale, 5)
+
+    return case(label, Binary(function, activation), make)
+
+
+CASES: tuple[Case, ...] = (
+    *(_case(function.value, function, (1, 3, 5, 4), (1, 3, 5, 4)) for function in Function
+      if function not in (Function.FLOOR_DIV, Function.FLOOR_MOD)),
+    _case("div_constant", Function.DIV, (1, 3, 4), (4,), constant="b"),
+    _case("div_relu", Function.DIV, (1, 3, 4), (1, 3, 4), activation=Activation.RELU),
+    _case("maximum_s8", Function.MAXIMUM, (1, 3, 5, 4), (1, 3, 5, 4), dtype=DType.INT8),
+    _case("minimum_s8_channels", Function.MINIMUM, (1, 3, 5, 4), (4,), constant="b", dtype=DType.INT8),
+    _case("maximum_s8_number", Function.MAXIMUM, (1, 3, 5, 4), (1,), constant="b", dtype=DType.INT8),
+    _case("maximum_constant", Function.MAXIMUM, (1, 3, 5, 4), (1,), constant="b"),
+    _case("minimum_rows", Function.MINIMUM, (1, 3, 1, 1), (1, 3, 5, 4)),
+)  # fmt: skip

@@ -1,0 +1,1 @@
+"""Writers: a graph as a file that other runtimes read."""

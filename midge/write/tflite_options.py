@@ -1,0 +1,94 @@
+"""How operators of the graph are named in .tflite files, and what stands in their options tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from midge.errors import UnsupportedError
+from midge.ir.graph import Node
+from midge.ops import binary, map, reduce
+from midge.ops.base import Activation
+from midge.ops.relu import Relu
+
+_ACTIVATIONS = {Activation.NONE: 0, Activation.RELU: 1, Activation.RELU_N1_TO_1: 2, Activation.RELU6: 3}
+_RELUS = {Activation.RELU: "RELU", Activation.RELU6: "RELU6", Activation.RELU_N1_TO_1: "RELU_N1_TO_1"}
+_CODES = {
+    "conv2d": ("CONV_2D", "Conv2DOptions"), "conv2d_hybrid": ("CONV_2D", "Conv2DOptions"),
+    "depthwise_conv2d": ("DEPTHWISE_CONV_2D", "DepthwiseConv2DOptions"),
+    "fully_connected": ("FULLY_CONNECTED", "FullyConnectedOptions"),
+    "average_pool2d": ("AVERAGE_POOL_2D", "Pool2DOptions"), "max_pool2d": ("MAX_POOL_2D", "Pool2DOptions"),
+    "add": ("ADD", "AddOptions"), "sub": ("SUB", "SubOptions"), "mul": ("MUL", "MulOptions"),
+    "softmax": ("SOFTMAX", "SoftmaxOptions"), "reshape": ("RESHAPE", "ReshapeOptions"),
+    "pad": ("PAD", ""), "logistic": ("LOGISTIC", ""), "tanh": ("TANH", ""), "quantize": ("QUANTIZE", ""),
+    "dequantize": ("DEQUANTIZE", ""), "mean": ("MEAN", "ReducerOptions"),
+    "concatenation": ("CONCATENATION", "ConcatenationOptions"),
+    "rearrange": ("GATHER", "GatherOptions"), "take": ("GATHER", "GatherOptions"),
+}  # fmt: skip
+_FUNCTIONS = {
+    map.Function.GELU: ("GELU", "GeluOptions"), map.Function.GELU_TANH: ("GELU", "GeluOptions"),
+}  # fmt: skip
+_PAIRS = {binary.Function.DIV: ("DIV", "DivOptions")}
+_TOTALS = {
+    reduce.Function.MAX: "REDUCE_MAX", reduce.Function.MIN: "REDUCE_MIN", reduce.Function.PROD: "REDUCE_PROD",
+    reduce.Function.SUM: "SUM",
+}  # fmt: skip
+_NOT_THERE = (map.Function.RECIPROCAL, map.Function.TRUNC)
+_FIELDS = {
+    "stride_h": "StrideH", "stride_w": "StrideW", "dilation_h": "DilationHFactor", "dilation_w": "DilationWFactor",
+    "kernel_h": "FilterHeight", "kernel_w": "FilterWidth", "depth_multiplier": "DepthMultiplier", "beta": "Beta",
+    "axis": "Axis",
+}  # fmt: skip
+VERSIONS = {
+    "CONV_2D": 5, "DEPTHWISE_CONV_2D": 5, "FULLY_CONNECTED": 5,
+    **dict.fromkeys(("CEIL", "COS", "ELU", "FLOOR", "HARD_SWISH", "LOG", "NEG", "RELU_N1_TO_1", "RESHAPE", "ROUND",
+                     "RSQRT", "SIGN", "SIN", "SQRT", "SQUARE", "SQUARED_DIFFERENCE"), 1),
+}  # fmt: skip
+"""Versions of operators tell a runtime which types of operands to expect; 2 for all others."""
+VERSION = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An operator's code, the name of its options table (empty: none), and the table's fields."""
+
+    code: str
+    title: str
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+def written(node: Node, padding: int) -> Written:
+    """The code and options of a node. Raises UnsupportedError where the format has no such operator."""
+    code, title = _code(node)
+    op: Any = node.op
+    present = {name: getattr(op, name) for name in op.__dataclass_fields__}
+    fields: dict[str, Any] = {}
+    if title:
+        fields = {_FIELDS[name]: value for name, value in present.items() if name in _FIELDS}
+        if "stride_h" in present:
+            fields["Padding"] = padding
+        if "keep_dims" in present:
+            fields["KeepNumDims" if op.name == "fully_connected" else "KeepDims"] = present["keep_dims"]
+        if "activation" in present:
+            fields["FusedActivationFunction"] = _ACTIVATIONS[present["activation"]]
+        if title == "GeluOptions":
+            fields["Approximate"] = op.function is map.Function.GELU_TANH
+    return Written(code, title, fields)
+
+
+def _code(node: Node) -> tuple[str, str]:
+    op = node.op
+    if isinstance(op, Relu):
+        return _RELUS[op.activation], ""
+    if isinstance(op, map.Map) and op.function not in _NOT_THERE:
+        return _FUNCTIONS.get(op.function, (op.function.name, ""))
+    if isinstance(op, binary.Binary):
+        if op.activation is not Activation.NONE and op.function not in _PAIRS:
+            raise UnsupportedError(node.name, f"{op.function.value} with a fused {op.activation.value}",
+                                   "no activation, in .tflite files")  # fmt: skip
+        return _PAIRS.get(op.function, (op.function.name, ""))
+    if isinstance(op, reduce.Reduce):
+        return _TOTALS[op.function], "ReducerOptions"
+    if op.name not in _CODES:
+        raise UnsupportedError(node.name, f"{op.name} has no equal in .tflite files")
+    return _CODES[op.name]

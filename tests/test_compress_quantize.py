@@ -1,0 +1,119 @@
+"""Post-training quantisation: near the float model, the same integers everywhere, honest figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_networks
+import pytest
+from cli_runner import midge as run_midge
+from litert_runner import run_litert
+
+import midge
+from midge.api.quantizing import quantized_inputs
+from midge.compress.ranges import METHODS, Histogram, Range, range_of
+from midge.errors import UsageError
+from midge.ir.interpret import run_graph
+
+SHAPE = (1, 8, 8, 3)
+
+
+def _samples(count: int) -> list[tuple[np.ndarray]]:
+    rng = np.random.default_rng(11)
+    return [(rng.standard_normal(SHAPE).astype(np.float32),) for _ in range(count)]
+
+
+@pytest.fixture
+def float_model(tmp_path: Path) -> Path:
+    path = tmp_path / "float.onnx"
+    onnx.save(onnx_networks.to_quantize(), path)
+    return path
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("per_channel", [True, False], ids=["per_channel", "per_tensor"])
+def test_near_the_float_model(float_model: Path, method: str, per_channel: bool) -> None:
+    made = midge.quantize(float_model, _samples(16), method=method, per_channel=per_channel)  # type: ignore[arg-type]
+    assert all(layer.is_integer for layer in made.layers)
+    assert made.integer_bytes < 0.45 * made.float_bytes
+    last = made.layers[-1]
+    assert last.noise_db > (8 if method == "entropy" else 18 if per_channel else 15), last
+    widths = {len(value.type.quantization.scales) for value in made.graph.constants() if value.type.quantization}
+    assert (max(widths) > 1) is per_channel
+
+
+def test_written_files_compute_the_same_integers(float_model: Path, tmp_path: Path) -> None:
+    made = midge.quantize(float_model, _samples(8))
+    content = made.save(tmp_path / "q.tflite").read_bytes()
+    made.save(tmp_path / "q.onnx")
+    again = midge.load(tmp_path / "q.onnx")
+    for sample in _samples(4):
+        inputs = quantized_inputs(made.graph, sample)
+        (ours,) = run_graph(made.graph, inputs)
+        assert np.array_equal(run_litert(content, inputs)[0], ours)
+        (back,) = run_graph(again, inputs)
+        assert np.abs(back.astype(int) - ours.astype(int)).max() <= 1
+    assert run_midge("verify", tmp_path / "q.tflite", "--core", "cortex-m4", "--samples", "2", "--json").status == 0
+
+
+def test_float_ports_and_float_layers(float_model: Path) -> None:
+    whole = midge.quantize(float_model, _samples(8), ports="float32")
+    assert whole.graph.type(whole.graph.inputs[0]).dtype.is_float
+    assert whole.graph.type(whole.graph.outputs[0]).dtype.is_float
+    name = midge.load(float_model).nodes[-1].name
+    mixed = midge.quantize(float_model, _samples(8), float_layers=[name])
+    assert [layer.layer for layer in mixed.layers if not layer.is_integer] == [name]
+    with pytest.raises(UsageError, match="no layer 'nothing'"):
+        midge.quantize(float_model, _samples(1), float_layers=["nothing"])
+
+
+def test_outliers_are_clipped_by_all_methods_but_one() -> None:
+    """A narrow distribution with one value in thirty thousand far outside."""
+    values = np.concatenate([np.random.default_rng(0).normal(0, 1, 99_990), np.full(3, 60.0)])
+    low, high = float(values.min()), float(values.max())
+    histogram = Histogram(low, high, np.histogram(values, 2048, (low, high))[0])
+    assert range_of(histogram, "min-max") == Range(low, high)
+    for method in ("percentile", "mse", "entropy"):
+        assert range_of(histogram, method).high < high, method
+
+
+def test_command_line(float_model: Path, tmp_path: Path) -> None:
+    data, out = tmp_path / "data.npz", tmp_path / "q.tflite"
+    np.savez(data, x=np.concatenate([sample[0] for sample in _samples(8)]))
+    found = run_midge("quantize", float_model, "--data", data, "-o", out, "--json")
+    assert found.status == 0, found.err
+    layers = found.object["layers"]
+    assert out.exists() and len(layers) >= 5 and all(layer["integer"] for layer in layers)
+    assert found.object["constant_bytes"]["integer"] < found.object["constant_bytes"]["float"]
+    text = run_midge("quantize", float_model, "--data", data)
+    assert "quantised to int8" in text.out and "min-max, of 8 calibration samples" in text.out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--data", "missing.npz"), "no such file"),
+        (("--data", "int.npy"), "int8"),
+        (("--data", "good.npy", "-o", "q.bin"), "'.bin'; expected .tflite or .onnx"),
+        (("--data", "nan.npy"), "infinite or NaN"),
+        (("--data", "empty"), "no .npy or .npz files in the folder"),
+    ],
+)
+def test_errors(float_model: Path, tmp_path: Path, words: tuple[str, ...], message: str) -> None:
+    (tmp_path / "empty").mkdir()
+    good = _samples(1)[0][0]
+    np.save(tmp_path / "good.npy", good)
+    np.save(tmp_path / "int.npy", good.astype(np.int8))
+    np.save(tmp_path / "nan.npy", np.full(SHAPE, np.nan, np.float32))
+    paths = [str(tmp_path / word) if word[0] != "-" else word for word in words]
+    found = run_midge("quantize", float_model, *paths)
+    assert found.status == 2 and message in found.err, found.err
+
+
+def test_a_quantised_model_is_not_quantised_again() -> None:
+    from midge.demo import digits_model
+
+    found = run_midge("quantize", digits_model(), "--data", digits_model())
+    assert found.status in (2, 4)
