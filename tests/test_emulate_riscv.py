@@ -135,7 +135,8 @@ def test_a_real_board(tmp_path: Path) -> None:
     bare = core_board(CORE)
     trace = emulate(build(sources, board, tmp_path / "board"), sources, board)
     same = emulate(build(sources, bare, tmp_path / "core"), sources, bare)
-    assert (trace.instructions, trace.cycles) == (same.instructions, same.cycles)
+    assert trace.instructions == same.instructions
+    assert trace.cycles is not None and same.cycles is not None and trace.cycles > same.cycles  # its flash has misses
     for ours, theirs in zip(trace.outputs, same.outputs, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 

@@ -19,7 +19,6 @@ from midge.emulate.pattern import fixed_pattern
 from midge.ir.graph import Graph
 from midge.ir.interpret import run_graph
 from midge.load.model import Model
-from midge.report.metrics import measure
 from midge.targets.records import Board
 
 ENOUGH_DB = 30.0
@@ -139,7 +138,7 @@ class _Doctor:
                  progress: Progress | None) -> None:  # fmt: skip
         self.source = source
         self.board = board
-        self.cycles: dict[str, int] = {}
+        self.times: dict[str, int] = {}
         """By the model's hash."""
         self.data = data
         self.options = options
@@ -172,16 +171,16 @@ class _Doctor:
 
     def step(self, cure: str, made: Quantized, plain: Quantized, output_db: float, gain: float, *, kept: bool) -> Step:
         """A cure with its costs."""
-        extra = None if self.board is None else self._cycles(made.model) - self._cycles(plain.model)
+        extra = None if self.board is None else self._time(made.model) - self._time(plain.model)
         return Step(cure, output_db, gain, made.integer_bytes - plain.integer_bytes, extra, kept)
 
-    def _cycles(self, model: Model) -> int:
-        """Of one inference on the emulated board."""
+    def _time(self, model: Model) -> int:
+        """Cycles of one inference on the emulated board; instructions where its core has no timing table."""
         assert self.board is not None
-        if model.sha256 not in self.cycles:
+        if model.sha256 not in self.times:
             inputs = tuple(fixed_pattern(model.graph.type(name)) for name in model.graph.inputs)
             with tempfile.TemporaryDirectory(prefix="midge-") as folder:
                 compiled = pipeline.compile_model(model, self.board, Options(), Path(folder))
-                trace = pipeline.run_firmware(compiled, inputs, "unicorn")
-                self.cycles[model.sha256] = measure(compiled, trace).cycles
-        return self.cycles[model.sha256]
+                trace = pipeline.run_firmware(compiled, inputs, None)
+                self.times[model.sha256] = trace.instructions if trace.cycles is None else trace.cycles
+        return self.times[model.sha256]

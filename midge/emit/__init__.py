@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from midge.emit.constants import ConstantPool
 from midge.emit.header import Facts, header_text
@@ -10,7 +11,6 @@ from midge.emit.names import c_identifier
 from midge.emit.schedule import run_body
 from midge.emit.sources import Layer, Port, Sources
 from midge.errors import InternalError
-from midge.ir.types import DType
 from midge.kernels.base import Function, LayerCode
 from midge.kernels.render import render
 from midge.kernels.view import Rows, TaskView
@@ -36,11 +36,17 @@ def emit(plan: Plan, *, prefix: str, command: str, model_sha256: str) -> Sources
         Layer(task.node.name, task.node.op.name, symbol, plan.graph.macs(task.node))
         for task, symbol in zip(plan.tasks, symbols, strict=True)
     )
+    run = run_body(plan, prefix, symbols)
+    texts = [
+        *(function.text for function in functions),
+        *(code.body for code in codes),
+        "midge_u32" if run["fills"] else "",
+    ]
     text = render(
         "network.c.j2",
         facts=facts,
         prefix=prefix,
-        wide_types=_wide_types(plan),
+        wide_types=_wide_types(texts),
         functions=[function for function in functions if function.prototype is None],
         assembly=assembly,
         constants=pool.declarations(),
@@ -48,7 +54,7 @@ def emit(plan: Plan, *, prefix: str, command: str, model_sha256: str) -> Sources
             {"symbol": symbol, "task": task, "body": code.body.rstrip("\n"), "uses_step": uses_step(code.body)}
             for symbol, task, code in zip(symbols, plan.tasks, codes, strict=True)
         ],
-        run=run_body(plan, prefix, symbols),
+        run=run,
     )
     files = {f"{prefix}.c": text, f"{prefix}.h": header_text(facts)}
     if assembly:
@@ -145,12 +151,14 @@ def _shared_functions(codes: list[LayerCode]) -> list[Function]:
     return list(seen.values())
 
 
-def _wide_types(plan: Plan) -> list[tuple[str, str]]:
-    """(alias, C type) of the element types wider than a byte that the arena is accessed by."""
-    types = {buffer.layout.dtype for buffer in plan.buffers}
-    types |= {
-        plan.graph.type(name).dtype for task in plan.tasks for name in (*task.node.inputs, *task.node.outputs) if name
-    }
-    types |= {DType.INT32, DType.INT16} if any(task.scratch is not None for task in plan.tasks) else set()
-    wide = sorted((t for t in types if t.bytes > 1), key=lambda t: t.value)
-    return [(f"midge_{t.suffix}", t.c_name) for t in wide]
+_WIDE_TYPES = {
+    "midge_f32": "float", "midge_s16": "int16_t", "midge_s32": "int32_t", "midge_s64": "int64_t",
+    "midge_u32": "uint32_t",
+}  # fmt: skip
+"""Element types wider than a byte that the arena is accessed by."""
+
+
+def _wide_types(texts: Iterable[str]) -> list[tuple[str, str]]:
+    """(alias, C type) of those that the code uses."""
+    used = {name for text in texts for name in re.findall(r"\bmidge_[a-z]\d\d\b", text)}
+    return [(name, c_type) for name, c_type in _WIDE_TYPES.items() if name in used]

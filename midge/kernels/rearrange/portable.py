@@ -88,6 +88,36 @@ class RearrangeRows(Kernel):
         return LayerCode((), (), body)
 
 
+class RearrangeDigits(Kernel):
+    """Any loops: each element's place from the digits of its number. Divisions for each one, so the last resort."""
+
+    name: ClassVar[str] = "rearrange_digits__portable"
+    op = Rearrange
+
+    def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
+        del core
+        return "the operand is constant" if graph.values[node.inputs[0] or ""].is_constant else None
+
+    def bind(self, node: Node, graph: Graph) -> Binding:
+        x, y = graph.type(node.inputs[0] or ""), graph.type(node.outputs[0])
+        steps = tuple(Step(((0, x.rows - 1),), 1) for _ in range(y.rows))
+        return Binding(self, (Reads(Layout(x.dtype), flat=x.rows > 1),), (Layout(y.dtype),), steps)
+
+    def emit(self, view: TaskView) -> LayerCode:
+        op = view.node.op
+        assert isinstance(op, Rearrange)
+        terms, inner = [f"{op.offset}"] if op.offset else [], 1
+        for count, stride in reversed(list(zip(op.counts, op.strides, strict=True))):
+            if stride and count > 1:
+                terms.append(f"n / {inner} % {count} * {stride}" if inner > 1 else f"n % {count} * {stride}")
+            inner *= count
+        body = render(
+            "rearrange/digits.c.j2", element=c_element(view.y.type.dtype), x=view.x.whole(), y=view.y.at(1, 0),
+            count=view.y.type.row_elements, index=" + ".join(terms) or "0",
+        )  # fmt: skip
+        return LayerCode((), (), body)
+
+
 def _split(node: Node, y: TensorType) -> Split | None:
     """The loops cut at the beginning of a row; a loop that goes across is cut in two where it can be."""
     assert isinstance(node.op, Rearrange)
@@ -135,4 +165,4 @@ def _start_text(split: Split) -> str:
     return " + ".join(terms) or "0"
 
 
-KERNELS = (RearrangeRows(),)
+KERNELS = (RearrangeRows(), RearrangeDigits())
