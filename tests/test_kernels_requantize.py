@@ -61,8 +61,10 @@ def test_rectified_layers_are_usually_proven() -> None:
 def test_channels_with_scales_far_apart_have_shifts_of_their_own() -> None:
     scaling = scaling_of([2.0**-5, 2.0**-11 * 1.1], Rounding.DOUBLE, -128, -128)
     biases, reach = np.array([5, -300]), np.array([9_000, 200_000])
-    form = prove(scaling, biases, -reach, reach, fraction_bits=6)
-    assert form is not None and form.shift is None and form.lowerings is None
+    form = prove(scaling, biases, -reach, reach, fraction_bits=6, own_shifts=True)
+    assert form is not None and form.has_own_shifts and form.lowerings is None
+    shared = prove(scaling, biases, -reach, reach, fraction_bits=6)
+    assert shared is None or not shared.has_own_shifts
     for channel in range(2):
         acc = np.broadcast_to(np.arange(-reach[channel], reach[channel] + 1)[:, None], (2 * reach[channel] + 1, 2))
         np.testing.assert_array_equal(

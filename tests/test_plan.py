@@ -170,6 +170,6 @@ def test_ram_that_is_left_goes_to_faster_kernels() -> None:
 
     assert holds(PlanOptions())
     needed = plan(graph, board, PlanOptions()).arena_bytes
-    assert holds(PlanOptions(ram_bytes=needed + 1024))
-    assert not holds(PlanOptions(ram_bytes=needed + 1023))
-    assert not holds(PlanOptions(optimize="ram")) and not holds(PlanOptions(optimize="flash"))
+    assert holds(PlanOptions(ram_bytes=needed))
+    assert not holds(PlanOptions(ram_bytes=needed - 1))
+    assert not holds(PlanOptions(optimize="ram"))

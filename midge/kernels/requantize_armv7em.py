@@ -34,7 +34,7 @@ class Requantization:
         """What code depends on, for a function's name."""
         kind = "literal"
         if isinstance(self.form, Staircase):
-            kind = "own" if self.form.shift is None else f"r{self.form.shift}"
+            kind = "own" if self.form.has_own_shifts else f"r{self.form.shift}"
         lowered = "n" if isinstance(self.form, Staircase) and self.form.lowerings is not None else ""
         bounds = f"l{self.low}u{self.high}z{self.zero_point}".replace("-", "n")
         return f"{kind}{lowered}{f'x{self.lift}' if self.lift else ''}{bounds}{'c' if self.is_centred else ''}"
@@ -54,7 +54,7 @@ class Requantization:
         """int32 [channels, 2 or 3]: multiplier, offset, and the lowering or shift where there is one."""
         columns = [self.form.multipliers, self.form.offsets]
         third = self.form.shifts
-        if isinstance(self.form, Staircase) and self.form.shift is not None:
+        if isinstance(self.form, Staircase) and not self.form.has_own_shifts:
             third = self.form.lowerings
         if third is not None:
             columns.append(third)
@@ -84,7 +84,7 @@ class Requantization:
             if self.form.lowerings is not None:
                 groups.append([f"cmp {{{acc}}}, #0", "it mi", f"submi {{{acc}}}, {{{third}}}"])
             groups.append([f"smmla {{{acc}}}, {{{acc}}}, {{{multiplier}}}, {{{offset}}}"])
-            if self.form.shift is None:
+            if self.form.has_own_shifts:
                 groups += [[f"asr {{{acc}}}, {{{third}}}"], [f"{saturate} {{{acc}}}, #8, {{{acc}}}"]]
             else:
                 groups.append([f"{saturate} {{{acc}}}, #8, {{{acc}}}, asr #{self.form.shift}"])
@@ -100,12 +100,13 @@ class Requantization:
         return groups
 
 
-def form_for(scaling: ChannelScaling, biases: np.ndarray, lows: np.ndarray, highs: np.ndarray, fraction_bits: int, *,
-             own_shifts: bool = True) -> Staircase | Literal | None:  # fmt: skip
+def form_for(scaling: ChannelScaling, biases: np.ndarray, lows: np.ndarray, highs: np.ndarray, fraction_bits: int,
+             *, own_shifts: bool = False) -> Staircase | Literal | None:  # fmt: skip
     """The cheapest form for accumulators with these biases and bounds that come with `fraction_bits`.
 
     A proven one; one for accumulators that are lifted first, which makes their point finer; one with a shift for each
-    channel, or with lowerings; or the literal one where it applies. Channels with one result take part in any.
+    channel (if `own_shifts`), or with lowerings; or the literal one where it applies. Channels with one result take
+    part in any.
     """
     reference = Scaling(
         scaling.multipliers.astype(np.int64), scaling.shifts.astype(np.int64), scaling.rounding,
@@ -114,24 +115,22 @@ def form_for(scaling: ChannelScaling, biases: np.ndarray, lows: np.ndarray, high
     varies = ~reference.is_constant(lows, highs)
     form = None
     if varies.any():
-        form = _form_for(
-            reference.of(varies), biases[varies], lows[varies], highs[varies], fraction_bits, own_shifts=own_shifts
-        )
+        form = _form_for(reference.of(varies), biases[varies], lows[varies], highs[varies], fraction_bits, own_shifts)
         if form is None or varies.all():
             return form
     return with_constants(form, varies, reference.results(lows), fraction_bits)
 
 
-def _form_for(reference: Scaling, biases: np.ndarray, lows: np.ndarray, highs: np.ndarray, fraction_bits: int, *,
+def _form_for(reference: Scaling, biases: np.ndarray, lows: np.ndarray, highs: np.ndarray, fraction_bits: int,
               own_shifts: bool) -> Staircase | Literal | None:  # fmt: skip
     proven = prove(reference, biases, lows, highs, fraction_bits=fraction_bits, own_shifts=own_shifts)
-    if proven is not None and proven.lowerings is None and proven.shift is not None:
+    if proven is not None and proven.lowerings is None and not proven.has_own_shifts:
         return proven
     reach = int(max(np.abs(lows).max(), np.abs(highs).max(), np.abs(biases).max(), 1))
     room = 29 - reach.bit_length()
     if room > fraction_bits:
         lifted = prove(reference, biases, lows, highs, fraction_bits=min(room, fraction_bits + _MOST_LIFT))
-        if lifted is not None and lifted.lowerings is None and lifted.shift is not None:
+        if lifted is not None and lifted.lowerings is None and not lifted.has_own_shifts:
             return lifted
     return proven or literal(reference, biases, lows, highs, fraction_bits=fraction_bits)
 
@@ -150,7 +149,7 @@ def requantized(node: Node, graph: Graph, layout: Layout, channel_axis: int, *, 
     """
     operands = [graph.values[name] for name in node.inputs[1:] if name is not None]
     x, y = graph.type(node.inputs[0] or ""), graph.type(node.outputs[0])
-    key = (node.op, *operands, x, y, is_centred, fraction_bits)
+    key = (node, *operands, x, y, is_centred, fraction_bits)
     if key not in _FORMS:
         _FORMS[key] = _found(node, graph, channel_axis, is_centred, fraction_bits)
         if len(_FORMS) > _MOST_FORMS:
@@ -169,7 +168,7 @@ def _found(node: Node, graph: Graph, channel_axis: int, is_centred: bool, fracti
     zero_point = graph.type(node.inputs[0] or "").zero_point if is_centred else 0
     biases = scaling.bias + zero_point * sums
     lows, highs = accumulator_range(flat, biases, -128 - zero_point, 127 - zero_point)
-    return scaling, form_for(scaling, biases, lows, highs, fraction_bits)
+    return scaling, form_for(scaling, biases, lows, highs, fraction_bits, own_shifts=True)
 
 
 def stored_in(form: Staircase | Literal, scaling: ChannelScaling, layout: Layout, lift: int) -> Requantization:

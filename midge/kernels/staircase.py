@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from midge.errors import InternalError
 from midge.ops.base import Rounding
 from midge.ops.fixed_point import multiply_by_quantized_multiplier
 
@@ -76,10 +77,16 @@ class Staircase:
     fraction_bits: int
 
     @property
-    def shift(self) -> int | None:
-        """The shift that all channels share, if they do."""
-        first = int(self.shifts[0])
-        return first if np.all(self.shifts == first) else None
+    def has_own_shifts(self) -> bool:
+        """Channels do not share one shift."""
+        return not np.all(self.shifts == self.shifts[0])
+
+    @property
+    def shift(self) -> int:
+        """The shift that all channels share."""
+        if self.has_own_shifts:
+            raise InternalError("staircase", "a shift for each channel", "one that all share")
+        return int(self.shifts[0])
 
     def moved(self, by: int) -> Staircase:
         """The form whose results are larger by a constant."""
@@ -163,14 +170,12 @@ def first_accumulators(scaling: Scaling, lows: np.ndarray, highs: np.ndarray) ->
 
 
 def prove(scaling: Scaling, biases: np.ndarray, lows: np.ndarray, highs: np.ndarray, *,
-          fraction_bits: int, own_shifts: bool = True) -> Staircase | None:  # fmt: skip
+          fraction_bits: int, own_shifts: bool = False) -> Staircase | None:  # fmt: skip
     """A proven form for accumulators that start at `biases` and stay within [lows, highs]; None where there is none.
 
-    `own_shifts`: channels may have shifts of their own.
-
     Tried in this order: accumulators that start at 0, the bias part of the offset; that start at the bias; both with a
-    shift for each channel; and the second with lowerings. Where all channels have one scale, those that start at the
-    bias go first: then one multiplier and one offset serve all.
+    shift for each channel, if `own_shifts` says that code can have them; and the second with lowerings. Where all
+    channels have one scale, those that start at the bias go first: then one multiplier and one offset serve all.
     """
     thresholds = first_accumulators(scaling, lows, highs)
     occur = (thresholds <= highs, thresholds > lows)
@@ -183,14 +188,13 @@ def prove(scaling: Scaling, biases: np.ndarray, lows: np.ndarray, highs: np.ndar
     lowerings = np.round(2.0 ** (31 + fraction_bits) / scaling.multipliers.astype(np.float64)).astype(np.int64)
     from_zero = (np.zeros(len(biases), np.int64), steps_at - biases * unit, None)
     from_bias = (biases * unit, steps_at, None)
-    shared, own = _shared_shifts(real), (_longest_shifts(real),) if own_shifts else ()
+    shared, own = _shared_shifts(real), (_longest_shifts(real),)
     forms = (
-        (from_zero, shared), (from_bias, shared), (from_zero, own), (from_bias, own),
+        (from_zero, shared), (from_bias, shared), *(((from_zero, own), (from_bias, own)) if own_shifts else ()),
         ((biases * unit, steps_at, lowerings), shared),
     )  # fmt: skip
-    if np.all(real == real[0]):
-        forms = (forms[1], forms[0], *forms[2:])
-    for (starts, steps, lowering), tried in forms:
+    has_one_scale = bool(np.all(real == real[0]))
+    for (starts, steps, lowering), tried in (forms[1], forms[0], forms[-1]) if has_one_scale else forms:
         below = 0 if lowering is None else lowering
         reaches = np.where(steps < 0, steps - below, steps)
         misses = np.where(steps - unit < 0, steps - unit - below, steps - unit)

@@ -28,6 +28,8 @@ from midge.targets.records import Board, Core
 __all__ = ["ALIGN_BYTES", "Action", "Buffer", "Kind", "Plan", "PlanOptions", "Task", "plan"]
 
 _MOST_ROUNDS = 5
+_PARTS_FOR_SCRATCH = (1, 1 / 8, 1 / 32, 0)
+"""Of the RAM, what one layer's faster kernel may have as scratch memory: less where a plan with more has no room."""
 
 
 def plan(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[str, Kernel] | None = None,
@@ -45,23 +47,23 @@ def plan(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[str, 
     by_rows = takes_rows(graph, options)
     if options.optimize == "ram":
         return _searched(graph, board, options, pinned, room, by_rows=by_rows)
-    # A frame in RAM is what a tight budget can spare first; then kernels are preferred that take little of it.
+    # Working memory is what a tight budget can spare first, then a frame.
     spares = options.ram_bytes is not None and options.input_by is None and refuse_rows(graph) is None
     for rows in (by_rows, True) if spares and not by_rows else (by_rows,):
-        for prices in (options.optimize, "ram"):
-            made = _priced(graph, board, options, prices, pinned, costs, by_rows=rows)
+        for part in _PARTS_FOR_SCRATCH:
+            made = _priced(graph, board, options, pinned, costs, by_rows=rows, most_scratch_bytes=part * room)
             if made.arena_bytes <= room:
                 return made
         by_rows = rows
     return _searched(graph, board, options, pinned, room, by_rows=by_rows)
 
 
-def _priced(graph: Graph, board: Board, options: PlanOptions, prices: str, pinned: Mapping[str, Kernel],
-            costs: Costs | None, *, by_rows: bool) -> Plan:  # fmt: skip
+def _priced(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[str, Kernel], costs: Costs | None, *,
+            by_rows: bool, most_scratch_bytes: float) -> Plan:  # fmt: skip
     """The plan whose kernels are the cheapest ones, at the prices of memory of what comes first."""
     chosen = None
     if costs is not None:
-        chosen = choose_kernels(graph, board, replace(options, optimize=prices), costs, pinned)
+        chosen = choose_kernels(graph, board, options, costs, pinned, most_scratch_bytes=most_scratch_bytes)
     kernels, expected = chosen or (pinned, None)
     graph, bindings = bind_with_copies(graph, board.core, kernels, by_rows=by_rows)
     network = build_network(graph, bindings, pushed=graph.inputs if by_rows else ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -86,19 +87,24 @@ def _guess(node: Node, graph: Graph) -> Cost:
     return Cost(_GUESS.cycles + 5 * found["macs"] + 10 * found["results"], found["weights"], _GUESS.code_bytes)
 
 
-def candidates(graph: Graph, core: Core, costs: Costs, *, natural_only: bool = False
-               ) -> dict[str, list[Candidate]]:  # fmt: skip
-    """Candidates of each node but the reshapes. A node without any has an empty list."""
+def candidates(graph: Graph, core: Core, costs: Costs, *, natural_only: bool = False,
+               most_scratch_bytes: float = math.inf) -> dict[str, list[Candidate]]:  # fmt: skip
+    """Candidates of each node but the reshapes. A node without any has an empty list.
+
+    Of kernels that are offered because they are faster, those with more scratch memory are left out.
+    """
     kinds = Counter(kind_of(node, graph) for node in graph.nodes)
     found: dict[str, list[Candidate]] = {}
     for node in graph.nodes:
         if isinstance(node.op, Reshape):
             continue
         shared_by = kinds[kind_of(node, graph)]
+        offered = {kernel.name for kernel, offer, _ in legal_kernels(node, graph, core) if offer is not None}
         listed = []
         for kernel, cost in node_costs(node, graph, core, costs).values():
             binding = kernel.bind(node, graph)
-            if not natural_only or is_natural(binding):
+            is_modest = kernel.name not in offered or binding.scratch_bytes <= most_scratch_bytes
+            if is_modest and (not natural_only or is_natural(binding)):
                 flash_bytes = cost.weight_bytes + cost.code_bytes / shared_by
                 listed.append(Candidate(binding, cost.cycles, flash_bytes, ring_bytes(node, graph, binding)))
         found[node.name] = listed

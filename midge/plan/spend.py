@@ -8,6 +8,7 @@ more flash spent than an interpreter would take. With a flash budget the fastest
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -41,12 +42,13 @@ At = Callable[[Prices], Assignment | None]
 
 
 def choose_kernels(graph: Graph, board: Board, options: PlanOptions, costs: Costs, pinned: Mapping[str, Kernel], *,
-                   natural_only: bool = False) -> tuple[dict[str, Kernel], Expected] | None:  # fmt: skip
+                   natural_only: bool = False, most_scratch_bytes: float = math.inf
+                   ) -> tuple[dict[str, Kernel], Expected] | None:  # fmt: skip
     """A kernel for each node; None where a node has none, or where rows would need copies that no kernel makes.
 
     Where the least flash is still more than there is, the plan with the least flash is taken.
     """
-    listed = candidates(graph, board.core, costs, natural_only=natural_only)
+    listed = candidates(graph, board.core, costs, natural_only=natural_only, most_scratch_bytes=most_scratch_bytes)
     for node in graph.nodes:
         if node.name in pinned and node.name in listed:
             listed[node.name] = [Candidate(pinned[node.name].bind(node, graph), 0, 0, 0)]

@@ -36,7 +36,7 @@ class Store:
         advanced = 0
         for channel, name in enumerate("abcd"[:channels]):
             at = passed + self.channel_bytes(channel) - advanced
-            if at + pixels * self.pixel_bytes > _MOST_OFFSET and self.form.layout.planes:
+            if at + 2 * pixels > _MOST_OFFSET and self.form.layout.planes:
                 code.add(out, at, temporary)
                 advanced, at = advanced + at, 0
             self.store(name, pixels, channels, out, at)
@@ -69,15 +69,15 @@ class Store:
     def store(self, name: str, pixels: int, channels: int, out: str, at: int) -> None:
         """One channel of the block; its first pixel lies `at` bytes from `out`."""
         code, bits = self.code, self.form.layout.fraction_bits
-        packs = channels > 1 and bits is not None and self.form.low == 0 and not self.form.layout.planes
+        packs = channels > 1 and bool(bits) and self.form.low == 0
         second = {"a": "b", "c": "d"}.get(name)
         for pixel in range(pixels):
             acc = f"{{{name}{pixel}}}"
             address = f"[{{{out}}}, #{at + pixel * self.pixel_bytes}]"
-            if bits is None:
-                code.op(f"strb {acc}, {address}")
+            if not bits:
+                code.op(f"{'strb' if self.form.layout.dtype.bytes == 1 else 'strh'} {acc}, {address}")
             elif not packs:
-                code.ops([f"lsl {acc}, #{bits}"] if bits else [])
+                code.op(f"lsl {acc}, #{bits}")
                 code.op(f"strh {acc}, {address}")
             elif second:
                 code.op(f"pkhbt {acc}, {acc}, {{{second}{pixel}}}, lsl #16", "two values, none negative")
