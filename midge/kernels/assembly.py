@@ -69,10 +69,18 @@ class Assembly:
     @contextmanager
     def loop(self, purpose: str) -> Iterator[str]:
         """A label; the body ends with a branch to it."""
-        label = f".L{self.name}_{self._labels}"
-        self._labels += 1
-        self._lines.append(f"{label}:{' ' * max(1, 43 - len(label))} @ {purpose}")
+        label = self.label()
+        self.place(label, purpose)
         yield label
+
+    def label(self) -> str:
+        """A new label, to be placed later."""
+        self._labels += 1
+        return f".L{self.name}_{self._labels - 1}"
+
+    def place(self, label: str, purpose: str) -> None:
+        """Here is what branches to the label reach."""
+        self._lines.append(f"{label}:{' ' * max(1, 43 - len(label))} @ {purpose}")
 
     def function(self, prototype: str) -> Function:
         """The finished function; it saves r4 to r11 and keeps its frame on the stack."""

@@ -1,0 +1,133 @@
+"""Winograd's convolution of three taps, exact in integers: sizes, transformed weights, the order of the stream.
+
+Two neighbouring outputs of a row of three taps w take four products instead of six. Of inputs d0…d3:
+
+    m0 = 2w0·(d0 − d2)/2        m1 = (w0 + w1 + w2)·(d1 + d2)/2
+    m3 = −2w2·(d1 − d3)/2       m2 = (w0 − w1 + w2)·(d2 − d1)/2
+    y0 = m0 + m1 + m2           y1 = m1 − m2 + m3
+
+The halves are exact: a widened row holds multiples of 2^6. The form of two dimensions does the same to columns of the
+result: 16 products for 2x2 outputs of nine taps instead of 36. Whatever partial sums do, arithmetic is modulo 2^32, and
+the results are those of the plain convolution. docs/winograd.md has ranges and figures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from midge.kernels.requantize_armv7em import Requantization
+from midge.kernels.window import Window
+
+SLOTS = (1, 2, 0, 3)
+"""The order that the four products of one dimension are made in."""
+_WEIGHTS = np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, -2]])[list(SLOTS)]
+"""From three taps to four weights, in that order."""
+
+STEP_CYCLES = {4: 16, 3: 12, 2: 9, 1: 6}
+"""Of a step, by the tiles of a block: two products for each of two channels of each tile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What the code depends on. A tile is two outputs side by side, or four in a square where the form is `planar`."""
+
+    planar: bool
+    taps: int
+    """Rows of taps that are summed up within a product: all of them, or one where the form is planar."""
+    inputs: int
+    outputs: int
+    columns: int
+    tiles: int
+    """Of a block; the last block of a row may start within the one before it, and make its outputs again."""
+    loop_bytes: int
+    """Code that a loop may take before it runs slower than a shorter one would."""
+
+    @property
+    def lines(self) -> int:
+        """Lines of four products: one, or four where the form is planar."""
+        return 4 if self.planar else 1
+
+    @property
+    def rows(self) -> int:
+        """Input rows read by a step of the layer."""
+        return 4 if self.planar else self.taps
+
+    @property
+    def row_words(self) -> int:
+        """Pairs of input channels."""
+        return self.inputs // 2
+
+    @property
+    def steps(self) -> int:
+        """Words of weights, for each of two channels, that one product is summed up from."""
+        return self.taps * self.row_words
+
+    @property
+    def pixel_bytes(self) -> int:
+        return 2 * self.inputs
+
+    @property
+    def pass_bytes(self) -> int:
+        """Transformed inputs of one product of all tiles."""
+        return 4 * self.steps * self.tiles
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Transformed inputs of a block."""
+        return 4 * self.lines * self.pass_bytes
+
+    @property
+    def block_columns(self) -> int:
+        return 2 * self.tiles
+
+    @property
+    def blocks(self) -> int:
+        return -(-self.columns // self.block_columns)
+
+    @property
+    def last_advance(self) -> int:
+        """Columns from the last but one block to the last."""
+        return self.columns - self.block_columns * (self.blocks - 1)
+
+    @property
+    def pair_words(self) -> int:
+        """Words of the stream for two channels, without what scales their accumulators."""
+        return 2 * self.lines * (1 + 4 * self.steps)
+
+
+def shape_of(window: Window, loop_bytes: int, *, planar: bool) -> Shape:
+    """The shape of a convolution of stride 1 with three taps in a row."""
+    columns = window.y.columns
+    legal = [tiles for tiles in STEP_CYCLES if 2 * tiles <= columns]
+    tiles = min(legal, key=lambda tiles: -(-columns // (2 * tiles)) * STEP_CYCLES[tiles])
+    taps = 1 if planar else window.kh
+    return Shape(planar, taps, window.x.channels, window.y.channels, columns, tiles, loop_bytes)
+
+
+def transformed(weights: np.ndarray, *, planar: bool) -> np.ndarray:
+    """int16 [O, lines, 4, values] of weights int8 [O, KH, 3, I]: at most 9 · 128 and 4 · 128 in magnitude."""
+    along = np.einsum("pk,ohki->ohpi", _WEIGHTS, weights.astype(np.int64))
+    if planar:
+        return np.einsum("lh,ohpi->olpi", _WEIGHTS, along).astype(np.int16)
+    return np.moveaxis(along, 1, 2).reshape(len(weights), 1, 4, -1).astype(np.int16)
+
+
+def weight_stream(weights: np.ndarray, shape: Shape, requantization: Requantization) -> np.ndarray:
+    """int32 words in the order the code reads them.
+
+    For each pair of channels: for each line their start values and the words of four products; then what scales their
+    accumulators. The first product of the first line is part of all outputs, and so are start values there.
+    """
+    outputs = len(weights)
+    words = np.ascontiguousarray(transformed(weights, planar=shape.planar)).view(np.int32)
+    words = words.reshape(outputs, shape.lines, -1)
+    starts = np.zeros((outputs, shape.lines, 1), np.int32)
+    starts[:, 0, 0] = requantization.starts
+    lines = np.concatenate([starts, words], axis=2)
+    parts: list[np.ndarray] = []
+    for first in range(0, outputs, 2):
+        pair = slice(first, first + 2)
+        parts += [lines[pair].transpose(1, 2, 0).reshape(-1), requantization.parameters[pair].reshape(-1)]
+    return np.concatenate(parts)
