@@ -38,6 +38,7 @@ from midge.targets.records import Board
 OPTIMIZE = ("latency", "ram", "flash")
 NUMERICS = ("litert", "tflm")
 COMPILERS = ("zig", "gcc")
+INPUT_BY = ("rows", "frame")
 PLACES = ("board", "host")
 BACKENDS = ("unicorn", "qemu")
 
@@ -71,20 +72,23 @@ def inspect(
 def compile(
     model: ModelSource, *, board: str | None = None, core: str | None = None, out: str | Path | None = None,
     optimize: str = "latency", ram: int | None = None, flash: int | None = None, numerics: Numerics = "litert",
-    cc: Literal["zig", "gcc"] = "zig",
+    cc: Literal["zig", "gcc"] = "zig", input_by: Literal["rows", "frame"] | None = None,
 ) -> Program:  # fmt: skip
     """Compile a model for a board (or a bare core) into firmware.
 
     `out` gets the sources, `firmware.elf` and `report.json`; without it everything lives in a temporary folder,
-    for as long as the returned Program does. `ram` and `flash` are budgets in bytes.
+    for as long as the returned Program does. `ram` and `flash` are budgets in bytes. `input_by` says how the network
+    takes its input: pushed row by row, so that no frame is in its RAM, or written as a whole; None lets the plan choose.
     """
     _choice("optimize", optimize, OPTIMIZE)
     _choice("cc", cc, COMPILERS)
+    if input_by is not None:
+        _choice("input-by", input_by, INPUT_BY)
     for name, budget in (("ram", ram), ("flash", flash)):
         if budget is not None and budget <= 0:
             raise UsageError(f"--{name}", f"{budget}", "a positive number of bytes")
     target = find_target(board, core)
-    options = Options(optimize, ram, flash, cc)
+    options = Options(optimize, ram, flash, cc, input_by)
     if out is None:
         return _compile(open_model(model, numerics=numerics), target, options)
     with staged(Path(out), overwrite=True) as folder:

@@ -22,10 +22,11 @@ class Options:
     ram_bytes: int | None = None
     flash_bytes: int | None = None
     cc: Literal["zig", "gcc"] = "zig"
+    input_by: Literal["rows", "frame"] | None = None
 
     @property
     def plan(self) -> PlanOptions:
-        return PlanOptions(self.optimize, self.ram_bytes, self.flash_bytes)
+        return PlanOptions(self.optimize, self.ram_bytes, self.flash_bytes, self.input_by)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,6 +67,8 @@ def command_line(model: Model, board: Board, options: Options) -> str:
         words.append(f"--ram {options.ram_bytes}")
     if options.flash_bytes is not None:
         words.append(f"--flash {options.flash_bytes}")
+    if options.input_by is not None:
+        words.append(f"--input-by {options.input_by}")
     if model.numerics != "litert":
         words.append(f"--numerics {model.numerics}")
     return " ".join(words)

@@ -85,11 +85,16 @@ class _Job:
         (self.folder / "harness" / "include").mkdir(parents=True)
         for path in sorted(HARNESS.rglob("*.[ch]")):
             _write(self.folder / "harness" / path.relative_to(HARNESS), path.read_text(encoding="utf-8"))
-        self.render("main.c", header=self.sources.header, inputs=[_port(port) for port in self.sources.inputs],
+        self.render("main.c", header=self.sources.header, inputs=self.inputs(), input_rows=self.sources.input_rows,
                     outputs=[_port(port) for port in self.sources.outputs], run_symbol=self.sources.run_symbol,
                     init_symbol=self.sources.init_symbol)  # fmt: skip
         self.render("start.c", hardware_float=self.board.core.hardware_float, ram_base=self.board.ram.base,
                     ram_bytes=self.board.ram.bytes)  # fmt: skip
+
+    def inputs(self) -> list[dict[str, object]]:
+        """What the harness writes before a call: all inputs, or the row that is pushed."""
+        ports = [_port(port) for port in self.sources.inputs]
+        return [{**ports[0], "bytes": self.sources.input_row_bytes}] if self.sources.input_rows else ports
 
     def render(self, name: str, **values: object) -> None:
         environment = jinja2.Environment(

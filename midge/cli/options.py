@@ -40,6 +40,9 @@ def compile_options(command: F) -> F:
     for option in (
         click.option("--cc", type=click.Choice(["zig", "gcc"]), default="zig", show_default=True,
                      help="The cross compiler; gcc must be installed."),
+        click.option("--input-by", type=click.Choice(["rows", "frame"]),
+                     help="Push the input row by row, so that no frame is in RAM, or write it as a whole; else rows "
+                          "where RAM comes first and the network can."),
         click.option("--flash", type=click.IntRange(min=1), metavar="BYTES", help="Flash budget."),
         click.option("--ram", type=click.IntRange(min=1), metavar="BYTES", help="RAM budget."),
         click.option("--optimize", type=click.Choice(["latency", "ram", "flash"]), default="latency", show_default=True,

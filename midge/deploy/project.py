@@ -70,6 +70,7 @@ class Project:
             "inputs": sources.inputs,
             "outputs": sources.outputs,
             "run_symbol": sources.run_symbol,
+            "input_rows": sources.input_rows,
             "init_symbol": sources.init_symbol,
             "units": sources.units,
             "portable_units": self.portable.units if self.portable is not None else (),
@@ -154,7 +155,8 @@ def _port_lines(role: str, ports: Sequence[Port]) -> list[str]:
         quantization = port.type.quantization
         meaning = f", real = {quantization.scale:.9g} * (q - ({quantization.zero_point}))" if quantization else ""
         shape = " x ".join(str(size) for size in port.type.shape)
-        lines.append(f'{role} `{port.accessor}()`, "{port.name}": {port.type.dtype.c_name} [{shape}]{meaning}')
+        access = f"`{port.accessor}()`" if port.accessor else "by rows"
+        lines.append(f'{role} {access}, "{port.name}": {port.type.dtype.c_name} [{shape}]{meaning}')
     return lines
 
 

@@ -7,7 +7,7 @@ import re
 from midge.emit.constants import ConstantPool
 from midge.emit.header import Facts, header_text
 from midge.emit.names import c_identifier
-from midge.emit.schedule import run_body
+from midge.emit.schedule import run_body, takes_row
 from midge.emit.sources import Layer, Port, Sources
 from midge.errors import InternalError
 from midge.ir.types import DType
@@ -45,10 +45,17 @@ def emit(plan: Plan, *, prefix: str, command: str, model_sha256: str) -> Sources
         assembly=assembly,
         constants=pool.declarations(),
         layers=[
-            {"symbol": symbol, "task": task, "body": code.body.rstrip("\n"), "uses_step": uses_step(code.body)}
+            {
+                "symbol": symbol,
+                "task": task,
+                "body": code.body.rstrip("\n"),
+                "uses_step": uses_step(code.body),
+                "takes_row": takes_row(plan, task),
+            }
             for symbol, task, code in zip(symbols, plan.tasks, codes, strict=True)
         ],
         run=run_body(plan, prefix, symbols),
+        row_type=plan.graph.type(plan.graph.inputs[0]).dtype.c_name if plan.input_rows else "",
     )
     files = {f"{prefix}.c": text, f"{prefix}.h": header_text(facts)}
     if assembly:
@@ -56,13 +63,14 @@ def emit(plan: Plan, *, prefix: str, command: str, model_sha256: str) -> Sources
     return Sources(
         prefix=prefix,
         files=files,
-        inputs=_ports(plan, plan.graph.inputs, f"{prefix}_input"),
+        inputs=_ports(plan, plan.graph.inputs, "" if plan.input_rows else f"{prefix}_input"),
         outputs=_ports(plan, plan.graph.outputs, f"{prefix}_output"),
         layers=layers,
-        run_symbol=f"{prefix}_run",
+        run_symbol=f"{prefix}_push_row" if plan.input_rows else f"{prefix}_run",
         init_symbol=None,
         arena_bytes=plan.arena_bytes,
         weight_bytes=pool.total_bytes,
+        input_rows=plan.input_rows,
     )
 
 
@@ -72,7 +80,10 @@ def uses_step(body: str) -> bool:
 
 
 def _ports(plan: Plan, names: tuple[str, ...], accessor: str) -> tuple[Port, ...]:
-    return tuple(Port(name, plan.graph.type(name), f"{accessor}_{index}") for index, name in enumerate(names))
+    """Inputs and outputs; without an accessor, those that are pushed by rows."""
+    return tuple(
+        Port(name, plan.graph.type(name), f"{accessor}_{index}" if accessor else "") for index, name in enumerate(names)
+    )
 
 
 def _layer_code(plan: Plan, task: Task, pool: ConstantPool, index: int, prefix: str) -> LayerCode:
@@ -130,6 +141,7 @@ def rows_view(plan: Plan, index: int, name: str, arena: str, *, read: bool) -> R
         pixel_bytes=buffer.pixel_bytes,
         plane_bytes=buffer.plane_bytes,
         is_constant_pointer=read,
+        is_pushed=buffer.role == "caller",
     )
 
 

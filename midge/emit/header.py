@@ -38,7 +38,7 @@ def header_text(facts: Facts) -> str:
         prefix=facts.prefix,
         upper=facts.prefix.upper(),
         ports=[
-            *(_port("input", i, name, graph.type(name), plan.buffers[plan.input_buffers[i]].offset)
+            *(_port("input", i, name, graph.type(name), plan.buffers[plan.input_buffers[i]].offset, plan.input_rows)
               for i, name in enumerate(graph.inputs)),
             *(_port("output", i, name, graph.type(name), plan.buffers[plan.output_buffers[i]].offset)
               for i, name in enumerate(graph.outputs)),
@@ -46,7 +46,7 @@ def header_text(facts: Facts) -> str:
     )  # fmt: skip
 
 
-def _port(role: str, index: int, name: str, type_: TensorType, offset: int) -> dict[str, object]:
+def _port(role: str, index: int, name: str, type_: TensorType, offset: int, rows: int = 0) -> dict[str, object]:
     quantization = type_.quantization
     return {
         "role": role,
@@ -59,6 +59,7 @@ def _port(role: str, index: int, name: str, type_: TensorType, offset: int) -> d
         "shape": " x ".join(map(str, type_.shape)) or "scalar",
         "dims": type_.shape,
         "offset": offset,
+        "rows": rows,
         "scale": None if quantization is None else c_float(quantization.scale),
         "scale_decimal": None if quantization is None else f"{quantization.scale:.9g}",
         "zero_point": None if quantization is None else quantization.zero_point,

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from midge.emit.constants import wrapped
-from midge.plan.records import Action, Kind, Plan
+from midge.kernels.view import PUSHED_ROW
+from midge.plan.records import Action, Kind, Plan, Task
 
 _MOST_RUNS_PER_TASK = 3
 
@@ -26,7 +27,7 @@ def run_body(plan: Plan, prefix: str, symbols: Sequence[str]) -> dict[str, objec
         "fills": any(action.kind is not Kind.RUN for action in plan.schedule),
         "plane_fills": any(a.kind is Kind.PAD and plan.buffers[a.target].planes > 1 for a in plan.schedule),
     }
-    if len(statements) <= _MOST_RUNS_PER_TASK * max(len(plan.tasks), 1):
+    if not plan.input_rows and len(statements) <= _MOST_RUNS_PER_TASK * max(len(plan.tasks), 1):
         lines = [line for statement in statements for line in _lines(plan, prefix, symbols, statement)]
         return {"table": None, "lines": lines, **fills}
     codes: dict[tuple[Kind, int, int], int] = {}
@@ -36,7 +37,9 @@ def run_body(plan: Plan, prefix: str, symbols: Sequence[str]) -> dict[str, objec
     for (kind, target, index), code in codes.items():
         if kind is Kind.RUN and len(plan.tasks[target].binding.steps) > 1:
             counter = stepped.setdefault(target, len(stepped))
-            line = f"{symbols[target]}(next[{counter}]++);"
+            steps = f"{prefix}_state.next" if plan.input_rows else "next"
+            row = f", {PUSHED_ROW}" if takes_row(plan, plan.tasks[target]) else ""
+            line = f"{symbols[target]}({steps}[{counter}]++{row});"
         else:
             line = _call(plan, prefix, symbols, Action(kind, target, index), str(index))
         cases.append((code, line))
@@ -46,9 +49,23 @@ def run_body(plan: Plan, prefix: str, symbols: Sequence[str]) -> dict[str, objec
         "element": "uint8_t" if len(codes) <= 256 else "uint16_t",
         "counter": "uint8_t" if max(len(t.binding.steps) for t in plan.tasks) <= 255 else "uint16_t",
         "length": len(table),
+        "position": "uint16_t" if len(table) <= 65535 else "uint32_t",
         "counters": len(stepped),
+        "reads_row": next(
+            (
+                code
+                for (kind, target, _), code in codes.items()
+                if kind is Kind.RUN and takes_row(plan, plan.tasks[target])
+            ),
+            None,
+        ),
         "cases": cases,
     }
+
+
+def takes_row(plan: Plan, task: Task) -> bool:
+    """True for the layer that reads the rows that the caller pushes."""
+    return any(index is not None and plan.buffers[index].role == "caller" for index in task.inputs)
 
 
 def _code_key(action: Action) -> tuple[Kind, int, int]:

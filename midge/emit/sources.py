@@ -10,7 +10,10 @@ from midge.ir.types import TensorType
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """One input or output of the emitted network. `accessor` is the C function that returns its buffer."""
+    """One input or output of the emitted network.
+
+    `accessor` is the C function that returns its buffer; empty for an input that is pushed by rows.
+    """
 
     name: str
     type: TensorType
@@ -45,10 +48,23 @@ class Sources:
     arena_bytes: int
     weight_bytes: int
     """Bytes of emitted constants (weights, biases, requantisation tables)."""
+    input_rows: int = 0
+    """Where the one input is pushed by rows: how many. `run_symbol` then takes a row, and that many calls are an
+    inference. 0: inputs are written as a whole, and one call of `run_symbol` is an inference."""
 
     @property
     def header(self) -> str:
         return f"{self.prefix}.h"
+
+    @property
+    def input_row_bytes(self) -> int:
+        """Bytes of a row that is pushed."""
+        return self.inputs[0].bytes // self.input_rows
+
+    @property
+    def calls(self) -> int:
+        """Calls of `run_symbol` that one inference takes."""
+        return max(1, self.input_rows)
 
     @property
     def units(self) -> tuple[str, ...]:

@@ -95,10 +95,12 @@ def _counted(program: Program, sources: Sources, board: Board, data: bytes, owne
     set_caches(counter, board)
     machine.load()
     try:
-        machine.run(program.addresses[sources.run_symbol], TIMEOUT_SECONDS)
-        _check_running(host)
-        stack_bytes = _count_run(machine, counter)
-        _check_running(host)
+        stack_bytes = 0
+        for call in range(sources.calls):
+            machine.run(program.addresses[sources.run_symbol], TIMEOUT_SECONDS)
+            _check_running(host)
+            stack_bytes = max(stack_bytes, _count_run(machine, counter, is_first=call == 0))
+            _check_running(host)
         machine.run(timeout_seconds=TIMEOUT_SECONDS)
     except DeviceFault as fault:
         raise _fault_error(fault, board, program, owners, counter.owner) from fault
@@ -138,10 +140,11 @@ def _host(count: int, data: bytes) -> Host:
     return Host(f"fw {count} {IN_FILE} {OUT_FILE}", {IN_FILE: bytearray(data)})
 
 
-def _count_run(machine: Machine, counter: Counter) -> int:
-    """From the entry of the run function to its return, counted; the stack bytes that it used."""
+def _count_run(machine: Machine, counter: Counter, *, is_first: bool) -> int:
+    """From the entry of the run function to its return, counted; the stack bytes that it and calls before it used."""
     bottom, top = machine.program.addresses["harness_stack_bottom"], machine.sp
-    machine.write(bottom, bytes([PAINT]) * (top - bottom))
+    if is_first:
+        machine.write(bottom, bytes([PAINT]) * (top - bottom))
     counter.enable()
     machine.run(machine.lr & ~1, TIMEOUT_SECONDS)
     counter.disable()

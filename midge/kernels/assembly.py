@@ -21,6 +21,11 @@ def core_loop_bytes(core: Core) -> int:
     return int(cached * 0.85) if timing.get("flash_miss") and cached else _LONGEST_LOOP_BYTES
 
 
+def is_dual_issue(core: Core) -> bool:
+    """True where the core issues two instructions at once, such as a load beside a multiplication."""
+    return core.timing.get("model") == "dual-issue"
+
+
 class Assembly:
     """Collects the text of one function. `{name}` in an instruction stands for the register of that name.
 
@@ -34,9 +39,12 @@ class Assembly:
         self._frame_bytes = frame_bytes
         self._lines: list[str] = []
         self._labels = 0
+        self.instructions = 0
+        """Written so far."""
 
     def op(self, text: str, comment: str = "") -> None:
         """One instruction."""
+        self.instructions += 1
         line = _INDENT + text.format_map(self._registers)
         self._lines.append(f"{line:<44} @ {comment}" if comment else line)
 

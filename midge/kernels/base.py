@@ -82,7 +82,9 @@ class Binding:
     writes: tuple[Layout, ...]
     steps: tuple[Step, ...]
     scratch_bytes: int = 0
-    """Working memory that lives from the node's first step to its last."""
+    """Working memory."""
+    keeps_scratch: bool = True
+    """It lives from the node's first step to its last; else it is anew in each step, and others' between them."""
     in_place: tuple[int, ...] = ()
     """Operands of the result's row shape whose row r is not needed once row r of the result is written."""
 
@@ -128,6 +130,8 @@ class Offer:
     extra_bytes: int
     """Flash that it takes more."""
     saved_cycles: float
+    extra_ram_bytes: int = 0
+    """Working memory that it takes more."""
 
 
 class Kernel(ABC):
@@ -146,7 +150,7 @@ class Kernel(ABC):
         """The node's row needs under this kernel."""
 
     def faster(self, node: Node, graph: Graph, core: Core) -> tuple[Offer, ...]:
-        """Kernels that read and write the same layouts, and are faster for more flash."""
+        """Kernels that read and write the same layouts, and are faster for more flash or RAM."""
         del node, graph, core
         return ()
 

@@ -12,6 +12,10 @@ WIDE = Layout(DType.INT16, fraction_bits=6)
 """Pixel after pixel, widened: a word holds two values ready for `SMLAD`. Six zero bits below the point make the scaled
 accumulators fine enough for requantisation without a shift of their own, and |q - zero point| < 2^9 leaves room."""
 
+CENTRED = Layout(DType.INT16, fraction_bits=0)
+"""Pixel after pixel, widened, without the zero point and without bits below the point: products have room for weights
+that are two to a half word."""
+
 PLANES = Layout(DType.INT8, planes=True)
 """Channel after channel: neighbouring pixels of a channel share a word, as depthwise kernels want them."""
 

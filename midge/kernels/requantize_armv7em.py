@@ -43,6 +43,11 @@ class Requantization:
         return (self.form.starts >> self.lift).astype(np.int32)
 
     @property
+    def has_starts(self) -> bool:
+        """False where all accumulators start at 0."""
+        return bool(self.form.starts.any())
+
+    @property
     def parameters(self) -> np.ndarray:
         """int32 [channels, 2 or 3]: multiplier, offset, and the lowering or shift where there is one."""
         columns = [self.form.multipliers, self.form.offsets]

@@ -121,7 +121,8 @@ def prove(scaling: Scaling, biases: np.ndarray, lows: np.ndarray, highs: np.ndar
     """A proven form for accumulators that start at `biases` and stay within [lows, highs]; None where there is none.
 
     Tried in this order: accumulators that start at 0, the bias part of the offset; that start at the bias; and the
-    latter with lowerings.
+    latter with lowerings. Where all channels have one scale, those that start at the bias go first: then one multiplier
+    and one offset serve all.
     """
     thresholds = first_accumulators(scaling, lows, highs)
     occur = (thresholds <= highs, thresholds > lows)
@@ -137,7 +138,8 @@ def prove(scaling: Scaling, biases: np.ndarray, lows: np.ndarray, highs: np.ndar
         (biases * unit, steps_at, None),
         (biases * unit, steps_at, lowerings),
     )
-    for starts, steps, lowering in forms:
+    is_shared = bool(np.all(real == real[0]))
+    for starts, steps, lowering in (forms[1], forms[0], forms[2]) if is_shared else forms:
         below = 0 if lowering is None else lowering
         reaches = np.where(steps < 0, steps - below, steps)
         misses = np.where(steps - unit < 0, steps - unit - below, steps - unit)
@@ -177,8 +179,12 @@ def _search(results: np.ndarray, reaches: np.ndarray, misses: np.ndarray, occur:
     goal = results << shift
     for distance in _DISTANCES:
         tried = guess[left] + np.round(guess[left] * distance).astype(np.int64)
-        least = np.where(occur[0][:, left], goal - ((reaches[:, left] * tried) >> 32), -(2**31)).max(0)
-        most = np.where(occur[1][:, left], goal - 1 - ((misses[:, left] * tried) >> 32), 2**31 - 1).min(0)
+        least = np.where(occur[0][:, left], goal - ((reaches[:, left] * tried) >> 32), -(2**31)).max(
+            0, initial=-(2**31)
+        )
+        most = np.where(occur[1][:, left], goal - 1 - ((misses[:, left] * tried) >> 32), 2**31 - 1).min(
+            0, initial=2**31 - 1
+        )
         good = (least <= most) & (tried < 2**31) & (tried > 0)
         multipliers[left[good]] = tried[good]
         offsets[left[good]] = (least + most)[good] >> 1

@@ -9,6 +9,9 @@ from midge.ir.graph import Graph, Node
 from midge.ir.types import DType, TensorType
 from midge.targets.records import Core
 
+PUSHED_ROW = "row"
+"""The parameter of a layer function that the caller's row comes in."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rows:
@@ -27,6 +30,8 @@ class Rows:
     plane_bytes: int
     """Bytes from a row to the same row of the next channel, where the layout is in planes."""
     is_constant_pointer: bool
+    is_pushed: bool = False
+    """The row that the caller has just pushed is the only one; it may lie at any address."""
 
     def at(self, scale: int, offset: int, *, before: int = 0) -> str:
         """Pointer to row `step * scale + offset`, `before` pixels left of its first pixel."""
@@ -34,6 +39,8 @@ class Rows:
 
     def at_row(self, row: str, *, before: int = 0, top: int | None = None) -> str:
         """Pointer to the row of which `row` is the C expression (unsigned)."""
+        if self.is_pushed:
+            return self._cast(PUSHED_ROW)
         top = self.top if top is None else top
         start = self.offset + self.left_bytes - before * self.pixel_bytes
         base = f"{self.arena} + {start}u" if start else self.arena

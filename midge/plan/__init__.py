@@ -2,114 +2,127 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import partial
 
-from midge.errors import InternalError
+from midge.errors import InternalError, UnsupportedError
 from midge.ir.graph import Graph
 from midge.ir.types import DType
 from midge.kernels.base import Binding, Kernel, Layout
-from midge.plan.arena import ALIGN_BYTES, Request, aligned, pack
-from midge.plan.choose import bind_kernels, spend_flash
+from midge.plan.arena import ALIGN_BYTES, Request, pack
+from midge.plan.choose import LegalBindings, bind_kernels, legal_bindings, spend_flash
 from midge.plan.copies import insert_copies, root_value
-from midge.plan.order import Schedule, live_peak, schedule
-from midge.plan.records import Action, Buffer, Kind, Plan, PlanOptions, Task, row_stride
-from midge.plan.storage import Network, build_network
+from midge.plan.estimate import estimated_cycles
+from midge.plan.memory import MOST_SLOWER, Bind, MemorySearch, Trial
+from midge.plan.order import Schedule
+from midge.plan.pushed import is_read_by_rows, refuse_rows, with_copied_input
+from midge.plan.records import Action, Buffer, Kind, Plan, PlanOptions, Task
+from midge.plan.rings import best_order, memory_requests
+from midge.plan.storage import Network, Storage, build_network
 from midge.targets.records import Board, Core
 
 __all__ = ["ALIGN_BYTES", "Action", "Buffer", "Kind", "Plan", "PlanOptions", "Task", "plan"]
 
-_MOST_SCHEDULES = 300
 _EXTRA_FLASH_BYTES = 22_000
 """What weights that are widened already may take more, in all, where latency comes first."""
-_MOST_ROUNDS = 4
+_STACK_BYTES = 1024
+"""What kernels that take more RAM leave of it for the stack."""
+_MOST_ROUNDS = 5
 
 
 def plan(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[str, Kernel] | None = None) -> Plan:
     """Choose kernels (but for the nodes in `pinned`), the order of rows, rings or whole tensors, and offsets.
 
-    All plans take as little RAM as their kernels allow. Optimised for RAM, one with kernels for rows in their natural
-    layout alone is looked at too, and taken where it needs less. Raises UnsupportedError where a node has no kernel.
+    All plans take as little RAM as their kernels allow. Where latency comes first, RAM that is left goes to kernels
+    that are faster for more of it. Where RAM comes first, or where the fast plan does not fit a budget or the board,
+    other kernels that need less are searched for (`memory.py`). Raises UnsupportedError where a node has no kernel.
     Whether the plan fits the board is not asked here.
     """
-    made = _planned(graph, board, options, pinned or {}, natural_only=False)
-    if options.optimize != "ram":
-        return made
-    narrow = _planned(graph, board, options, pinned or {}, natural_only=True)
-    return narrow if narrow.arena_bytes < made.arena_bytes else made
+    pinned = pinned or {}
+    room = board.ram.bytes if options.ram_bytes is None else min(options.ram_bytes, board.ram.bytes)
+    by_rows = takes_rows(graph, options)
+    found = _searched(graph, board, options, pinned, room, by_rows=by_rows)
+    is_open = options.ram_bytes is not None and options.input_by is None and not by_rows
+    if is_open and found.arena_bytes > room and refuse_rows(graph) is None:
+        return _searched(graph, board, options, pinned, room, by_rows=True)
+    return found
 
 
-def _planned(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[str, Kernel], *, natural_only: bool
-             ) -> Plan:  # fmt: skip
-    graph, bindings = bind_with_copies(graph, board.core, pinned, natural_only=natural_only)
-    if options.optimize == "latency":
-        bindings |= spend_flash(graph, board.core, bindings, _EXTRA_FLASH_BYTES, pinned)
-    network = build_network(graph, bindings)
-    return _place(graph, board, options, network, _best_schedule(network))
+def _searched(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[str, Kernel], room: int, *,
+              by_rows: bool) -> Plan:  # fmt: skip
+    """The fast plan; or one with less RAM, where that is wanted or where the fast one needs more than there is."""
+    core = board.core
+    legal: LegalBindings = {}
+
+    def bind(pins: Mapping[str, Kernel], *, natural_only: bool = False) -> tuple[Graph, dict[str, Binding]]:
+        both = {**pins, **pinned}
+        return bind_with_copies(graph, core, both, natural_only=natural_only, by_rows=by_rows, legal=legal)
+
+    def search(bind: Bind) -> MemorySearch:
+        choices = {
+            name: [binding.kernel for binding in found]
+            for name, found in legal_bindings(graph, core, legal).items()
+            if name not in pinned
+        }
+        cycles = partial(estimated_cycles, core=core)
+        return MemorySearch(bind, cycles, choices, graph.inputs if by_rows else ())
+
+    fast = search(bind).first({})
+    trial = fast
+    if options.optimize == "ram":
+        trial = search(bind).least(fast, MOST_SLOWER * fast.cycles)
+    if trial.found.peak_bytes > room:
+        starts = (trial, search(partial(bind, natural_only=True)).first({}))
+        tried = [search(bind).least(start, math.inf, enough_bytes=room) for start in starts]
+        trial = min(tried, key=lambda one: (max(one.found.peak_bytes, room), one.cycles))
+    elif options.optimize == "latency":
+        trial = _with_spent_memory(trial, board, pinned, room)
+    return _place(trial.graph, board, options, trial.network, trial.found.order)
 
 
-def bind_with_copies(graph: Graph, core: Core, pinned: Mapping[str, Kernel], *, natural_only: bool = False
+def _with_spent_memory(trial: Trial, board: Board, pinned: Mapping[str, Kernel], room: int) -> Trial:
+    """The same plan with faster kernels that take more flash, and of the RAM what is left; rows lie as they did."""
+    bindings = {node.name: binding for node, binding in zip(trial.network.nodes, trial.network.bindings, strict=True)}
+
+    def spent(most_ram_bytes: int) -> Trial:
+        faster = spend_flash(trial.graph, board.core, bindings, _EXTRA_FLASH_BYTES, pinned, most_ram_bytes)
+        network = build_network(trial.graph, bindings | faster, pushed=trial.pushed)
+        return replace(trial, network=network, found=best_order(network))
+
+    flash_only = spent(0)
+    larger = spent(room - flash_only.found.peak_bytes - _STACK_BYTES)
+    return larger if larger.found.peak_bytes + _STACK_BYTES <= room else flash_only
+
+
+def takes_rows(graph: Graph, options: PlanOptions) -> bool:
+    """True where the input is pushed by rows: where that is asked for, and where RAM comes first and it can be."""
+    reason = refuse_rows(graph)
+    if options.input_by == "rows" and reason is not None:
+        raise UnsupportedError(graph.name, f"its input can't be pushed by rows: {reason}", "", "Use --input-by frame")
+    wanted = options.optimize == "ram" if options.input_by is None else options.input_by == "rows"
+    return wanted and reason is None
+
+
+def bind_with_copies(graph: Graph, core: Core, pinned: Mapping[str, Kernel], *, natural_only: bool = False,
+                     by_rows: bool = False, legal: LegalBindings | None = None
                      ) -> tuple[Graph, dict[str, Binding]]:  # fmt: skip
     """Kernels for all nodes, and copies where two kernels do not agree how a value lies in memory."""
     for _ in range(_MOST_ROUNDS):
-        bindings = bind_kernels(graph, core, pinned, natural_only=natural_only)
-        with_copies = insert_copies(graph, bindings)
+        bindings = bind_kernels(graph, core, pinned, natural_only=natural_only, legal=legal)
+        if by_rows and not is_read_by_rows(graph, bindings, graph.inputs[0]):
+            with_copies = with_copied_input(graph, graph.inputs[0])
+        else:
+            with_copies = insert_copies(graph, bindings)
         if with_copies is graph:
             return graph, bindings
         graph = with_copies
     raise InternalError(graph.name, "copies do not end", "a copy kernel for each layout that a kernel reads")
 
 
-def _best_schedule(network: Network) -> Schedule:
-    """The schedule with the smallest memory peak: which tensors to hold whole, found by local search.
-
-    Starts from all rings, all whole, and "rings up to here, whole from here on", then changes one tensor
-    at a time. Ties go to the schedule with fewer actions.
-    """
-    candidates = [
-        index for index, tensor in enumerate(network.tensors) if tensor.rows > 1 and tensor.producer is not None
-    ]
-    starts = [frozenset(candidates[cut:]) for cut in range(len(candidates) + 1)]
-    best_whole, best = min(
-        ((whole, schedule(network, whole)) for whole in starts), key=lambda pair: _cost(network, pair[1])
-    )
-    tried = len(starts)
-    improved = True
-    while improved and tried < _MOST_SCHEDULES:
-        improved = False
-        for index in candidates:
-            whole = best_whole ^ {index}
-            found = schedule(network, whole)
-            tried += 1
-            if _cost(network, found) < _cost(network, best):
-                best_whole, best, improved = whole, found, True
-    return best
-
-
-def _cost(network: Network, plan: Schedule) -> tuple[int, int]:
-    requests = _requests(network, plan)
-    sizes = [aligned(request.bytes) for request in requests]
-    return live_peak(sizes, [request.spans for request in requests]), len(plan.actions)
-
-
-def _requests(network: Network, plan: Schedule) -> list[Request]:
-    """Memory of all storages, then of all tasks' scratch."""
-    requests = [
-        Request(
-            s.planes * life.height * row_stride(s.layout, s.left + s.right, s.pixel_bytes, s.row_bytes) + s.slack_bytes,
-            life.spans,
-        )
-        for s, life in zip(network.storages, plan.lives, strict=True)
-    ]
-    requests += [
-        Request(binding.scratch_bytes, (span,))
-        for binding, span in zip(network.bindings, plan.scratch, strict=True)
-        if binding.scratch_bytes
-    ]
-    return requests
-
-
 def _place(graph: Graph, board: Board, options: PlanOptions, network: Network, order: Schedule) -> Plan:
-    requests = _requests(network, order)
+    requests = memory_requests(network, order)
     packing = pack(requests)
     buffers = _buffers(graph, network, order, packing.offsets)
     scratch_at = len(network.storages)
@@ -137,6 +150,7 @@ def _place(graph: Graph, board: Board, options: PlanOptions, network: Network, o
         proven_minimal=packing.proven_minimal,
         input_buffers=tuple(_buffer_of(graph, network, name) for name in graph.inputs),
         output_buffers=tuple(_buffer_of(graph, network, name) for name in graph.outputs),
+        input_rows=sum(network.tensors[storage.tensors[0]].rows for storage in network.storages if storage.is_pushed),
     )
 
 
@@ -148,14 +162,13 @@ def _buffer_of(graph: Graph, network: Network, name: str) -> int:
 
 
 def _buffers(graph: Graph, network: Network, order: Schedule, offsets: Iterable[int]) -> list[Buffer]:
-    outputs = {root_value(graph, name) for name in graph.outputs}
     buffers = []
     for storage, life, offset in zip(network.storages, order.lives, offsets, strict=False):
         names = [network.tensors[tensor].name for tensor in storage.tensors]
-        role = "input" if names[0] in graph.inputs else "output" if outputs & set(names) else "edge"
+        role = _role(graph, network, storage)
         buffers.append(
             Buffer(
-                name=names[-1] if role != "input" else names[0],
+                name=names[0] if role in ("input", "caller") else names[-1],
                 layout=storage.layout,
                 rows=network.tensors[storage.tensors[0]].rows,
                 row_bytes=storage.row_bytes,
@@ -174,6 +187,15 @@ def _buffers(graph: Graph, network: Network, order: Schedule, offsets: Iterable[
             )
         )
     return buffers
+
+
+def _role(graph: Graph, network: Network, storage: Storage) -> str:
+    names = {network.tensors[tensor].name for tensor in storage.tensors}
+    if storage.is_pushed:
+        return "caller"
+    if network.tensors[storage.tensors[0]].name in graph.inputs:
+        return "input"
+    return "output" if names & {root_value(graph, name) for name in graph.outputs} else "edge"
 
 
 def _scratch(name: str, request: Request, offset: int) -> Buffer:

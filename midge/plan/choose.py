@@ -13,9 +13,12 @@ from midge.ops.reshape import Reshape
 from midge.plan.copies import flat_values, root_value
 from midge.targets.records import Core
 
+LegalBindings = dict[Node, tuple[list[Binding], list[str]]]
+"""Bindings of all kernels that do not refuse a node, best first, and the reasons of those that do: found once."""
 
-def bind_kernels(graph: Graph, core: Core, pinned: Mapping[str, Kernel], *, natural_only: bool = False
-                 ) -> dict[str, Binding]:  # fmt: skip
+
+def bind_kernels(graph: Graph, core: Core, pinned: Mapping[str, Kernel], *, natural_only: bool = False,
+                 legal: LegalBindings | None = None) -> dict[str, Binding]:  # fmt: skip
     """For each node the best kernel, in the core's order, that computes it exactly and writes what its readers want.
 
     Readers choose first, from the outputs backwards: each takes its best kernel whose operands' producers can write the
@@ -24,14 +27,14 @@ def bind_kernels(graph: Graph, core: Core, pinned: Mapping[str, Kernel], *, natu
     that want or write other layouts. Raises UnsupportedError that names every node without a kernel, with each
     kernel's reason.
     """
-    legal = _legal_bindings(graph, core)
+    listed = legal_bindings(graph, core, {} if legal is None else legal)
     if natural_only:
-        legal = {name: [binding for binding in found if _is_natural(binding)] for name, found in legal.items()}
+        listed = {name: [binding for binding in found if _is_natural(binding)] for name, found in listed.items()}
     nodes = {node.name: node for node in graph.nodes}
-    legal |= {name: [kernel.bind(nodes[name], graph)] for name, kernel in pinned.items() if name in nodes}
-    writable = _writable_layouts(graph, legal)
-    first, wishes = _chosen(graph, legal, writable, {})
-    return _chosen(graph, legal, writable, wishes)[0] if wishes else first
+    listed |= {name: [kernel.bind(nodes[name], graph)] for name, kernel in pinned.items() if name in nodes}
+    writable = _writable_layouts(graph, listed)
+    first, wishes = _chosen(graph, listed, writable, {})
+    return _chosen(graph, listed, writable, wishes)[0] if wishes else first
 
 
 def _is_natural(binding: Binding) -> bool:
@@ -92,14 +95,19 @@ def _others(layouts: list[Layout]) -> list[Layout]:
     return layouts if len(layouts) > 1 else []
 
 
-def _legal_bindings(graph: Graph, core: Core) -> dict[str, list[Binding]]:
-    """Bindings of all kernels that do not refuse, best first, for each node but the reshapes."""
+def legal_bindings(graph: Graph, core: Core, known: LegalBindings) -> dict[str, list[Binding]]:
+    """Bindings of all kernels that do not refuse, best first, for each node but the reshapes.
+
+    `known` holds those of graphs with the same values, and gets those that it has not.
+    """
     found: dict[str, list[Binding]] = {}
     refusals: list[str] = []
     for node in graph.nodes:
         if isinstance(node.op, Reshape):
             continue
-        bindings, reasons = _legal(node, graph, core)
+        if node not in known:
+            known[node] = _legal(node, graph, core)
+        bindings, reasons = known[node]
         if not bindings:
             refusals.append(f"{node.name} ({node.op.name}: {'; '.join(reasons) or 'no kernel'})")
         found[node.name] = bindings
@@ -146,10 +154,11 @@ def _agreed(graph: Graph, name: str, wanted: Mapping[str, list[Layout]], writabl
 
 
 def spend_flash(graph: Graph, core: Core, bindings: Mapping[str, Binding], most_bytes: int,
-                pinned: Mapping[str, Kernel]) -> dict[str, Binding]:  # fmt: skip
+                pinned: Mapping[str, Kernel], most_ram_bytes: int = 0) -> dict[str, Binding]:  # fmt: skip
     """Bindings of faster kernels where they save most cycles for a byte, up to `most_bytes` in all.
 
-    A kernel taken for a node gives way to one that saves more, if that one's bytes are left.
+    Their working memory comes to no more than `most_ram_bytes`, were it all alive at once. A kernel taken for a node
+    gives way to one that saves more, if that one's bytes are left.
     """
     offers = [
         (node, offer)
@@ -158,11 +167,14 @@ def spend_flash(graph: Graph, core: Core, bindings: Mapping[str, Binding], most_
         for offer in bindings[node.name].kernel.faster(node, graph, core)
     ]
     taken: dict[str, Offer] = {}
-    left_bytes = most_bytes
+    left_bytes, left_ram_bytes = most_bytes, most_ram_bytes
     for node, offer in sorted(offers, key=lambda pair: -pair[1].saved_cycles / max(pair[1].extra_bytes, 1)):
         before = taken.get(node.name)
         more_bytes = offer.extra_bytes - (before.extra_bytes if before else 0)
-        if more_bytes <= left_bytes and offer.saved_cycles > (before.saved_cycles if before else 0):
+        more_ram_bytes = offer.extra_ram_bytes - (before.extra_ram_bytes if before else 0)
+        fits = more_bytes <= left_bytes and more_ram_bytes <= left_ram_bytes
+        if fits and offer.saved_cycles > (before.saved_cycles if before else 0):
             taken[node.name] = offer
             left_bytes -= more_bytes
+            left_ram_bytes -= more_ram_bytes
     return {node.name: taken[node.name].kernel.bind(node, graph) for node in graph.nodes if node.name in taken}

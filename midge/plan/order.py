@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from midge.plan.records import Action, Kind
 from midge.plan.storage import Network, Reader, Tensor
@@ -29,7 +30,7 @@ class Schedule:
 
     actions: tuple[Action, ...]
     lives: tuple[Life, ...]
-    scratch: tuple[Span, ...]
+    scratch: tuple[tuple[Span, ...], ...]
 
 
 def schedule(network: Network, whole: frozenset[int]) -> Schedule:
@@ -62,7 +63,7 @@ class _Simulation:
         self.begun = [False] * count
         self.last = [0] * count
         self.spans: list[list[Span]] = [[] for _ in range(count)]
-        self.scratch: list[Span] = [(-1, -1)] * len(network.bindings)
+        self.scratch: list[list[Span]] = [[] for _ in network.bindings]
         self.oldest = [_oldest_rows(network, storage) for storage in range(count)]
 
     def run(self) -> Schedule:
@@ -80,12 +81,12 @@ class _Simulation:
         for index, storage in enumerate(self.network.storages):
             outputs = any(self.network.tensors[tensor].is_output for tensor in storage.tensors)
             rows = self.network.tensors[storage.tensors[0]].rows
-            height = rows if storage.is_flat else self.height[index]
+            height = 0 if storage.is_pushed else rows if storage.is_flat else self.height[index]
             opened = self.opened[index]
             if opened is not None:
                 self.spans[index].append((opened, end if outputs else max(opened, self.last[index])))
             lives.append(Life(height, tuple(self.spans[index]) or ((0, 0),)))
-        return Schedule(tuple(self.actions), tuple(lives), tuple(self.scratch))
+        return Schedule(tuple(self.actions), tuple(lives), tuple(tuple(spans) for spans in self.scratch))
 
     def _demand(self, tensor: int, row: int) -> None:
         """Make rows up to `row`, which may lie in the padding below the tensor."""
@@ -119,7 +120,10 @@ class _Simulation:
             if operand is not None and need is not None and need[0] <= need[1]:
                 self.last[network.storage_of[operand]] = now
                 self._close(network.storage_of[operand], now)
-        self.scratch[task] = (self.scratch[task][0] if index else now, now)
+        if binding.keeps_scratch and index:
+            self.scratch[task] = [(self.scratch[task][0][0], now)]
+        else:
+            self.scratch[task].append((now, now))
         for tensor in network.results[task]:
             storage = network.storage_of[tensor]
             self.last[storage] = now
@@ -188,16 +192,21 @@ def _oldest_rows(network: Network, storage: int) -> list[tuple[int, list[int]]]:
 
 def live_peak(sizes: Sequence[int], spans: Sequence[Sequence[Span]]) -> int:
     """Most bytes alive at one action, of buffers with these sizes and spans (both ends included)."""
+    return max((alive for alive, _ in live_profile(sizes, spans)), default=0)
+
+
+def live_profile(sizes: Sequence[int], spans: Sequence[Sequence[Span]]) -> list[tuple[int, int]]:
+    """(bytes alive, for how many actions), in order of time."""
     change: dict[int, int] = {}
     for size, own in zip(sizes, spans, strict=True):
         for first, last in own:
             change[first] = change.get(first, 0) + size
             change[last + 1] = change.get(last + 1, 0) - size
-    peak = alive = 0
-    for action in sorted(change):
+    alive, profile = 0, []
+    for action, until in pairwise(sorted(change)):
         alive += change[action]
-        peak = max(peak, alive)
-    return peak
+        profile.append((alive, until - action))
+    return profile
 
 
 def check(network: Network, plan: Schedule, heights: Sequence[int]) -> str | None:
@@ -211,6 +220,8 @@ def check(network: Network, plan: Schedule, heights: Sequence[int]) -> str | Non
         if record.producer is None:
             storage = network.storage_of[tensor]
             made[tensor] = record.rows
+            if network.storages[storage].is_pushed:
+                continue
             for row in range(record.rows):
                 slots[storage][(row + network.storages[storage].top) % heights[storage]] = (tensor, row)
     for now, action in enumerate(plan.actions):
@@ -236,6 +247,10 @@ def _replay_step(network: Network, slots: list[dict[int, tuple[int, int]]], made
         storage = network.storage_of[operand]
         top = network.storages[storage].top
         low, high = _reader(record, task, position).needs[action.index]
+        if network.storages[storage].is_pushed:
+            if (low, high) != (action.index, action.index):
+                return f"{network.nodes[task].name} step {action.index} wants rows {low} to {high}, and has one"
+            continue
         for row in range(low, high + 1):
             inside = 0 <= row < record.rows
             expected = (operand, row) if inside else (-1, row + top)

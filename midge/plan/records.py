@@ -17,6 +17,8 @@ class PlanOptions:
     optimize: str = "latency"
     ram_bytes: int | None = None
     flash_bytes: int | None = None
+    input_by: str | None = None
+    """`rows`: pushed row by row; `frame`: written as a whole; None: rows where RAM comes first and it can be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class Buffer:
     spans: tuple[tuple[int, int], ...]
     """When it holds something: first and last action of each span."""
     role: str
-    """`input`, `output`, `edge` or `scratch`."""
+    """`input`, `output`, `edge`, `scratch`, or `caller`: a row that is pushed, and takes no memory here."""
 
     @property
     def stride_bytes(self) -> int:
@@ -132,6 +134,8 @@ class Plan:
     """The packing meets the lower bound, or all packings were searched."""
     input_buffers: tuple[int, ...]
     output_buffers: tuple[int, ...]
+    input_rows: int = 0
+    """Rows that the one input is pushed by; 0 where inputs are written as a whole."""
 
     def largest_buffers(self, count: int = 5) -> tuple[Buffer, ...]:
         """The buffers alive at the action that needs the most memory, largest first."""

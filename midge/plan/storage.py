@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from midge.errors import InternalError
 from midge.ir.graph import Graph, Node
@@ -50,6 +50,8 @@ class Storage:
     planes: int
     slack_bytes: int
     is_flat: bool
+    is_pushed: bool = False
+    """Rows that the caller holds, one at a time: they take no memory."""
 
     @property
     def is_padded(self) -> bool:
@@ -70,8 +72,8 @@ class Network:
     storage_of: tuple[int, ...]
 
 
-def build_network(graph: Graph, bindings: Mapping[str, Binding]) -> Network:
-    """Tensors, storages and readers of a graph whose copies have been inserted."""
+def build_network(graph: Graph, bindings: Mapping[str, Binding], pushed: Sequence[str] = ()) -> Network:
+    """Tensors, storages and readers of a graph whose copies have been inserted; `pushed` inputs come by rows."""
     nodes = tuple(node for node in graph.nodes if not isinstance(node.op, Reshape))
     used = {root_value(graph, name) for node in nodes for name in (*node.inputs, *node.outputs) if name is not None}
     used |= {root_value(graph, name) for name in graph.outputs}
@@ -93,8 +95,11 @@ def build_network(graph: Graph, bindings: Mapping[str, Binding]) -> Network:
     ordered = tuple(bindings[node.name] for node in nodes)
     tensors = tuple(_tensor(graph, name, nodes, ordered) for name in roots)
     flat = flat_values(graph, bindings)
-    groups = _share(ordered, operands, results, tensors, flat)
-    storages = tuple(_storage(graph, group, ordered, operands, results, tensors, flat) for group in groups)
+    groups = _share(ordered, operands, results, tensors, flat, frozenset(pushed))
+    storages = tuple(
+        replace(found, is_flat=False, is_pushed=True) if tensors[found.tensors[0]].name in pushed else found
+        for found in (_storage(graph, group, ordered, operands, results, tensors, flat) for group in groups)
+    )
     storage_of = [0] * len(tensors)
     for position, group in enumerate(groups):
         for tensor in group:
@@ -132,13 +137,17 @@ def _needs(binding: Binding, position: int, all_rows: int | None) -> tuple[tuple
 
 
 def _share(bindings: Sequence[Binding], operands: Sequence[Sequence[int | None]], results: Sequence[Sequence[int]],
-           tensors: Sequence[Tensor], flat: frozenset[str]) -> list[list[int]]:  # fmt: skip
+           tensors: Sequence[Tensor], flat: frozenset[str], pushed: frozenset[str]) -> list[list[int]]:  # fmt: skip
     """Groups of tensors in one memory: a result joins its operand's group where overwriting it is legal."""
     group_of: dict[int, list[int]] = {position: [position] for position in range(len(tensors))}
     for task, binding in enumerate(bindings):
         for position in binding.in_place:
             source, result = operands[task][position], results[task][0]
-            if source is None or _refuse_overwriting(tensors, bindings, task, position, source, result, flat):
+            if (
+                source is None
+                or tensors[source].name in pushed
+                or _refuse_overwriting(tensors, bindings, task, position, source, result, flat)
+            ):
                 continue
             group_of[source].append(result)
             group_of[result] = group_of[source]

@@ -28,6 +28,7 @@ def measure(compiled: Compiled, trace: Trace) -> Result:
         numerics=compiled.model.numerics,
         compiler=image.compiler,
         backend=trace.backend,
+        input_by="rows" if compiled.plan.input_rows else "frame",
     )
 
 

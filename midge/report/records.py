@@ -69,6 +69,8 @@ class Result:
     numerics: str
     compiler: str
     backend: str
+    input_by: str
+    """`rows`: pushed row by row, so that no frame is in RAM; `frame`: written as a whole."""
 
     @property
     def macs_computed(self) -> int:

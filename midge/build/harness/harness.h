@@ -21,8 +21,8 @@ char *text_hex(char *end, uint32_t value);
 char *text_decimal(char *end, int64_t value);
 
 /* Calls a function with the stack pointer at the top of the network's own stack, so that the depth it reaches
- * does not depend on the harness. */
-void harness_call(void (*function)(void));
+ * does not depend on the harness. The argument is a row of input, for a function that takes one. */
+void harness_call(void (*function)(void), const void *argument);
 int harness_main(void);
 
 #endif

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import replace
 from typing import ClassVar
 
@@ -9,13 +10,14 @@ from midge.ir.graph import Graph, Node
 from midge.kernels import render, requantize_armv7em
 from midge.kernels.assembly import core_loop_bytes
 from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, Offer, row_steps
-from midge.kernels.conv2d import wide
+from midge.kernels.conv2d import wide, wide_code, wide_held
 from midge.kernels.conv2d.portable import Conv2DS8, conv2d_window
-from midge.kernels.conv2d.winograd import Conv2DS8Winograd
+from midge.kernels.conv2d.winograd import winograd_offers
 from midge.kernels.layouts import NATURAL, PLANES, WIDE
 from midge.kernels.quantized import ChannelScaling
 from midge.kernels.requantize_armv7em import Requantization
 from midge.kernels.view import TaskView
+from midge.kernels.window import Window
 from midge.ops.conv2d import Conv2D
 from midge.targets.records import Core
 
@@ -36,15 +38,26 @@ def pair_helpers() -> tuple[Function, ...]:
     return tuple(render.helper(name) for name in ("load_s8x4", "even_bytes", "odd_bytes", "smlad"))
 
 
+class Weights(enum.Enum):
+    """How the weights of a convolution on widened rows lie in memory."""
+
+    BYTES = ""
+    HALVES = "16"
+    """Widened already: faster, for twice the flash."""
+    HELD = "_held"
+    """Bytes in flash; the first step widens them into RAM."""
+
+
 class Conv2DS8Wide(Kernel):
-    """In assembly, on rows that are widened already; blocks of 3 pixels by 2 channels."""
+    """In assembly, on rows that are widened already; blocks of up to 4 pixels by 2 channels."""
 
     op = Conv2D
 
-    def __init__(self, variant: str, layout: Layout, weight_bits: int) -> None:
-        self.name = f"conv2d_s8_wide{variant}__armv7em"
+    def __init__(self, variant: str, layout: Layout, weights: Weights) -> None:
+        self.name = f"conv2d_s8_wide{weights.value}{variant}__armv7em"
+        self.variant = variant
         self.layout = layout
-        self.weight_bits = weight_bits
+        self.weights = weights
 
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
         reason = Conv2DS8().refuse(node, graph, core)
@@ -55,45 +68,66 @@ class Conv2DS8Wide(Kernel):
         assert weights is not None
         if weights.shape[3] != window.x.channels or window.dilation_w != 1:
             return "it has groups or dilated rows"
-        shape = wide.shape_of(window, core_loop_bytes(core), self.weight_bits)
-        if wide.reaches_far(shape, (2 * window.y.channels,)):
+        if wide.reaches_far(self.shape(window, core), (2 * window.y.channels,)):
             return "its pixels lie too far apart"
         return None if requantized(node, graph, self.layout) is not None else "no requantisation in 32 bits"
 
+    def shape(self, window: Window, core: Core) -> wide.Shape:
+        """The shape of the code on a core. Where flash has wait states, weights are read once for a row of pixels."""
+        weight_bits = 8 if self.weights is Weights.BYTES else 16
+        outside = bool(core.timing.get("flash_miss")) and self.weights is not Weights.HELD
+        return wide.shape_of(window, core_loop_bytes(core), weight_bits, pairs_outside=outside)
+
     def bind(self, node: Node, graph: Graph) -> Binding:
         window = conv2d_window(node, graph)
-        over = wide.shape_of(window, 0, self.weight_bits).run_bytes - window.kw * window.x.channels * 2
-        reads = replace(window.reads(over_bytes=over), layout=WIDE)
+        shape = wide.shape_of(window, 0, 8 if self.weights is Weights.BYTES else 16)
+        reads = replace(window.reads(over_bytes=shape.run_bytes - window.kw * window.x.channels * 2), layout=WIDE)
         steps = row_steps(graph.input_types(node), window.y, {0: window.rows})
-        return Binding(self, (reads, None, None)[: len(node.inputs)], (self.layout,), steps)
+        held = 0
+        if self.weights is Weights.HELD:
+            form = requantized(node, graph, self.layout)
+            assert form is not None
+            held = 4 * shape.channels * sum(wide.pair_words(shape, form))
+        return Binding(self, (reads, None, None)[: len(node.inputs)], (self.layout,), steps, scratch_bytes=held)
 
     def faster(self, node: Node, graph: Graph, core: Core) -> tuple[Offer, ...]:
+        if self.weights is not Weights.BYTES:
+            return ()
         weights = graph.constant(node.inputs[1])
         assert weights is not None
-        if self.weight_bits == 16:
-            return ()
-        kernel = next(kernel for kernel in WIDER_KERNELS if kernel.layout == self.layout)
-        offers = [Offer(kernel, weights.size, graph.macs(node) / _MACS_TO_SAVE_A_CYCLE)]
-        offers += [
-            Offer(kernel, 3 * weights.size, 0.3 * graph.macs(node))
-            for kernel in WINOGRAD_KERNELS
-            if kernel.layout == self.layout and kernel.refuse(node, graph, core) is None
-        ]
-        return tuple(offers)
+        saved_cycles = graph.macs(node) / _MACS_TO_SAVE_A_CYCLE
+        halves = next(kernel for kernel in HALVES_KERNELS if kernel.layout == self.layout)
+        offers = [Offer(halves, weights.size, saved_cycles)]
+        miss, sector_bytes = float(core.timing.get("flash_miss", 0)), float(core.timing.get("flash_sector_bytes", 8))
+        if miss:
+            held = next(kernel for kernel in HELD_KERNELS if kernel.layout == self.layout)
+            y = graph.type(node.outputs[0])
+            once = weights.size * miss / sector_bytes
+            saved_cycles += once * (y.rows - 1) - weights.size * _CYCLES_TO_WIDEN
+            extra_ram_bytes = held.bind(node, graph).scratch_bytes
+            offers.append(Offer(held, 0, saved_cycles, extra_ram_bytes=extra_ram_bytes))
+        return (*offers, *winograd_offers(node, graph, core, self.layout))
 
     def emit(self, view: TaskView) -> LayerCode:
         window = conv2d_window(view.node, view.graph)
         weights = view.graph.constant(view.node.inputs[1])
         form = requantized(view.node, view.graph, self.layout)
         assert weights is not None and form is not None
-        shape = wide.shape_of(window, core_loop_bytes(view.core), self.weight_bits)
+        shape = self.shape(window, view.core)
         plane = f"p{view.y.plane_bytes}" if self.layout.planes else ""
-        name = f"{view.prefix}_{self.name}_{window.key}{form.key}{plane}"
+        starts = "" if form.has_starts else "z"
+        name = f"{view.prefix}_{self.name}_{window.key}{form.key}{starts}{plane}"
         title = f"Convolution {window.kh}x{window.kw}: {window.x.channels} channels in, {window.y.channels} out."
-        kernel = wide.function(name, shape, form, view.y, title)
-        body = render.render("conv2d/layer.c.j2", view=view, window=window, call=name, element="midge_s16",
-                             constants=["weights"])  # fmt: skip
-        return LayerCode((kernel,), (Constant("weights", wide.weight_stream(weights, shape, form), 4),), body)
+        kernel = wide_code.function(name, shape, form, view.y, title)
+        names = {"view": view, "window": window, "call": name, "element": "midge_s16"}
+        if self.weights is not Weights.HELD:
+            body = render.render("conv2d/layer.c.j2", **names, constants=["weights"])
+            return LayerCode((kernel,), (Constant("weights", wide.weight_stream(weights, shape, form), 4),), body)
+        widen = wide_held.function(shape, form)
+        body = render.render("conv2d/held_layer.c.j2", **names, widen=widen.name)
+        helpers = tuple(render.helper(name) for name in ("load_s8x4", "even_bytes", "odd_bytes"))
+        constants = wide_held.constants(weights, shape, form)
+        return LayerCode((*helpers, widen, kernel), constants, body)
 
 
 def requantized(node: Node, graph: Graph, layout: Layout) -> Requantization | None:
@@ -105,15 +139,13 @@ def requantized(node: Node, graph: Graph, layout: Layout) -> Requantization | No
 
 
 _LAYOUTS = {"": NATURAL, "_to_wide": WIDE, "_to_planes": PLANES}
-WIDER_KERNELS = tuple(Conv2DS8Wide(f"16{variant}", layout, 16) for variant, layout in _LAYOUTS.items())
-"""The same with weights widened already: faster, for twice the flash. The planner takes them where that is worth it."""
-
-WINOGRAD_KERNELS = tuple(
-    Conv2DS8Winograd(variant, layout, planar=planar) for planar in (False, True) for variant, layout in _LAYOUTS.items()
-)
-"""Fewer products, for 2.7 to 3.6 times the flash."""
+HALVES_KERNELS = tuple(Conv2DS8Wide(variant, layout, Weights.HALVES) for variant, layout in _LAYOUTS.items())
+HELD_KERNELS = tuple(Conv2DS8Wide(variant, layout, Weights.HELD) for variant, layout in _LAYOUTS.items())
+"""Faster for more flash or RAM: the planner takes them where that is worth it."""
 
 _MACS_TO_SAVE_A_CYCLE = 12
 """Of the largest block's 24 products, widened weights save two instructions."""
+_CYCLES_TO_WIDEN = 2
+"""For a weight, about."""
 
-KERNELS = (*(Conv2DS8Wide(variant, layout, 8) for variant, layout in _LAYOUTS.items()), Conv2DS8Smlad())
+KERNELS = (*(Conv2DS8Wide(variant, layout, Weights.BYTES) for variant, layout in _LAYOUTS.items()), Conv2DS8Smlad())

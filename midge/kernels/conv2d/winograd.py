@@ -7,11 +7,11 @@ from dataclasses import replace
 from midge.ir.graph import Graph, Node
 from midge.kernels import render, requantize_armv7em
 from midge.kernels.assembly import core_loop_bytes
-from midge.kernels.base import Binding, Constant, Kernel, LayerCode, Layout, Step, row_steps
+from midge.kernels.base import Binding, Constant, Kernel, LayerCode, Layout, Offer, Step, row_steps
 from midge.kernels.conv2d import winograd_code, winograd_form
 from midge.kernels.conv2d.portable import Conv2DS8, conv2d_window
 from midge.kernels.conv2d.winograd_form import Shape
-from midge.kernels.layouts import WIDE
+from midge.kernels.layouts import NATURAL, PLANES, WIDE
 from midge.kernels.requantize_armv7em import Requantization
 from midge.kernels.view import TaskView
 from midge.kernels.window import Window
@@ -73,7 +73,8 @@ class Conv2DS8Winograd(Kernel):
             reads = replace(reads, bottom=max(0, last[1] + 1 - window.x.rows))
         else:
             steps = row_steps(graph.input_types(node), window.y, {0: window.rows})
-        return Binding(self, (reads, None, None)[: len(node.inputs)], (self.layout,), steps, shape.scratch_bytes)
+        return Binding(self, (reads, None, None)[: len(node.inputs)], (self.layout,), steps, shape.scratch_bytes,
+                       keeps_scratch=False)  # fmt: skip
 
     def emit(self, view: TaskView) -> LayerCode:
         window = conv2d_window(view.node, view.graph)
@@ -92,6 +93,28 @@ class Conv2DS8Winograd(Kernel):
         )  # fmt: skip
         stream = winograd_form.weight_stream(weights, shape, form)
         return LayerCode((kernel,), (Constant("weights", stream, 4),), body)
+
+
+_LAYOUTS = {"": NATURAL, "_to_wide": WIDE, "_to_planes": PLANES}
+WINOGRAD_KERNELS = tuple(
+    Conv2DS8Winograd(variant, layout, planar=planar) for planar in (False, True) for variant, layout in _LAYOUTS.items()
+)
+
+
+def winograd_offers(node: Node, graph: Graph, core: Core, layout: Layout) -> tuple[Offer, ...]:
+    """Kernels that write a layout, in place of one that reads weights of 8 bits."""
+    window = conv2d_window(node, graph)
+    weights = graph.constant(node.inputs[1])
+    assert weights is not None
+    offers = []
+    for kernel in WINOGRAD_KERNELS:
+        if kernel.layout != layout or kernel.refuse(node, graph, core) is not None:
+            continue
+        shape = winograd_form.shape_of(window, core_loop_bytes(core), planar=kernel.planar)
+        extra_bytes = 4 * shape.pair_words * (window.y.channels // 2) - weights.size
+        saved_cycles = 0.3 * graph.macs(node)
+        offers.append(Offer(kernel, extra_bytes, saved_cycles, extra_ram_bytes=shape.scratch_bytes))
+    return tuple(offers)
 
 
 def _square_steps(node: Node, graph: Graph, window: Window) -> tuple[Step, ...]:

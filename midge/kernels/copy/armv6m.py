@@ -29,7 +29,8 @@ class CopyBytes(CopyBetweenLayouts):
 
 def lies_at_words(rows: Rows) -> bool:
     """True where each row's first pixel has an address that words may be loaded from."""
-    return all(value % _WORD_BYTES == 0 for value in (rows.offset + rows.left_bytes, rows.stride_bytes))
+    starts = (rows.offset + rows.left_bytes, rows.stride_bytes)
+    return not rows.is_pushed and all(start % _WORD_BYTES == 0 for start in starts)
 
 
 KERNELS = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from midge.kernels import render
 from midge.kernels.base import LayerCode
 from midge.kernels.copy.between_layouts import CopyBetweenLayouts
-from midge.kernels.layouts import NATURAL, PLANES, WIDE
+from midge.kernels.layouts import CENTRED, NATURAL, PLANES, WIDE
 from midge.kernels.view import TaskView
 
 
@@ -19,6 +19,8 @@ class CopyLayout(CopyBetweenLayouts):
 
 KERNELS = (
     CopyLayout("copy_s8_wide__armv7em", NATURAL, WIDE),
+    CopyLayout("copy_s8_centred__armv7em", NATURAL, CENTRED),
+    CopyLayout("copy_s8_from_centred__armv7em", CENTRED, NATURAL),
     CopyLayout("copy_s8_planes__armv7em", NATURAL, PLANES),
     CopyLayout("copy_s8_from_wide__armv7em", WIDE, NATURAL),
     CopyLayout("copy_s8_from_planes__armv7em", PLANES, NATURAL),

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import numpy as np
+
 from midge.ir.graph import Graph, Node
 from midge.kernels import requantize_armv7em
-from midge.kernels.assembly import core_loop_bytes
+from midge.kernels.assembly import core_loop_bytes, is_dual_issue
 from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, Reads
 from midge.kernels.conv2d.armv7em import pair_helpers
-from midge.kernels.fully_connected import wide
+from midge.kernels.fully_connected import pairs, wide
 from midge.kernels.fully_connected.portable import FullyConnectedS8, dense_steps
-from midge.kernels.layouts import NATURAL, WIDE
+from midge.kernels.layouts import CENTRED, NATURAL, WIDE
 from midge.kernels.quantized import ChannelScaling
 from midge.kernels.requantize_armv7em import Requantization
 from midge.kernels.view import TaskView
@@ -37,6 +39,8 @@ class FullyConnectedS8Wide(Kernel):
     op = FullyConnected
     layout: ClassVar[Layout] = NATURAL
     """The layout that results are written in."""
+    fraction_bits: ClassVar[int] = WIDE.fraction_bits or 0
+    """How fine the accumulators are that requantisation gets."""
 
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
         reason = FullyConnectedS8().refuse(node, graph, core)
@@ -47,22 +51,34 @@ class FullyConnectedS8Wide(Kernel):
         x = graph.type(node.inputs[0] or "")
         if x.elements != weights.shape[1] or x.rows != 1:
             return "it has more than one vector"
-        return None if requantized(node, graph, self.layout) is not None else "no requantisation in 32 bits"
+        return None if self._requantized(node, graph) is not None else "no requantisation in 32 bits"
 
     def bind(self, node: Node, graph: Graph) -> Binding:
         x = Reads(WIDE, over_bytes=-graph.type(node.inputs[0] or "").elements % 4 * 2)
         return Binding(self, (x, None, None)[: len(node.inputs)], (self.layout,), dense_steps(node, graph))
 
     def emit(self, view: TaskView) -> LayerCode:
-        weights = view.graph.constant(view.node.inputs[1])
-        form = requantized(view.node, view.graph, self.layout)
-        assert weights is not None and form is not None
+        weights, form = self._packed(view)
         shape = wide.Shape(weights.shape[1], weights.shape[0], core_loop_bytes(view.core))
         name = f"{view.prefix}_{self.name}_i{shape.inputs}o{shape.outputs}{form.key}"
         kernel = wide.function(name, shape, form, f"Fully connected: {shape.inputs} values in, {shape.outputs} out.")
-        stream = Constant("weights", wide.weight_stream(weights, shape, form), 4)
-        body = f"    {name}({view.x.whole()}, {view.y.whole()}, {view.constant('weights')});\n"
-        return LayerCode((kernel,), (stream,), body)
+        return self._code(view, kernel, wide.weight_stream(weights, shape, form))
+
+    def _requantized(self, node: Node, graph: Graph) -> Requantization | None:
+        return requantize_armv7em.requantized(
+            node, graph, self.layout, channel_axis=0, is_centred=True, fraction_bits=self.fraction_bits
+        )
+
+    def _packed(self, view: TaskView) -> tuple[np.ndarray, Requantization]:
+        """Weights int8 [O, I] and the requantisation of a node that was not refused."""
+        weights, form = view.graph.constant(view.node.inputs[1]), self._requantized(view.node, view.graph)
+        assert weights is not None and form is not None
+        return weights, form
+
+    @staticmethod
+    def _code(view: TaskView, kernel: Function, stream: np.ndarray) -> LayerCode:
+        body = f"    {kernel.name}({view.x.whole()}, {view.y.whole()}, {view.constant('weights')});\n"
+        return LayerCode((kernel,), (Constant("weights", stream, 4),), body)
 
 
 class FullyConnectedS8WideToWide(FullyConnectedS8Wide):
@@ -72,12 +88,41 @@ class FullyConnectedS8WideToWide(FullyConnectedS8Wide):
     layout = WIDE
 
 
-def requantized(node: Node, graph: Graph, layout: Layout) -> Requantization | None:
-    """The requantisation of a fully connected layer of widened inputs."""
-    assert WIDE.fraction_bits is not None
-    return requantize_armv7em.requantized(
-        node, graph, layout, channel_axis=0, is_centred=True, fraction_bits=WIDE.fraction_bits
-    )
+class FullyConnectedS8Pairs(FullyConnectedS8Wide):
+    """In assembly, weights two outputs to a half word: half as many widenings."""
+
+    name: ClassVar[str] = "fully_connected_s8_pairs__armv7em"
+    fraction_bits: ClassVar[int] = pairs.FRACTION_BITS
+
+    def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
+        reason = super().refuse(node, graph, core)
+        if reason is not None:
+            return reason
+        weights = graph.constant(node.inputs[1])
+        assert weights is not None
+        return pairs.refuse(weights)
+
+    def bind(self, node: Node, graph: Graph) -> Binding:
+        x = Reads(CENTRED, over_bytes=graph.type(node.inputs[0] or "").elements % 2 * 2)
+        return Binding(self, (x, None, None)[: len(node.inputs)], (self.layout,), dense_steps(node, graph))
+
+    def emit(self, view: TaskView) -> LayerCode:
+        weights, form = self._packed(view)
+        shape = pairs.Shape(weights.shape[1], weights.shape[0], core_loop_bytes(view.core), is_dual_issue(view.core))
+        shared = "".join("o" if v is None else f"_{v & 0xFFFFFFFF:x}" for v in pairs.shared_parameters(form))
+        name = f"{view.prefix}_{self.name}_i{shape.inputs}o{shape.outputs}{form.key}{shared}"
+        kernel = pairs.function(name, shape, form, f"Fully connected: {shape.inputs} values in, {shape.outputs} out.")
+        return self._code(view, kernel, pairs.weight_stream(weights, shape, form))
 
 
-KERNELS = (FullyConnectedS8WideToWide(), FullyConnectedS8Wide(), FullyConnectedS8Smlad())
+class FullyConnectedS8PairsToCentred(FullyConnectedS8Pairs):
+    """The same; the next layer's inputs are widened here."""
+
+    name: ClassVar[str] = "fully_connected_s8_pairs_to_centred__armv7em"
+    layout = CENTRED
+
+
+KERNELS = (
+    FullyConnectedS8PairsToCentred(), FullyConnectedS8Pairs(), FullyConnectedS8WideToWide(), FullyConnectedS8Wide(),
+    FullyConnectedS8Smlad(),
+)  # fmt: skip
