@@ -8,7 +8,6 @@ from typing import ClassVar
 
 from midge.ir.graph import Graph, Node
 from midge.kernels import render, requantize_armv7em
-from midge.kernels.assembly import core_loop_bytes
 from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, Offer, row_steps
 from midge.kernels.conv2d import wide, wide_code, wide_held
 from midge.kernels.conv2d.portable import Conv2DS8, conv2d_window
@@ -73,20 +72,26 @@ class Conv2DS8Wide(Kernel):
 
     def shape(self, window: Window, core: Core) -> wide.Shape:
         """The shape of the code on a core. Where flash has wait states, weights are read once for a row of pixels."""
-        weight_bits = 8 if self.weights is Weights.BYTES else 16
         outside = bool(core.timing.get("flash_miss")) and self.weights is not Weights.HELD
-        return wide.shape_of(window, core_loop_bytes(core), weight_bits, pairs_outside=outside)
+        return wide.shape_of(window, core, self.weight_bits, pairs_outside=outside)
+
+    @property
+    def weight_bits(self) -> int:
+        """Of a weight when the code reads it."""
+        return 8 if self.weights is Weights.BYTES else 16
 
     def bind(self, node: Node, graph: Graph) -> Binding:
         window = conv2d_window(node, graph)
-        shape = wide.shape_of(window, 0, 8 if self.weights is Weights.BYTES else 16)
-        reads = replace(window.reads(over_bytes=shape.run_bytes - window.kw * window.x.channels * 2), layout=WIDE)
+        full_steps, half_steps = wide.full_and_half_steps(window, self.weight_bits)
+        over_bytes = 8 * full_steps + 4 * half_steps - window.kw * window.x.channels * 2
+        reads = replace(window.reads(over_bytes=over_bytes), layout=WIDE)
         steps = row_steps(graph.input_types(node), window.y, {0: window.rows})
         held = 0
         if self.weights is Weights.HELD:
             form = requantized(node, graph, self.layout)
             assert form is not None
-            held = 4 * shape.channels * sum(wide.pair_words(shape, form))
+            words = int(form.has_starts) + window.kh * half_steps + form.parameters.shape[1]
+            held = 4 * window.y.channels * words
         return Binding(self, (reads, None, None)[: len(node.inputs)], (self.layout,), steps, scratch_bytes=held)
 
     def faster(self, node: Node, graph: Graph, core: Core) -> tuple[Offer, ...]:
