@@ -71,9 +71,17 @@ class Conv2DS8Wide(Kernel):
         return None if requantized(node, graph, self.layout) is not None else "no requantisation in 32 bits"
 
     def shape(self, window: Window, core: Core) -> wide.Shape:
-        """The shape of the code on a core. Where flash has wait states, weights are read once for a row of pixels."""
-        outside = bool(core.timing.get("flash_miss")) and self.weights is not Weights.HELD
-        return wide.shape_of(window, core, self.weight_bits, pairs_outside=outside)
+        """The shape of the code on a core."""
+        return wide.shape_of(window, core, self.weight_bits, pairs_outside=self.reads_weights_once(window, core))
+
+    def reads_weights_once(self, window: Window, core: Core) -> bool:
+        """Flash has wait states, and the weights of a pair of channels stay in its cache while a row is made."""
+        table = core.timing
+        if not table.get("flash_miss") or self.weights is Weights.HELD:
+            return False
+        cache_bytes = int(table.get("read_cache_lines", 0)) * int(table.get("read_cache_line_bytes", 0))
+        full_steps, half_steps = wide.full_and_half_steps(window, self.weight_bits)
+        return 2 * 4 * (window.kh * (full_steps + half_steps) + _NUMBERS) <= cache_bytes
 
     @property
     def weight_bits(self) -> int:
@@ -100,8 +108,10 @@ class Conv2DS8Wide(Kernel):
         weights = graph.constant(node.inputs[1])
         assert weights is not None
         saved_cycles = graph.macs(node) / _MACS_TO_SAVE_A_CYCLE
+        window = conv2d_window(node, graph)
         halves = next(kernel for kernel in HALVES_KERNELS if kernel.layout == self.layout)
-        offers = [Offer(halves, weights.size, saved_cycles)]
+        loses_cache = self.reads_weights_once(window, core) and not halves.reads_weights_once(window, core)
+        offers = [] if loses_cache else [Offer(halves, weights.size, saved_cycles)]
         miss, sector_bytes = float(core.timing.get("flash_miss", 0)), float(core.timing.get("flash_sector_bytes", 8))
         if miss:
             held = next(kernel for kernel in HELD_KERNELS if kernel.layout == self.layout)
@@ -149,6 +159,8 @@ HELD_KERNELS = tuple(Conv2DS8Wide(variant, layout, Weights.HELD) for variant, la
 
 _MACS_TO_SAVE_A_CYCLE = 12
 """Of the largest block's 24 products, widened weights save two instructions."""
+_NUMBERS = 4
+"""Start values and parameters of a channel: at most so many words."""
 _CYCLES_TO_WIDEN = 2
 """For a weight, about."""
 
