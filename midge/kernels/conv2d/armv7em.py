@@ -8,7 +8,6 @@ from typing import ClassVar
 
 from midge.ir.graph import Graph, Node
 from midge.kernels import render, requantize_armv7em
-from midge.kernels.assembly import core_loop_bytes
 from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, Offer, row_steps
 from midge.kernels.conv2d import wide, wide_code, wide_held
 from midge.kernels.conv2d.portable import Conv2DS8, conv2d_window
@@ -73,21 +72,35 @@ class Conv2DS8Wide(Kernel):
         return None if requantized(node, graph, self.layout) is not None else "no requantisation in 32 bits"
 
     def shape(self, window: Window, core: Core) -> wide.Shape:
-        """The shape of the code on a core. Where flash has wait states, weights are read once for a row of pixels."""
-        weight_bits = 8 if self.weights is Weights.BYTES else 16
-        outside = bool(core.timing.get("flash_miss")) and self.weights is not Weights.HELD
-        return wide.shape_of(window, core_loop_bytes(core), weight_bits, pairs_outside=outside)
+        """The shape of the code on a core."""
+        return wide.shape_of(window, core, self.weight_bits, pairs_outside=self.reads_weights_once(window, core))
+
+    def reads_weights_once(self, window: Window, core: Core) -> bool:
+        """Flash has wait states, and the weights of a pair of channels stay in its cache while a row is made."""
+        table = core.timing
+        if not table.get("flash_miss") or self.weights is Weights.HELD:
+            return False
+        cache_bytes = int(table.get("read_cache_lines", 0)) * int(table.get("read_cache_line_bytes", 0))
+        full_steps, half_steps = wide.full_and_half_steps(window, self.weight_bits)
+        return 2 * 4 * (window.kh * (full_steps + half_steps) + _NUMBERS) <= cache_bytes
+
+    @property
+    def weight_bits(self) -> int:
+        """Of a weight when the code reads it."""
+        return 8 if self.weights is Weights.BYTES else 16
 
     def bind(self, node: Node, graph: Graph) -> Binding:
         window = conv2d_window(node, graph)
-        shape = wide.shape_of(window, 0, 8 if self.weights is Weights.BYTES else 16)
-        reads = replace(window.reads(over_bytes=shape.run_bytes - window.kw * window.x.channels * 2), layout=WIDE)
+        full_steps, half_steps = wide.full_and_half_steps(window, self.weight_bits)
+        over_bytes = 8 * full_steps + 4 * half_steps - window.kw * window.x.channels * 2
+        reads = replace(window.reads(over_bytes=over_bytes), layout=WIDE)
         steps = row_steps(graph.input_types(node), window.y, {0: window.rows})
         held = 0
         if self.weights is Weights.HELD:
             form = requantized(node, graph, self.layout)
             assert form is not None
-            held = 4 * shape.channels * sum(wide.pair_words(shape, form))
+            words = int(form.has_starts) + window.kh * half_steps + form.parameters.shape[1]
+            held = 4 * window.y.channels * words
         return Binding(self, (reads, None, None)[: len(node.inputs)], (self.layout,), steps, scratch_bytes=held)
 
     def faster(self, node: Node, graph: Graph, core: Core) -> tuple[Offer, ...]:
@@ -96,8 +109,10 @@ class Conv2DS8Wide(Kernel):
         weights = graph.constant(node.inputs[1])
         assert weights is not None
         saved_cycles = graph.macs(node) / _MACS_TO_SAVE_A_CYCLE
+        window = conv2d_window(node, graph)
         halves = next(kernel for kernel in HALVES_KERNELS if kernel.layout == self.layout)
-        offers = [Offer(halves, weights.size, saved_cycles)]
+        loses_cache = self.reads_weights_once(window, core) and not halves.reads_weights_once(window, core)
+        offers = [] if loses_cache else [Offer(halves, weights.size, saved_cycles)]
         miss, sector_bytes = float(core.timing.get("flash_miss", 0)), float(core.timing.get("flash_sector_bytes", 8))
         if miss:
             held = next(kernel for kernel in HELD_KERNELS if kernel.layout == self.layout)
@@ -145,6 +160,8 @@ HELD_KERNELS = tuple(Conv2DS8Wide(variant, layout, Weights.HELD) for variant, la
 
 _MACS_TO_SAVE_A_CYCLE = 12
 """Of the largest block's 24 products, widened weights save two instructions."""
+_NUMBERS = 4
+"""Start values and parameters of a channel: at most so many words."""
 _CYCLES_TO_WIDEN = 2
 """For a weight, about."""
 

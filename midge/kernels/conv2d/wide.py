@@ -17,13 +17,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from midge.kernels.assembly import core_loop_bytes
 from midge.kernels.requantize_armv7em import Requantization
 from midge.kernels.window import Window
+from midge.targets.records import Core
 
 INSTRUCTION_BYTES = 4
 """Of nearly all instructions of these kernels: they use high registers."""
-_HALF_STEP_CYCLES = {4: 16, 3: 12, 2: 9, 1: 6}
-"""By pixels: as many products as cycles, but for small blocks (consecutive loads take a cycle each, and one more)."""
+_HALF_STEP_CYCLES = {False: {4: 16, 3: 12, 2: 9, 1: 6}, True: {4: 12, 3: 8.6, 2: 7, 1: 5}}
+"""By pixels, on cores that issue one instruction at a time (consecutive loads take a cycle each, and one more) or two
+(measured on the Cortex-M7's model)."""
 _BLOCK_CYCLES, _PIXEL_CYCLES = 20, 6
 """What a block and each pixel of it take besides."""
 
@@ -62,6 +65,7 @@ class Shape:
     """All pixels of a row for one pair of channels, then the next pair: weights come from memory once for a row."""
     steps_bytes: int
     """Of a loop's code, what the steps of a block may take."""
+    is_dual_issue: bool
 
     @property
     def run_words(self) -> int:
@@ -90,10 +94,11 @@ class Shape:
     def blocks(self) -> tuple[tuple[int, int], ...]:
         """(pixels, how often), of at most two sizes: what takes least time."""
 
-        def cycles(blocks: tuple[tuple[int, int], ...]) -> int:
+        def cycles(blocks: tuple[tuple[int, int], ...]) -> float:
+            half_step_cycles = _HALF_STEP_CYCLES[self.is_dual_issue]
             steps = self.kh * (2 * self.full_steps + self.half_steps)
             return sum(
-                count * (steps * _HALF_STEP_CYCLES[pixels] + _BLOCK_CYCLES + pixels * _PIXEL_CYCLES)
+                count * (steps * half_step_cycles[pixels] + _BLOCK_CYCLES + pixels * _PIXEL_CYCLES)
                 for pixels, count in blocks
             )
 
@@ -109,16 +114,31 @@ class Shape:
         return min(ways, key=cycles)
 
 
-def shape_of(window: Window, loop_bytes: int, weight_bits: int, *, pairs_outside: bool = False) -> Shape:
+def shape_of(window: Window, core: Core, weight_bits: int, *, pairs_outside: bool) -> Shape:
     """The shape of a convolution without groups or dilation along the row; weights of 8 bits, or widened to 16."""
-    full, rest = divmod(window.kw * window.x.channels, 4)
-    full, half = (full + 1, 0) if rest == 3 else (full, -(-rest // 2))
-    if weight_bits == 16:
-        full, half = 0, -(-window.kw * window.x.channels // 2)
-    pixel_bytes = window.stride_w * window.x.channels * 2
+    loop_bytes = core_loop_bytes(core)
+    full_steps, half_steps = full_and_half_steps(window, weight_bits)
     return Shape(
-        window.kh, full, half, pixel_bytes, window.y.columns, window.y.channels, loop_bytes, pairs_outside, loop_bytes
+        kh=window.kh,
+        full_steps=full_steps,
+        half_steps=half_steps,
+        pixel_bytes=window.stride_w * window.x.channels * 2,
+        columns=window.y.columns,
+        channels=window.y.channels,
+        loop_bytes=loop_bytes,
+        pairs_outside=pairs_outside,
+        steps_bytes=loop_bytes,
+        is_dual_issue=core.timing.get("model") == "dual-issue",
     )
+
+
+def full_and_half_steps(window: Window, weight_bits: int) -> tuple[int, int]:
+    """Steps of one row of taps."""
+    values = window.kw * window.x.channels
+    full, rest = divmod(values, 4)
+    if weight_bits == 16:
+        return 0, -(-values // 2)
+    return (full + 1, 0) if rest == 3 else (full, -(-rest // 2))
 
 
 def weight_stream(weights: np.ndarray, shape: Shape, requantization: Requantization) -> np.ndarray:
