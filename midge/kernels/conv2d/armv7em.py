@@ -121,7 +121,7 @@ class Conv2DS8Wide(Kernel):
             saved_cycles += once * (y.rows - 1) - weights.size * _CYCLES_TO_WIDEN
             extra_ram_bytes = held.bind(node, graph).scratch_bytes
             offers.append(Offer(held, 0, saved_cycles, extra_ram_bytes=extra_ram_bytes))
-        return (*offers, *winograd_offers(node, graph, core, self.layout))
+        return (*offers, *winograd_offers(node, graph, core, self, self.shape(conv2d_window(node, graph), core)))
 
     def emit(self, view: TaskView) -> LayerCode:
         window = conv2d_window(view.node, view.graph)

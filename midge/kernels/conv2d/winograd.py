@@ -8,7 +8,7 @@ from midge.ir.graph import Graph, Node
 from midge.kernels import render, requantize_armv7em
 from midge.kernels.assembly import core_loop_bytes
 from midge.kernels.base import Binding, Constant, Kernel, LayerCode, Layout, Offer, Step, row_steps
-from midge.kernels.conv2d import winograd_code, winograd_form
+from midge.kernels.conv2d import wide, winograd_code, winograd_cost, winograd_form
 from midge.kernels.conv2d.portable import Conv2DS8, conv2d_window
 from midge.kernels.conv2d.winograd_form import Shape
 from midge.kernels.layouts import NATURAL, PLANES, WIDE
@@ -101,19 +101,19 @@ WINOGRAD_KERNELS = tuple(
 )
 
 
-def winograd_offers(node: Node, graph: Graph, core: Core, layout: Layout) -> tuple[Offer, ...]:
-    """Kernels that write a layout, in place of one that reads weights of 8 bits."""
+def winograd_offers(node: Node, graph: Graph, core: Core, plain: Kernel, plain_shape: wide.Shape) -> tuple[Offer, ...]:
+    """Faster kernels in place of a plain one, which reads weights of 8 bits."""
     window = conv2d_window(node, graph)
-    weights = graph.constant(node.inputs[1])
-    assert weights is not None
+    layout = plain.bind(node, graph).writes[0]
     offers = []
     for kernel in WINOGRAD_KERNELS:
         if kernel.layout != layout or kernel.refuse(node, graph, core) is not None:
             continue
         shape = winograd_form.shape_of(window, core_loop_bytes(core), planar=kernel.planar)
-        extra_bytes = 4 * shape.pair_words * (window.y.channels // 2) - weights.size
-        saved_cycles = 0.3 * graph.macs(node)
-        offers.append(Offer(kernel, extra_bytes, saved_cycles, extra_ram_bytes=shape.scratch_bytes))
+        saved_cycles = winograd_cost.saved_cycles(window, shape, core)
+        extra_bytes = winograd_cost.extra_bytes(window, shape, plain_shape)
+        if saved_cycles > 0:
+            offers.append(Offer(kernel, extra_bytes, saved_cycles, extra_ram_bytes=shape.scratch_bytes))
     return tuple(offers)
 
 

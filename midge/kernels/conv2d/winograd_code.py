@@ -88,10 +88,7 @@ class _Writer:
         code, shape = self.code, self.shape
         code.place(self.pass_label, "one product of all tiles")
         code.op(f"str lr, [sp, #{self.return_at}]")
-        unroll = next(
-            n for n in range(shape.steps, 0, -1)
-            if shape.steps % n == 0 and (n == 1 or n * 4 * (2 + 3 * shape.tiles) <= shape.loop_bytes // 2)
-        )  # fmt: skip
+        unroll = shape.unroll
         if unroll < shape.steps:
             code.op("mov {wa}, {xp}")
             code.add("wa", shape.pass_bytes, "wb")

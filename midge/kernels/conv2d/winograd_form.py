@@ -92,6 +92,17 @@ class Shape:
         return self.columns - self.block_columns * (self.blocks - 1)
 
     @property
+    def step_bytes(self) -> int:
+        """Code of one step."""
+        return 4 * (2 + 3 * self.tiles)
+
+    @property
+    def unroll(self) -> int:
+        """Steps in the body of the loop of one product: all, where half of a loop's code holds them."""
+        most = max(1, self.loop_bytes // 2 // self.step_bytes)
+        return next(n for n in range(self.steps, 0, -1) if self.steps % n == 0 and n <= most)
+
+    @property
     def pair_words(self) -> int:
         """Words of the stream for two channels, without what scales their accumulators."""
         return 2 * self.lines * (1 + 4 * self.steps)
