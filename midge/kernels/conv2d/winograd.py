@@ -56,7 +56,7 @@ class Conv2DS8Winograd(Kernel):
         return None if self.requantized(node, graph) is not None else "no requantisation in 32 bits"
 
     def requantized(self, node: Node, graph: Graph) -> Requantization | None:
-        """That of the plain convolution on widened rows: halved inputs and doubled weights leave the point where it is."""
+        """That of the plain convolution: halved inputs and doubled weights leave the point where it is."""
         assert WIDE.fraction_bits is not None
         return requantize_armv7em.requantized(
             node, graph, self.layout, channel_axis=0, is_centred=True, fraction_bits=WIDE.fraction_bits

@@ -1,6 +1,7 @@
-"""What Winograd's form saves over plain convolution with weights of 8 bits, and what it takes, before either is written.
+"""What Winograd's form saves over plain convolution with weights of 8 bits, and what it takes.
 
-Estimates, to choose by: counted from the code's instructions and checked against `midge run` (docs/winograd.md).
+Estimates to choose by, before either is written: counted from the code's instructions, checked against `midge run`
+(docs/winograd.md).
 """
 
 from __future__ import annotations
