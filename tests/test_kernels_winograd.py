@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from kernel_trials import Batch, Trial, batches, between
 
 from midge.build import build
+from midge.emit import emit
 from midge.emulate import emulate, emulate_many
 from midge.ir.graph import Graph, GraphBuilder
+from midge.ir.interpret import run_graph
 from midge.ir.types import DType, TensorType
 from midge.kernels.base import Kernel
 from midge.kernels.conv2d.portable import conv2d_window
@@ -200,16 +202,23 @@ def test_blocks_cover_a_row(columns: int, tiles: int) -> None:
     assert 0 < shape.last_advance <= shape.block_columns
 
 
-def test_rows_of_one_step_lie_apart() -> None:
-    """A reader of every other row would do with one; the step still makes two."""
+def test_rows_of_one_step_lie_apart(tmp_path: Path) -> None:
+    """A reader of every other row, the odd ones, would do with a ring of one; the step still makes two."""
+    board = core_board("cortex-m4")
     builder = GraphBuilder.of(built(conv(6, 8, 4, 4)))
-    weights = builder.value("w2", builder.values["w"].type, builder.values["w"].data)
+    data = np.random.default_rng(1).integers(-128, 128, (4, 1, 3, 4), np.int8)
+    weights = builder.value("w2", TensorType(DType.INT8, data.shape, builder.values["w"].type.quantization), data)
     y_type = builder.values["y"].type
-    reader = Conv2D(3, 1, 1, 1, Padding(0, 1, 1, 1), Activation.NONE, Rounding.DOUBLE)
-    builder.outputs[0] = builder.value("z", TensorType(DType.INT8, (1, 2, 8, 4), y_type.quantization))
+    reader = Conv2D(2, 1, 1, 1, Padding(1, 0, 1, 1), Activation.NONE, Rounding.DOUBLE)
+    builder.outputs[0] = builder.value("z", TensorType(DType.INT8, (1, 4, 8, 4), y_type.quantization))
     builder.node(reader, ["y", weights, None], ["z"], name="reader")
     graph = builder.build()
     square = next(kernel for kernel in WINOGRAD_KERNELS if kernel.planar and kernel.layout.fraction_bits is not None)
-    made = plan(graph, core_board("cortex-m4"), PlanOptions(), {graph.nodes[0].name: square})
-    assert min(buffer.height for buffer in made.buffers if buffer.name == "y") >= 2
-    assert random_inputs(graph, np.random.default_rng(0))[0].shape == (1, 6, 8, 4)
+    pinned = {graph.nodes[0].name: square}
+    made = plan(graph, board, PlanOptions(), pinned)
+    assert [buffer.height for buffer in made.buffers if buffer.name == "y"] == [2]
+    sources = emit(made, prefix="apart", command="", model_sha256="")
+    image = build(sources, board, tmp_path)
+    x = random_inputs(graph, np.random.default_rng(0))
+    for found, wanted in zip(emulate(image, sources, board, x).outputs, run_graph(graph, x), strict=True):
+        np.testing.assert_array_equal(found, wanted)
