@@ -8,7 +8,7 @@ from midge.ir.graph import Graph, Node
 from midge.kernels import render, requantize_armv7em
 from midge.kernels.assembly import core_loop_bytes
 from midge.kernels.base import Binding, Constant, Kernel, LayerCode, Layout, Offer, Step, row_steps
-from midge.kernels.conv2d import wide, winograd_code, winograd_cost, winograd_form
+from midge.kernels.conv2d import wide, winograd_bytes, winograd_code, winograd_cost, winograd_form
 from midge.kernels.conv2d.portable import Conv2DS8, conv2d_window
 from midge.kernels.conv2d.winograd_form import Shape
 from midge.kernels.layouts import NATURAL, PLANES, WIDE
@@ -29,10 +29,15 @@ class Conv2DS8Winograd(Kernel):
 
     op = Conv2D
 
-    def __init__(self, variant: str, layout: Layout, *, planar: bool) -> None:
-        self.name = f"conv2d_s8_winograd{'2x2' if planar else '1x2'}{variant}__armv7em"
+    def __init__(self, variant: str, layout: Layout, *, planar: bool, from_bytes: bool = False) -> None:
+        form = f"{'2x2' if planar else '1x2'}{'_bytes' if from_bytes else ''}"
+        self.name = f"conv2d_s8_winograd{form}{variant}__armv7em"
         self.layout = layout
         self.planar = planar
+        self.from_bytes = from_bytes
+
+    def shape(self, window: Window, loop_bytes: int) -> Shape:
+        return winograd_form.shape_of(window, loop_bytes, planar=self.planar, from_bytes=self.from_bytes)
 
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
         reason = Conv2DS8().refuse(node, graph, core)
@@ -49,9 +54,11 @@ class Conv2DS8Winograd(Kernel):
             return "its taps are not 3x3 of stride 1"
         if window.x.channels % 2 or window.y.channels % 2:
             return "an odd number of channels"
+        if self.from_bytes and window.x.channels % 4:
+            return "weights are not read four at a time"
         if window.y.columns < 2 or (self.planar and window.y.rows < 2):
             return "the result is smaller than a tile"
-        if _reaches_far(winograd_form.shape_of(window, core_loop_bytes(core), planar=self.planar), window):
+        if _reaches_far(self.shape(window, core_loop_bytes(core)), window):
             return "its pixels lie too far apart"
         return None if self.requantized(node, graph) is not None else "no requantisation in 32 bits"
 
@@ -64,7 +71,7 @@ class Conv2DS8Winograd(Kernel):
 
     def bind(self, node: Node, graph: Graph) -> Binding:
         window = conv2d_window(node, graph)
-        shape = winograd_form.shape_of(window, 0, planar=self.planar)
+        shape = self.shape(window, 0)
         reads = replace(window.reads(), layout=WIDE)
         if self.planar:
             steps = _square_steps(node, graph, window)
@@ -81,11 +88,12 @@ class Conv2DS8Winograd(Kernel):
         weights = view.graph.constant(view.node.inputs[1])
         form = self.requantized(view.node, view.graph)
         assert weights is not None and form is not None
-        shape = winograd_form.shape_of(window, core_loop_bytes(view.core), planar=self.planar)
+        shape = self.shape(window, core_loop_bytes(view.core))
         plane = f"p{view.y.plane_bytes}" if self.layout.planes else ""
         name = f"{view.prefix}_{self.name}_{window.key}{form.key}{plane}"
         title = f"Convolution {window.kh}x{window.kw}: {window.x.channels} channels in, {window.y.channels} out."
-        kernel = winograd_code.function(name, shape, form, view.y, title)
+        writer = winograd_bytes if self.from_bytes else winograd_code
+        kernel = writer.function(name, shape, form, view.y, title)
         body = render.render(
             "conv2d/winograd_layer.c.j2", view=view, window=window, call=name, rows=shape.rows,
             scale=2 if self.planar else window.stride_h, offset=-window.padding.top, dilation=window.dilation_h,
@@ -97,7 +105,9 @@ class Conv2DS8Winograd(Kernel):
 
 _LAYOUTS = {"": NATURAL, "_to_wide": WIDE, "_to_planes": PLANES}
 WINOGRAD_KERNELS = tuple(
-    Conv2DS8Winograd(variant, layout, planar=planar) for planar in (False, True) for variant, layout in _LAYOUTS.items()
+    Conv2DS8Winograd(variant, layout, planar=planar, from_bytes=from_bytes)
+    for planar, from_bytes in ((False, False), (True, False), (True, True))
+    for variant, layout in _LAYOUTS.items()
 )
 
 
@@ -109,7 +119,7 @@ def winograd_offers(node: Node, graph: Graph, core: Core, plain: Kernel, plain_s
     for kernel in WINOGRAD_KERNELS:
         if kernel.layout != layout or kernel.refuse(node, graph, core) is not None:
             continue
-        shape = winograd_form.shape_of(window, core_loop_bytes(core), planar=kernel.planar)
+        shape = kernel.shape(window, core_loop_bytes(core))
         saved_cycles = winograd_cost.saved_cycles(window, shape, core)
         extra_bytes = winograd_cost.extra_bytes(window, shape, plain_shape)
         if saved_cycles > 0:
@@ -129,5 +139,6 @@ def _square_steps(node: Node, graph: Graph, window: Window) -> tuple[Step, ...]:
 def _reaches_far(shape: Shape, window: Window) -> bool:
     """True where an offset would leave the 12 bits of a load or store."""
     columns = (shape.block_columns + 2) * shape.pixel_bytes
+    weights = 2 * shape.line_bytes + 24 * shape.steps if shape.from_bytes else 0
     frame = 4 * (16 * shape.tiles + shape.rows + 32)
-    return max(columns, 3 * shape.pass_bytes + 16, frame, 2 * window.y.channels + 4) > _MOST_OFFSET
+    return max(columns, 3 * shape.pass_bytes + 16, frame, weights, 2 * window.y.channels + 4) > _MOST_OFFSET

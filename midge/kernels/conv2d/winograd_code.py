@@ -13,6 +13,8 @@ they are read. The lines of the planar form then meet in the same way, pixel by 
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from midge.kernels.assembly import Assembly
 from midge.kernels.base import Function
 from midge.kernels.conv2d.winograd_form import Shape
@@ -25,23 +27,29 @@ _REGISTERS = {
     # While inputs are transformed:
     "pa": "r0", "pb": "r1", "to": "r2", "end": "r3", "list": "r12",
     "v0": "r4", "v1": "r5", "v2": "r6", "v3": "r7", "d0": "r8", "d1": "r9", "d2": "r10", "d3": "r11",
+    # While weights are transformed:
+    "src": "r0", "dst": "r1", "t0": "r2", "t1": "r12", "t2": "lr",
+    "w0": "r3", "w1": "r4", "w2": "r5", "w3": "r6", "w4": "r7", "w5": "r8", "w6": "r9", "w7": "r10", "w8": "r11",
     # While results are scaled and stored:
     "zp": "r0", "p0": "r2", "p1": "r3", "p2": "r4", "p3": "r5", "p4": "r6", "p5": "r7",
     "q0": "r8", "q1": "r9", "q2": "r10", "q3": "r11", "q4": "r12", "q5": "r1", "out": "lr",
 }  # fmt: skip
 _FREE = ("wa", "wb", "x0", "x1")
 """Registers that hold nothing between two passes."""
-_PLANAR_ROWS = (1, 2, 2, 1, 0, 2, 1, 3)
-"""The two rows that each line of the planar form is made of: d1 + d2, d2 - d1, d0 - d2, d1 - d3."""
+_PLANAR_ROWS = (1, 2, 2, 1, 0, 2, 3, 1)
+"""The two rows that each line of the planar form is made of: d1 + d2, d2 - d1, d0 - d2, d3 - d1."""
 
 
 def function(name: str, shape: Shape, requantization: Requantization, y: Rows, title: str) -> Function:
     """`void name(const int16_t *const *rows, void *const *outs, const int32_t *stream, void *scratch)`."""
-    return _Writer(name, shape, requantization, y, title).write()
+    return Writer(name, shape, requantization, y, title).write()
 
 
-class _Writer:
+class Writer:
     """Frame, from the stack pointer: results of all lines, first products, row pointers, and the words named below."""
+
+    MORE_WORDS: ClassVar[int] = 0
+    """Of the frame, for a class derived from this one."""
 
     def __init__(self, name: str, shape: Shape, requantization: Requantization, y: Rows, title: str) -> None:
         self.shape = shape
@@ -54,12 +62,29 @@ class _Writer:
         words = self.rows_at + 4 * len(self.rows)
         self.out_at, self.between_at, self.stream_at, self.scratch_at, self.pair_at, self.line_at, self.return_at, \
             self.pass_end_at, self.blocks_at, self.stream_end_at = (words + 4 * i for i in range(10))  # fmt: skip
-        frame = -(-(self.stream_end_at + 4) // 8) * 8
+        self.more_at = self.stream_end_at + 4
+        frame = -(-(self.more_at + 4 * self.MORE_WORDS) // 8) * 8
         self.code = Assembly(name, title, _REGISTERS, frame)
         self.sums = [f"{name}{tile}" for tile in range(shape.tiles) for name in "ab"]
         self.pass_label = self.code.label()
 
     def write(self) -> Function:
+        code, shape = self.code, self.shape
+        self.begin()
+        if shape.blocks > 1:
+            self.count_blocks()
+        with code.loop("next block of tiles") as label:
+            code.op(f"ldr {{to}}, [sp, #{self.scratch_at}]")
+            self.transform()
+            self.channels()
+            if shape.blocks > 1:
+                self.advance(label, [(self.rows_at + 4 * slot, "d1") for slot in range(len(self.rows))]
+                             + [(self.out_at, "d2")])  # fmt: skip
+        prototype = f"void {code.name}(const int16_t *const *rows, void *const *outs, const int32_t *stream,"
+        return code.function(f"{prototype} void *scratch)")
+
+    def begin(self) -> None:
+        """The shared pass, and arguments into the frame."""
         code, shape = self.code, self.shape
         start = code.label()
         code.op(f"b {start}")
@@ -73,15 +98,9 @@ class _Writer:
             code.op("ldr {x1}, [r1, #4]")
             code.ops(["sub {x1}, {x0}", f"str {{x1}}, [sp, #{self.between_at}]"])
         code.op(f"strd r2, r3, [sp, #{self.stream_at}]", "stream, scratch")
-        if shape.blocks > 1:
-            code.ops([f"movw {{x0}}, #{shape.blocks}", f"str {{x0}}, [sp, #{self.blocks_at}]"])
-        with code.loop("next block of tiles") as label:
-            self.transform()
-            self.channels()
-            if shape.blocks > 1:
-                self.advance(label)
-        prototype = f"void {code.name}(const int16_t *const *rows, void *const *outs, const int32_t *stream,"
-        return code.function(f"{prototype} void *scratch)")
+
+    def count_blocks(self) -> None:
+        self.code.ops([f"movw {{x0}}, #{self.shape.blocks}", f"str {{x0}}, [sp, #{self.blocks_at}]"])
 
     def products(self) -> None:
         """The pass that all products share: `steps` words of two channels' weights by those of all tiles."""
@@ -115,9 +134,9 @@ class _Writer:
                     code.op(f"smlad {{{name}{tile}}}, {{x{tile - first}}}, {{w{name}}}, {{{name}{tile}}}")
 
     def transform(self) -> None:
-        """The block's inputs, as they meet the weights: for each product, its words of all tiles side by side."""
+        """The block's inputs at `to`: for each product, in the order of its weights, words of all tiles side by side."""
         code, shape = self.code, self.shape
-        code.ops([f"add {{list}}, sp, #{self.rows_at}", f"ldr {{to}}, [sp, #{self.scratch_at}]"])
+        code.op(f"add {{list}}, sp, #{self.rows_at}")
         load = "ldrd {pa}, {pb}, [{list}], #8" if shape.planar else "ldr {pa}, [{list}], #4"
         if shape.planar:
             code.op(load)
@@ -143,7 +162,7 @@ class _Writer:
                 self.columns(join, 2 * tile + 2, right)
                 code.ops([
                     f"shadd16 {{d0}}, {{{left[1]}}}, {{{right[0]}}}", f"shsub16 {{d1}}, {{{right[0]}}}, {{{left[1]}}}",
-                    f"shsub16 {{d2}}, {{{left[0]}}}, {{{right[0]}}}", f"shsub16 {{d3}}, {{{left[1]}}}, {{{right[1]}}}",
+                    f"shsub16 {{d2}}, {{{left[0]}}}, {{{right[0]}}}", f"shsub16 {{d3}}, {{{right[1]}}}, {{{left[1]}}}",
                 ])  # fmt: skip
                 for slot in range(4):
                     at = slot * shape.pass_bytes + 4 * (tile - shape.tiles)
@@ -176,16 +195,23 @@ class _Writer:
             code.ops(["add {wa}, {wp}", f"str {{wa}}, [sp, #{self.stream_end_at}]"])
         with code.loop("next pair of channels") as label:
             code.op(f"ldr {{xp}}, [sp, #{self.scratch_at}]")
-            if shape.planar:
-                code.op(f"str sp, [sp, #{self.line_at}]", "where results of the first line go")
-                with code.loop("next line of products") as line:
-                    self.products_of_line()
-                    code.ops([f"add {{wb}}, sp, #{self.line_bytes * shape.lines}", "cmp {wa}, {wb}", f"bne {line}"])
-            else:
-                self.products_of_line()
+            self.lines()
             self.results()
+            code.op(f"ldr {{wp}}, [sp, #{self.line_at}]")
+            self.next_channels(self.pair_at)
             if shape.outputs > 2:
                 code.ops([f"ldr {{wa}}, [sp, #{self.stream_end_at}]", "cmp {wp}, {wa}", f"bne {label}"])
+
+    def lines(self) -> None:
+        """All lines of products of a block for two channels, from `xp` and `wp`."""
+        code, shape = self.code, self.shape
+        if not shape.planar:
+            self.products_of_line()
+            return
+        code.op(f"str sp, [sp, #{self.line_at}]", "where results of the first line go")
+        with code.loop("next line of products") as line:
+            self.products_of_line()
+            code.ops([f"add {{wb}}, sp, #{self.line_bytes * shape.lines}", "cmp {wa}, {wb}", f"bne {line}"])
 
     def products_of_line(self) -> None:
         """Four passes, and what becomes of their sums."""
@@ -232,12 +258,14 @@ class _Writer:
                 code.add("out", self.y.pixel_bytes, "q0")
             code.op(f"add {{zp}}, #{8 * unroll}")
             code.ops([f"add {{q0}}, sp, #{8 * pixels}", "cmp {zp}, {q0}", f"bne {label}"])
-        code.op(f"ldr {{wp}}, [sp, #{self.line_at}]")
-        code.op(f"ldr {{wa}}, [sp, #{self.pair_at}]")
-        layout = self.form.layout
+
+    def next_channels(self, slot: int) -> None:
+        """The pointer in a slot of the frame, to where the next two channels' results go."""
+        code, layout = self.code, self.form.layout
+        code.op(f"ldr {{wa}}, [sp, #{slot}]")
         channel_bytes = self.y.plane_bytes if layout.planes else 2 if layout.fraction_bits is not None else 1
         code.add("wa", 2 * channel_bytes, "wb")
-        code.op(f"str {{wa}}, [sp, #{self.pair_at}]")
+        code.op(f"str {{wa}}, [sp, #{slot}]")
 
     def pixel(self, at: int) -> None:
         """Two channels of one pixel, or of the two pixels of a column where the form is planar."""
@@ -283,8 +311,8 @@ class _Writer:
             code.ops([f"lsl {{{a}}}, #{bits}", f"lsl {{{b}}}, #{bits}"])
             code.ops([f"strh {{{a}}}, [{{{base}}}]", f"strh {{{b}}}, [{{{base}}}, #2]"])
 
-    def advance(self, label: str) -> None:
-        """Rows and out to the next block, if there is one."""
+    def advance(self, label: str, moved: list[tuple[int, str]]) -> None:
+        """To the next block, if there is one: words of the frame move by a block's pixels of x (d1) or of y (d2)."""
         code, shape = self.code, self.shape
         last = shape.last_advance != shape.block_columns
         code.ops([f"ldr {{d0}}, [sp, #{self.blocks_at}]", "subs {d0}, #1", f"str {{d0}}, [sp, #{self.blocks_at}]"])
@@ -295,7 +323,6 @@ class _Writer:
         if last:
             code.ops(["cmp {d0}, #1", "itt eq", f"movweq {{d1}}, #{shape.last_advance * shape.pixel_bytes}",
                       f"movweq {{d2}}, #{shape.last_advance * self.y.pixel_bytes}"])  # fmt: skip
-        moved = [(self.rows_at + 4 * slot, "d1") for slot in range(len(self.rows))] + [(self.out_at, "d2")]
         for first in range(0, len(moved), 4):
             group = list(zip(("v0", "v1", "v2", "v3"), moved[first : first + 4], strict=False))
             code.ops([f"ldr {{{name}}}, [sp, #{at}]" for name, (at, _) in group])

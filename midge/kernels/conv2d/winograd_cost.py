@@ -14,8 +14,10 @@ from midge.targets.records import Core
 _PLAIN_CYCLES_PER_MAC = 1.17
 _DUAL_PLAIN, _DUAL_OWN = 0.74, 0.63
 """Of the cycles of a core that issues one instruction at a time, those of one that issues two."""
-_BLOCK_CODE_BYTES, _CODE_BYTES = 250, 1300
-"""Code beside the products: of each kind of block of the plain form, and of this form."""
+_WORD_CYCLES = 77
+"""To transform nine taps of two inputs."""
+_BLOCK_CODE_BYTES, _CODE_BYTES, _BYTES_CODE_BYTES = 250, 1300, 900
+"""Code beside the products: of each kind of block of the plain form, of this form, and of this form's own weights."""
 
 
 def saved_cycles(window: Window, shape: Shape, core: Core) -> float:
@@ -29,7 +31,8 @@ def saved_cycles(window: Window, shape: Shape, core: Core) -> float:
         # The cache of what is read from flash is smaller than two channels' weights: every block reads them again.
         plain_bytes = window.kh * window.kw * window.x.channels * window.y.channels
         plain += byte_cycles * plain_bytes * -(-window.y.columns // 3) * window.y.rows
-        own += byte_cycles * stream_bytes(shape) * shape.blocks * _steps(window, shape)
+        reads = 1 if shape.from_bytes else shape.blocks
+        own += byte_cycles * stream_bytes(shape) * reads * _steps(window, shape)
     return plain - own
 
 
@@ -42,7 +45,9 @@ def own_cycles(window: Window, shape: Shape) -> float:
     pixel = 50 if shape.planar else 24
     channels = shape.lines * line + shape.block_columns * pixel + 25
     transform = 4 * (words * (11 + 15 * tiles) + 15) if shape.planar else shape.rows * (words * (7 + 11 * tiles) + 12)
-    return _steps(window, shape) * shape.blocks * (transform + channels * shape.outputs / 2 + 40)
+    blocks = shape.blocks * (transform + channels * shape.outputs / 2 + 40)
+    weights = shape.outputs * (words * _WORD_CYCLES + 40) if shape.from_bytes else 0
+    return _steps(window, shape) * (blocks + weights)
 
 
 def _steps(window: Window, shape: Shape) -> int:
@@ -65,5 +70,5 @@ def extra_bytes(window: Window, shape: Shape, plain: wide.Shape) -> int:
         steps += (half.unroll + half.rest) * wide.step_bytes(4, pixels)
         plain_code += rows * steps + _BLOCK_CODE_BYTES
     plain_weights = window.kh * window.kw * window.x.channels * window.y.channels
-    own_code = shape.unroll * shape.step_bytes + _CODE_BYTES
+    own_code = shape.unroll * shape.step_bytes + _CODE_BYTES + (_BYTES_CODE_BYTES if shape.from_bytes else 0)
     return stream_bytes(shape) + own_code - plain_weights - plain_code

@@ -3,7 +3,7 @@
 Two neighbouring outputs of a row of three taps w take four products instead of six. Of inputs d0…d3:
 
     m0 = 2w0·(d0 − d2)/2        m1 = (w0 + w1 + w2)·(d1 + d2)/2
-    m3 = −2w2·(d1 − d3)/2       m2 = (w0 − w1 + w2)·(d2 − d1)/2
+    m3 = 2w2·(d3 − d1)/2        m2 = (w0 − w1 + w2)·(d2 − d1)/2
     y0 = m0 + m1 + m2           y1 = m1 − m2 + m3
 
 The halves are exact: a widened row holds multiples of 2^6. The form of two dimensions does the same to columns of the
@@ -22,7 +22,7 @@ from midge.kernels.window import Window
 
 SLOTS = (1, 2, 0, 3)
 """The order that the four products of one dimension are made in."""
-_WEIGHTS = np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, -2]])[list(SLOTS)]
+_WEIGHTS = np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]])[list(SLOTS)]
 """From three taps to four weights, in that order."""
 
 STEP_CYCLES = {4: 16, 3: 12, 2: 9, 1: 6}
@@ -41,6 +41,8 @@ class Shape:
     columns: int
     tiles: int
     """Of a block; the last block of a row may start within the one before it, and make its outputs again."""
+    from_bytes: bool
+    """Weights are of 8 bits, and transformed for each row of tiles."""
     loop_bytes: int
     """Code that a loop may take before it runs slower than a shorter one would."""
 
@@ -74,9 +76,19 @@ class Shape:
         return 4 * self.steps * self.tiles
 
     @property
-    def scratch_bytes(self) -> int:
+    def block_bytes(self) -> int:
         """Transformed inputs of a block."""
         return 4 * self.lines * self.pass_bytes
+
+    @property
+    def line_bytes(self) -> int:
+        """Start values and weights of a line, of two channels."""
+        return 4 * (2 + 8 * self.steps)
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Transformed inputs of a block; or of all blocks of a row, and transformed weights of two channels."""
+        return self.blocks * self.block_bytes + self.lines * self.line_bytes if self.from_bytes else self.block_bytes
 
     @property
     def block_columns(self) -> int:
@@ -105,16 +117,16 @@ class Shape:
     @property
     def pair_words(self) -> int:
         """Words of the stream for two channels, without what scales their accumulators."""
-        return 2 * self.lines * (1 + 4 * self.steps)
+        return 2 + 9 * self.row_words if self.from_bytes else 2 * self.lines * (1 + 4 * self.steps)
 
 
-def shape_of(window: Window, loop_bytes: int, *, planar: bool) -> Shape:
+def shape_of(window: Window, loop_bytes: int, *, planar: bool, from_bytes: bool = False) -> Shape:
     """The shape of a convolution of stride 1 with three taps in a row."""
     columns = window.y.columns
     legal = [tiles for tiles in STEP_CYCLES if 2 * tiles <= columns]
     tiles = min(legal, key=lambda tiles: -(-columns // (2 * tiles)) * STEP_CYCLES[tiles])
     taps = 1 if planar else window.kh
-    return Shape(planar, taps, window.x.channels, window.y.channels, columns, tiles, loop_bytes)
+    return Shape(planar, taps, window.x.channels, window.y.channels, columns, tiles, from_bytes, loop_bytes)
 
 
 def transformed(weights: np.ndarray, *, planar: bool) -> np.ndarray:
@@ -126,11 +138,13 @@ def transformed(weights: np.ndarray, *, planar: bool) -> np.ndarray:
 
 
 def weight_stream(weights: np.ndarray, shape: Shape, requantization: Requantization) -> np.ndarray:
-    """int32 words in the order the code reads them.
+    """int32 words in the order the code reads them. weights: int8 [O, KH, 3, I].
 
     For each pair of channels: for each line their start values and the words of four products; then what scales their
     accumulators. The first product of the first line is part of all outputs, and so are start values there.
     """
+    if shape.from_bytes:
+        return _stream_of_bytes(weights, requantization)
     outputs = len(weights)
     words = np.ascontiguousarray(transformed(weights, planar=shape.planar)).view(np.int32)
     words = words.reshape(outputs, shape.lines, -1)
@@ -141,4 +155,17 @@ def weight_stream(weights: np.ndarray, shape: Shape, requantization: Requantizat
     for first in range(0, outputs, 2):
         pair = slice(first, first + 2)
         parts += [lines[pair].transpose(1, 2, 0).reshape(-1), requantization.parameters[pair].reshape(-1)]
+    return np.concatenate(parts)
+
+
+def _stream_of_bytes(weights: np.ndarray, requantization: Requantization) -> np.ndarray:
+    """For each pair of channels: of each channel nine words for four inputs, as `SXTB16` wants them; start values; what
+    scales them."""
+    outputs, inputs = len(weights), weights.shape[3]
+    fours = weights.reshape(outputs, 9, inputs // 4, 4)[..., [0, 2, 1, 3]].transpose(0, 2, 1, 3)
+    words = np.ascontiguousarray(fours).view(np.int32).reshape(outputs, -1)
+    parts: list[np.ndarray] = []
+    for first in range(0, outputs, 2):
+        pair = slice(first, first + 2)
+        parts += [words[pair].reshape(-1), requantization.starts[pair], requantization.parameters[pair].reshape(-1)]
     return np.concatenate(parts)
