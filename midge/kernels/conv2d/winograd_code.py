@@ -134,7 +134,7 @@ class Writer:
                     code.op(f"smlad {{{name}{tile}}}, {{x{tile - first}}}, {{w{name}}}, {{{name}{tile}}}")
 
     def transform(self) -> None:
-        """The block's inputs at `to`: for each product, in the order of its weights, words of all tiles side by side."""
+        """The block's inputs at `to`: for each product, in its weights' order, words of all tiles side by side."""
         code, shape = self.code, self.shape
         code.op(f"add {{list}}, sp, #{self.rows_at}")
         load = "ldrd {pa}, {pb}, [{list}], #8" if shape.planar else "ldr {pa}, [{list}], #4"
