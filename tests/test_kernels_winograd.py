@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,9 +20,8 @@ from midge.emulate import emulate, emulate_many
 from midge.ir.graph import Graph, GraphBuilder
 from midge.ir.interpret import run_graph
 from midge.ir.types import DType, TensorType
-from midge.kernels.base import Kernel
 from midge.kernels.conv2d.portable import conv2d_window
-from midge.kernels.conv2d.winograd import WINOGRAD_KERNELS
+from midge.kernels.conv2d.winograd import WINOGRAD_KERNELS, Conv2DS8Winograd
 from midge.kernels.conv2d.winograd_form import SLOTS, shape_of, transformed
 from midge.ops.base import Activation, Case, Padding, Rounding
 from midge.ops.cases import random_inputs, window_case
@@ -66,7 +67,7 @@ def built(case: Case) -> Graph:
     return case.build(np.random.default_rng(zlib.crc32(case.name.encode())))
 
 
-def fitting(graph: Graph, board: Board) -> list[Kernel]:
+def fitting(graph: Graph, board: Board) -> list[Conv2DS8Winograd]:
     return [kernel for kernel in WINOGRAD_KERNELS if kernel.refuse(graph.nodes[0], graph, board.core) is None]
 
 
@@ -142,7 +143,8 @@ def four(d: list[np.ndarray]) -> list[np.ndarray]:
     return [halving(*by_name[slot]) for slot in SLOTS]
 
 
-def two(m: list[np.ndarray]) -> list[np.ndarray]:
+def two(m: Sequence[Any]) -> list[Any]:
+    """Two outputs of four products in the order of the slots."""
     m1, m2, m0, m3 = m
     return [m0 + m1 + m2, m1 - m2 + m3]
 
