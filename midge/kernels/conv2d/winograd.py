@@ -52,10 +52,8 @@ class Conv2DS8Winograd(Kernel):
             return "a row of taps is not three taps of stride 1"
         if self.planar and (window.kh, window.stride_h, window.dilation_h) != (3, 1, 1):
             return "its taps are not 3x3 of stride 1"
-        if window.x.channels % 2 or window.y.channels % 2:
-            return "an odd number of channels"
-        if self.from_bytes and window.x.channels % 4:
-            return "weights are not read four at a time"
+        if window.y.channels % 2:
+            return "it makes an odd number of channels"
         if window.y.columns < 2 or (self.planar and window.y.rows < 2):
             return "the result is smaller than a tile"
         if _reaches_far(self.shape(window, core_loop_bytes(core)), window):
@@ -72,7 +70,7 @@ class Conv2DS8Winograd(Kernel):
     def bind(self, node: Node, graph: Graph) -> Binding:
         window = conv2d_window(node, graph)
         shape = self.shape(window, 0)
-        reads = replace(window.reads(), layout=WIDE)
+        reads = replace(window.reads(over_bytes=shape.over_bytes), layout=WIDE)
         if self.planar:
             steps = _square_steps(node, graph, window)
             last = steps[-1].needs[0]
@@ -138,7 +136,7 @@ def _square_steps(node: Node, graph: Graph, window: Window) -> tuple[Step, ...]:
 
 def _reaches_far(shape: Shape, window: Window) -> bool:
     """True where an offset would leave the 12 bits of a load or store."""
-    columns = (shape.block_columns + 2) * shape.pixel_bytes
+    columns = (shape.block_columns + 2) * shape.pixel_bytes + shape.over_bytes
     weights = 2 * shape.line_bytes + 24 * shape.steps if shape.from_bytes else 0
     frame = 4 * (16 * shape.tiles + shape.rows + 32)
     return max(columns, 3 * shape.pass_bytes + 16, frame, weights, 2 * window.y.channels + 4) > _MOST_OFFSET

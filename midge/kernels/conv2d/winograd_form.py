@@ -58,8 +58,13 @@ class Shape:
 
     @property
     def row_words(self) -> int:
-        """Pairs of input channels."""
-        return self.inputs // 2
+        """Pairs of input channels; what a row of weights is filled up with is multiplied by zero."""
+        return 2 * -(-self.inputs // 4) if self.from_bytes else -(-self.inputs // 2)
+
+    @property
+    def over_bytes(self) -> int:
+        """How far past its last channel a pixel is read."""
+        return 4 * self.row_words - 2 * self.inputs
 
     @property
     def steps(self) -> int:
@@ -143,6 +148,7 @@ def weight_stream(weights: np.ndarray, shape: Shape, requantization: Requantizat
     For each pair of channels: for each line their start values and the words of four products; then what scales their
     accumulators. The first product of the first line is part of all outputs, and so are start values there.
     """
+    weights = np.pad(weights, ((0, 0), (0, 0), (0, 0), (0, shape.over_bytes // 2)))
     if shape.from_bytes:
         return _stream_of_bytes(weights, requantization)
     outputs = len(weights)
