@@ -130,6 +130,8 @@ class _Simulation:
             self.made[tensor] += binding.steps[index].makes
             if binding.steps[index].makes:
                 self._grow(storage, network.storages[storage].top + self.made[tensor] - 1)
+                # Rows of one step have slots of their own, even those that nobody reads.
+                self.height[storage] = max(self.height[storage], binding.steps[index].makes)
 
     def _needs(self, task: int, index: int) -> list[tuple[int, int] | None]:
         """Rows that a step needs of each operand, in the tensors' own rows."""
