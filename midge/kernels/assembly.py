@@ -98,10 +98,18 @@ class Assembly:
     @contextmanager
     def loop(self, purpose: str) -> Iterator[str]:
         """A label; the body ends with a branch to it."""
-        label = f".L{self.name}_{self._labels}"
-        self._labels += 1
-        self._lines.append(f"{label}:{' ' * max(1, 43 - len(label))} {self.comment} {purpose}")
+        label = self.new_label()
+        self.place(label, purpose)
         yield label
+
+    def new_label(self) -> str:
+        """A label of the function's own, to be placed later."""
+        self._labels += 1
+        return f".L{self.name}_{self._labels - 1}"
+
+    def place(self, label: str, purpose: str) -> None:
+        """Here is what branches to the label reach."""
+        self._lines.append(f"{label}:{' ' * max(1, 43 - len(label))} {self.comment} {purpose}")
 
     def label(self, name: str) -> None:
         """A place to branch to."""

@@ -12,6 +12,7 @@ from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, L
 from midge.kernels.conv2d import wide, wide_code, wide_held
 from midge.kernels.conv2d.portable import Conv2DS8, conv2d_window
 from midge.kernels.conv2d.widened import Conv2DS8Widened
+from midge.kernels.conv2d.winograd import winograd_offers
 from midge.kernels.layouts import NATURAL, PLANES, WIDE, WIDE_PLANES
 from midge.kernels.quantized import ChannelScaling
 from midge.kernels.requantize_armv7em import Requantization
@@ -129,6 +130,7 @@ class Conv2DS8Wide(Kernel):
             saved_cycles = rows * (row_cycles - held.row_cycles(window, core)) - widening
             extra_ram_bytes = held.bind(node, graph).scratch_bytes
             offers.append(Offer(held, 0, saved_cycles, extra_ram_bytes=extra_ram_bytes))
+        offers += winograd_offers(node, graph, core, self, self.shape(window, core))
         return tuple(offer for offer in offers if offer.saved_cycles > 0)
 
     def emit(self, view: TaskView) -> LayerCode:

@@ -66,7 +66,7 @@ class Writer:
         frame = -(-(self.more_at + 4 * self.MORE_WORDS) // 8) * 8
         self.code = Assembly(name, title, _REGISTERS, frame)
         self.sums = [f"{name}{tile}" for tile in range(shape.tiles) for name in "ab"]
-        self.pass_label = self.code.label()
+        self.pass_label = self.code.new_label()
 
     def write(self) -> Function:
         code, shape = self.code, self.shape
@@ -86,7 +86,7 @@ class Writer:
     def begin(self) -> None:
         """The shared pass, and arguments into the frame."""
         code, shape = self.code, self.shape
-        start = code.label()
+        start = code.new_label()
         code.op(f"b {start}")
         self.products()
         code.place(start, "start")
@@ -316,7 +316,7 @@ class Writer:
         code, shape = self.code, self.shape
         last = shape.last_advance != shape.block_columns
         code.ops([f"ldr {{d0}}, [sp, #{self.blocks_at}]", "subs {d0}, #1", f"str {{d0}}, [sp, #{self.blocks_at}]"])
-        end = code.label()
+        end = code.new_label()
         code.op(f"beq {end}")
         for name, pixel_bytes in (("d1", shape.pixel_bytes), ("d2", self.y.pixel_bytes)):
             code.constant(name, shape.block_columns * pixel_bytes)

@@ -14,6 +14,8 @@ from midge.targets.records import Core
 _PLAIN_CYCLES_PER_MAC = 1.17
 _DUAL_PLAIN, _DUAL_OWN = 0.74, 0.63
 """Of the cycles of a core that issues one instruction at a time, those of one that issues two."""
+_PLAIN_STEP_BYTES = 96
+"""Code of the plain form for a word of weights of each of two channels, three pixels."""
 _WORD_CYCLES = 77
 """To transform nine taps of two inputs."""
 _BLOCK_CODE_BYTES, _CODE_BYTES, _BYTES_CODE_BYTES = 250, 1300, 900
@@ -61,14 +63,8 @@ def stream_bytes(shape: Shape) -> int:
 
 def extra_bytes(window: Window, shape: Shape, plain: wide.Shape) -> int:
     """Flash of this form, code and weights, less that of the plain form."""
-    plain_code = 0
-    for pixels, _ in plain.blocks:
-        full, half = (plain.loop(count, wide.step_bytes(size, pixels))
-                      for count, size in ((plain.full_steps, 8), (plain.half_steps, 4)))  # fmt: skip
-        rows = plain.kh if plain.is_straight(pixels) else 1
-        steps = (full.unroll + full.rest) * wide.step_bytes(8, pixels)
-        steps += (half.unroll + half.rest) * wide.step_bytes(4, pixels)
-        plain_code += rows * steps + _BLOCK_CODE_BYTES
+    steps_bytes = min(plain.steps_bytes, plain.kh * plain.run_words * _PLAIN_STEP_BYTES)
+    plain_code = len(plain.blocks) * (steps_bytes + _BLOCK_CODE_BYTES)
     plain_weights = window.kh * window.kw * window.x.channels * window.y.channels
     own_code = shape.unroll * shape.step_bytes + _CODE_BYTES + (_BYTES_CODE_BYTES if shape.from_bytes else 0)
     return stream_bytes(shape) + own_code - plain_weights - plain_code
