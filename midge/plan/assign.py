@@ -84,6 +84,7 @@ class _Search:
         self.roots = {name: root_value(graph, name) for node in graph.nodes for name in node.inputs if name}
         self.outputs = {root_value(graph, name) for name in graph.outputs}
         self.flat = _flat_roots(graph)
+        self.recut = _recut_roots(graph)
         self.last = {self.roots[name]: i for i, node in enumerate(graph.nodes) for name in node.inputs if name}
 
     def start(self) -> State:
@@ -124,6 +125,8 @@ class _Search:
             cycles, flash_bytes = cycles + cost.cycles, flash_bytes + cost.code_bytes
             values[root] = (written, copied | {reads.layout})
         for name, layout in zip(node.outputs, candidate.binding.writes, strict=True):
+            if not layout.is_natural and name in self.recut and (layout.planes or self.recut[name]):
+                return None
             if name in self.outputs and not layout.is_natural:
                 cost = self.copies.of(self.graph.type(name), layout, self._natural(name))
                 if cost is None:
@@ -146,3 +149,20 @@ def _flat_roots(graph: Graph) -> frozenset[str]:
             if (source.rows, source.row_elements, source.channels) != (view.rows, view.row_elements, view.channels):
                 flat.add(root_value(graph, node.outputs[0]))
     return frozenset(flat)
+
+
+def _recut_roots(graph: Graph) -> dict[str, bool]:
+    """Values that a reshape sees with other rows (True), or with other pixels in the same rows (False).
+
+    Other layouts than the natural one fill rows up to whole words, or put channels apart: seen so, they would be wrong.
+    """
+    found: dict[str, bool] = {}
+    for node in graph.nodes:
+        if isinstance(node.op, Reshape):
+            root = root_value(graph, node.outputs[0])
+            source, view = graph.type(root), graph.type(node.outputs[0])
+            if (source.rows, source.row_elements) != (view.rows, view.row_elements):
+                found[root] = True
+            elif source.channels != view.channels:
+                found.setdefault(root, False)
+    return found
