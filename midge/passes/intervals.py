@@ -58,7 +58,7 @@ def intervals_of(graph: Graph) -> dict[str, Interval]:
     for value in graph.constants():
         if value.data is not None and not value.type.dtype.is_float:
             found[value.name] = _spanned(value.data, value.data, value.type.channels)
-    for name in graph.inputs:
+    for name in graph.sources:
         if not graph.type(name).dtype.is_float:
             found[name] = whole_range(graph.type(name))
     for node in graph.nodes:

@@ -39,9 +39,9 @@ Foldings = Mapping[str, Folding | None]
 
 
 def needed_channels(graph: Graph, foldings: Foldings) -> Masks:
-    """The channels of each value to keep; at least one each, all of the graph's inputs and outputs."""
+    """The channels of each value to keep; at least one each, all of the graph's inputs, outputs and states."""
     masks = {name: np.zeros(value.type.channels, bool) for name, value in graph.values.items()}
-    for name in (*graph.inputs, *graph.outputs):
+    for name in (*graph.sources, *graph.sinks):
         masks[name][:] = True
     while True:
         _grow(graph, foldings, masks)

@@ -79,12 +79,13 @@ class _Simulation:
         end = max(len(self.actions) - 1, 0)
         lives = []
         for index, storage in enumerate(self.network.storages):
-            outputs = any(self.network.tensors[tensor].is_output for tensor in storage.tensors)
+            records = [self.network.tensors[tensor] for tensor in storage.tensors]
+            kept = any(record.is_output or record.is_state for record in records)
             rows = self.network.tensors[storage.tensors[0]].rows
             height = 0 if storage.is_pushed else rows if storage.is_flat else self.height[index]
             opened = self.opened[index]
             if opened is not None:
-                self.spans[index].append((opened, end if outputs else max(opened, self.last[index])))
+                self.spans[index].append((opened, end if kept else max(opened, self.last[index])))
             lives.append(Life(height, tuple(self.spans[index]) or ((0, 0),)))
         return Schedule(tuple(self.actions), tuple(lives), tuple(tuple(spans) for spans in self.scratch))
 
@@ -155,7 +156,7 @@ class _Simulation:
             return
         for tensor in self.network.storages[storage].tensors:
             record = self.network.tensors[tensor]
-            if record.is_output or self._oldest(storage) < self.made[tensor]:
+            if record.is_output or record.is_state or self._oldest(storage) < self.made[tensor]:
                 return
         self.spans[storage].append((opened, now))
         self.opened[storage] = None
