@@ -103,7 +103,7 @@ def test_zoo_models_agree_with_litert_or_are_refused(shared: Path):
         for a, b in zip(run_litert(path.read_bytes(), inputs), run_graph(graph, inputs), strict=True):
             assert_equal(a, b, path.name)
         imported += 1
-    assert imported >= 58
+    assert imported >= 62
 
 
 def test_rejected_and_malformed_models_are_refused_in_one_line(shared: Path):

@@ -16,9 +16,9 @@ def insert_copies(graph: Graph, bindings: Mapping[str, Binding]) -> Graph:
     """Give readers that want a value otherwise than it lies a copy of their own, and outputs that are no node's result
     a node.
 
-    A value is flat where its rows must lie side by side: a graph input or output, a state, one that a kernel reads as one
-    array, or one that a reshape sees with other rows (or with other pixels, where there is padding). Readers that want
-    padding round a flat value, or another layout than its producer writes, read a copy. Keeps exact bits; returns the
+    A value is flat where its rows must lie side by side: a graph input or output, a state, one that a kernel reads as
+    one array, or one that a reshape sees with other rows (or with other pixels, where there is padding). Readers that
+    want padding round a flat value, or another layout than its producer writes, read a copy. Keeps exact bits; returns the
     graph itself where no copy is needed.
     """
     flat = flat_values(graph, bindings)

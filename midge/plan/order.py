@@ -128,7 +128,7 @@ class _Simulation:
         for tensor in network.results[task]:
             storage = network.storage_of[tensor]
             self.last[storage] = now
-            self.made[tensor] += binding.steps[index].makes
+            self.made[tensor] = min(self.made[tensor] + binding.steps[index].makes, network.tensors[tensor].rows)
             if binding.steps[index].makes:
                 self._grow(storage, network.storages[storage].top + self.made[tensor] - 1)
                 # Rows of one step have slots of their own, even those that nobody reads.
@@ -259,7 +259,8 @@ def _replay_step(network: Network, slots: list[dict[int, tuple[int, int]]], made
                 return f"{network.nodes[task].name} step {action.index} lost row {row} of {record.name}"
     for tensor in network.results[task]:
         storage = network.storage_of[tensor]
-        for _ in range(network.bindings[task].steps[action.index].makes):
+        makes = network.bindings[task].steps[action.index].makes
+        for _ in range(min(makes, network.tensors[tensor].rows - made[tensor])):
             row = made[tensor]
             slots[storage][(row + network.storages[storage].top) % heights[storage]] = (tensor, row)
             made[tensor] += 1

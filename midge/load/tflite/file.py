@@ -78,6 +78,8 @@ class RawOperator:
     outputs: tuple[int, ...]
     options_type: str
     options_table: Any
+    intermediates: tuple[int, ...] = ()
+    """Tensors that only say how values within the operator are quantised."""
 
     def options(self, where: str, title: str, *fields: str) -> tuple[Any, ...] | None:
         """The fields of the builtin options; None where the file has no options."""
@@ -271,7 +273,8 @@ class _Reader:
         inputs = self._indices(operator.InputsAsNumpy(), tensors, where, optional=True)
         outputs = self._indices(operator.OutputsAsNumpy(), tensors, where)
         options_type = _OPTIONS_NAMES.get(operator.BuiltinOptionsType(), "unknown")
-        return RawOperator(index, self._code(code), inputs, outputs, options_type, operator.BuiltinOptions())
+        inner = self._indices(operator.IntermediatesAsNumpy(), tensors, where)
+        return RawOperator(index, self._code(code), inputs, outputs, options_type, operator.BuiltinOptions(), inner)
 
     def _code(self, index: int) -> str:
         """The operator's name; `CUSTOM:name` for custom operators."""

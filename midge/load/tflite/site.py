@@ -80,6 +80,7 @@ class Importer:
         """An operand that is no input, no constant and not yet made; None where all is well."""
         for index in operator.inputs:
             made = index in self._names or index in self._spoiled or index in self.variables.handles
+            made = made or (index != -1 and self.raw.tensors[index].is_variable)
             if index != -1 and not made and self.constant(index) is None:
                 return index
         return None
@@ -330,6 +331,28 @@ class Site:
             self.importer.spoil((result,))
             return
         self._add(op, [None if index is None else self.importer.value(index) for index in positions], result)
+
+    def emit_stateful(self, op: Op, operands: Sequence[int], variables: Sequence[int], shape: tuple[int, ...]) -> None:
+        """Add a node that reads operands and then what its variables hold, and makes its result and their next values.
+
+        Variables are zero after a reset.
+        """
+        importer, builder = self.importer, self.importer.builder
+        self._settle_shape(shape, self.result())
+        types = [importer.type(index) for index in (*operands, *variables)]
+        held = [importer.type(index) for index in variables]
+        op.check(types, [importer.type(self.result()), *held])
+        if importer.reads_spoiled(self.operator):
+            importer.spoil(self.operator.outputs)
+            return
+        names = [importer.value(index) for index in operands]
+        results = [importer.value(self.result())]
+        for index, type_ in zip(variables, held, strict=True):
+            importer.add_held(index)
+            names.append(importer.value(index))
+            results.append(builder.value(builder.unique(f"{names[-1]}_next"), type_))
+            builder.state(names[-1], results[-1], np.full(type_.shape, type_.zero_point, type_.dtype.numpy))
+        builder.node(op, names, results, name=f"{op.name}_{self.operator.index}")
 
     def emit_chain(self, steps: Sequence[tuple[Op, TensorType, tuple[str | int | None, ...]]], last: Op,
                    shape: tuple[int, ...]) -> None:  # fmt: skip
