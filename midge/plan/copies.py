@@ -18,8 +18,8 @@ def insert_copies(graph: Graph, bindings: Mapping[str, Binding]) -> Graph:
 
     A value is flat where its rows must lie side by side: a graph input or output, a state, one that a kernel reads as
     one array, or one that a reshape sees with other rows (or with other pixels, where there is padding). Readers that
-    want padding round a flat value, or another layout than its producer writes, read a copy. Keeps exact bits; returns the
-    graph itself where no copy is needed.
+    want padding round a flat value, or another layout than its producer writes, read a copy. Keeps exact bits; returns
+    the graph itself where no copy is needed.
     """
     flat = flat_values(graph, bindings)
     layouts = _written_layouts(graph, bindings)
