@@ -128,6 +128,12 @@ def test_unsupported_operators_are_reported_all_at_once(shared: Path):
     )
 
 
+def test_operators_without_an_import_say_why(shared: Path):
+    path = shared / "models" / "zoo" / "unit" / "ai_edge_quantizer" / "simple_composite.tflite"
+    with pytest.raises(UnsupportedError, match="STABLEHLO_COMPOSITE .* on float32: a composite: export the model"):
+        load(path)
+
+
 def test_the_package_is_the_verb(mlperf_tiny: Path):
     graph = midge.load(mlperf_tiny / "kws_ref_model.tflite", numerics="tflm")
     assert graph.type(graph.inputs[0]).shape == (1, 49, 10, 1)

@@ -23,6 +23,7 @@ from midge.ops.copy import Copy
 from midge.ops.depthwise_conv2d import DepthwiseConv2D
 from midge.ops.fixed_point import INT32_MAX, INT32_MIN
 from midge.ops.fully_connected import FullyConnected
+from midge.ops.leaky_relu import LeakyRelu
 from midge.ops.logistic import Logistic
 from midge.ops.max_pool2d import MaxPool2D
 from midge.ops.mean import Mean
@@ -278,7 +279,7 @@ _BEFORE_CLAMP: Mapping[type[Op], Rule] = {
 """Rules for the results before the clamp."""
 
 _WHOLE: Mapping[type[Op], Rule] = {
-    Relu: _tabulated, Logistic: _tabulated, Tanh: _tabulated, Quantize: _tabulated,
+    Relu: _tabulated, LeakyRelu: _tabulated, Logistic: _tabulated, Tanh: _tabulated, Quantize: _tabulated,
     MaxPool2D: _through_reference, AveragePool2D: _through_reference, Mean: _mean,
     Reshape: _through_reference, Pad: _through_reference, Copy: _through_reference,
     Concatenation: _through_reference,

@@ -19,6 +19,7 @@ from midge.ops.concatenation import Concatenation
 from midge.ops.copy import Copy
 from midge.ops.dequantize import Dequantize
 from midge.ops.fully_connected import FullyConnected
+from midge.ops.leaky_relu import LeakyRelu
 from midge.ops.logistic import Logistic
 from midge.ops.max_pool2d import MaxPool2D
 from midge.ops.mean import Mean
@@ -181,7 +182,8 @@ def _concatenation(graph: Graph, node: Node, masks: Masks) -> None:
 
 _RULES: Mapping[type[Op], Callable[[Graph, Node, Masks], None]] = {
     Add: _broadcast, Sub: _broadcast, Mul: _broadcast,
-    Relu: _one_to_one, Logistic: _one_to_one, Tanh: _one_to_one, Quantize: _one_to_one, Dequantize: _one_to_one,
+    Relu: _one_to_one, LeakyRelu: _one_to_one,
+    Logistic: _one_to_one, Tanh: _one_to_one, Quantize: _one_to_one, Dequantize: _one_to_one,
     Copy: _one_to_one, MaxPool2D: _one_to_one, AveragePool2D: _one_to_one,
     Pad: _pad, Mean: _mean, Reshape: _reshape, Concatenation: _concatenation,
 }  # fmt: skip

@@ -59,7 +59,7 @@ def text() -> str:
         _list(sorted(ONNX_ROWS)),
         "## Kernels\n",
         "Each operator of the graph, and the element types of results in its test table (`CASES`) for which an\n"
-        "instruction set has a kernel. Cores without one of their own take the portable kernel. Reshapes have no kernel.\n",
+        "instruction set has a kernel. Cores without one take the portable kernel. Reshapes have no kernel.\n",
         _kernel_table(),
     ]
     return "\n".join(parts)

@@ -7,6 +7,7 @@ from pathlib import Path
 from midge.errors import MidgeError, ModelError, UnsupportedError
 from midge.ir.graph import Graph
 from midge.load.tflite.file import RawModel, RawOperator, read_tflite
+from midge.load.tflite.functions import REFUSED
 from midge.load.tflite.rows import ROWS, WITH_STATE
 from midge.load.tflite.site import Importer, Numerics, Site, UnsupportedLayer
 from midge.load.tflite.variables import EFFECTS, add_states
@@ -60,7 +61,7 @@ def _import(importer: Importer, operator: RawOperator) -> list[str]:
     row = ROWS.get(operator.code)
     try:
         if row is None:
-            raise UnsupportedLayer("")
+            raise UnsupportedLayer(REFUSED.get(operator.code, ""))
         site.refuse_strange_tensors(with_state=operator.code in WITH_STATE)
         _check_order(importer, operator, site)
         row(site)
