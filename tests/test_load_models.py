@@ -130,7 +130,7 @@ def test_unsupported_operators_are_reported_all_at_once(shared: Path):
 
 def test_operators_without_an_import_say_why(shared: Path):
     path = shared / "models" / "zoo" / "unit" / "ai_edge_quantizer" / "simple_composite.tflite"
-    with pytest.raises(UnsupportedError, match="STABLEHLO_COMPOSITE .* on float32: a composite: export the model"):
+    with pytest.raises(UnsupportedError, match=r"STABLEHLO_COMPOSITE .* on float32: a composite: export the model"):
         load(path)
 
 

@@ -66,11 +66,12 @@ def test_what_only_a_state_needs_is_kept():
     assert remove_dead(graph, board, PassOptions()) is graph
 
 
+@pytest.mark.parametrize("optimize", ["latency", "ram"])
 @pytest.mark.parametrize("core", ["cortex-m0plus", "cortex-m4"])
-def test_firmware_hands_states_on(tmp_path: Path, core: str):
+def test_firmware_hands_states_on(tmp_path: Path, core: str, optimize: str):
     """Without its reset the harness runs a sequence: the memory of states is nobody else's."""
     graph, board = parse_graph(DELAYS), core_board(core)
-    sources = emit(plan(graph, board, PlanOptions()), prefix="net", command="test", model_sha256="0" * 64)
+    sources = emit(plan(graph, board, PlanOptions(optimize=optimize)), prefix="net", command="test", model_sha256="0" * 64)
     assert sources.init_symbol == "net_reset"
     samples = [random_inputs(graph, np.random.default_rng(seed)) for seed in range(6)]
     for made, expected in (
