@@ -45,7 +45,7 @@ def test_elided_text_is_short_and_says_so_when_parsed():
     ("old", "new", "message"),
     [
         ('graph "example"', "grph", "line 1: 'grph'; expected graph"),
-        ("input %x", "inptu %x", "line 2: 'inptu'; expected input or constant or output"),
+        ("input %x", "inptu %x", "line 2: 'inptu'; expected input or state or constant or output or next"),
         ("int8[1, 4] q(0.5, -3)", "int9[1, 4]", "line 2: 'int9'; expected int8 or uint8 or int16"),
         ("q(0.5, -3)", "q(0.5 -3)", "line 2: '-3'; expected ','"),
         ("q(0.5, -3)", "q(0.0, -3)", "line 2: value 'x': the scale 0.0; expected a positive, finite number"),

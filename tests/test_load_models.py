@@ -103,7 +103,7 @@ def test_zoo_models_agree_with_litert_or_are_refused(shared: Path):
         for a, b in zip(run_litert(path.read_bytes(), inputs), run_graph(graph, inputs), strict=True):
             assert_equal(a, b, path.name)
         imported += 1
-    assert imported >= 54
+    assert imported >= 62
 
 
 def test_rejected_and_malformed_models_are_refused_in_one_line(shared: Path):
@@ -126,6 +126,12 @@ def test_unsupported_operators_are_reported_all_at_once(shared: Path):
         "CUSTOM:Imag (layer 1, 'Identity') on complex64. "
         "Replace them in the model, or convert it with int8 or float32 layers only"
     )
+
+
+def test_operators_without_an_import_say_why(shared: Path):
+    path = shared / "models" / "zoo" / "unit" / "ai_edge_quantizer" / "simple_composite.tflite"
+    with pytest.raises(UnsupportedError, match=r"STABLEHLO_COMPOSITE .* on float32: a composite: export the model"):
+        load(path)
 
 
 def test_the_package_is_the_verb(mlperf_tiny: Path):

@@ -27,7 +27,7 @@ def pairs(graph: Graph) -> list[tuple[Node, Node]]:
             continue
         (name,) = first.outputs
         readers = graph.consumers(name)
-        if len(readers) != 1 or name in graph.outputs or name in readers[0].inputs[1:]:
+        if len(readers) != 1 or name in graph.sinks or name in readers[0].inputs[1:]:
             continue
         if first.op.activation in _HOMOGENEOUS and _by_channel(graph, readers[0]) is not None:
             found.append((first, readers[0]))

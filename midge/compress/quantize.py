@@ -58,6 +58,9 @@ def quantize_graph(graph: Graph, found: Mapping[str, Range], options: QuantizeOp
     """
     if not found or not any(graph.type(name).dtype.is_float for name in graph.inputs):
         raise UnsupportedError(graph.name, "no float32 input", "a float model", "It seems to be quantised already")
+    if graph.states:
+        raise UnsupportedError(graph.name, "values that live from one inference to the next", "a network without them",
+                               "Quantise it where it was trained")  # fmt: skip
     return _Quantizer(graph, group_ranges(graph, found), options, moments or {}).run()
 
 

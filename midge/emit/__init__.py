@@ -10,6 +10,7 @@ from midge.emit.header import Facts, header_text
 from midge.emit.names import c_identifier
 from midge.emit.schedule import run_body, takes_row
 from midge.emit.sources import Layer, Port, Sources
+from midge.emit.states import state_lines
 from midge.errors import InternalError
 from midge.kernels.base import Function, LayerCode
 from midge.kernels.render import render
@@ -33,6 +34,7 @@ def emit(plan: Plan, *, prefix: str, command: str, model_sha256: str) -> Sources
     pool = ConstantPool(prefix)
     symbols = [f"{prefix}_l{index:02d}_{task.node.op.name}" for index, task in enumerate(plan.tasks)]
     codes = [layer_code(plan, task, pool, index, prefix) for index, task in enumerate(plan.tasks)]
+    states = state_lines(plan, prefix, pool)
     functions = _shared_functions(codes)
     assembly = [function for function in functions if function.prototype is not None]
     facts = Facts(prefix, command, model_sha256, plan, pool.total_bytes)
@@ -66,6 +68,7 @@ def emit(plan: Plan, *, prefix: str, command: str, model_sha256: str) -> Sources
         ],
         run=run,
         row_type=plan.graph.type(plan.graph.inputs[0]).dtype.c_name if plan.input_rows else "",
+        states=states,
     )
     files = {f"{prefix}.c": text, f"{prefix}.h": header_text(facts)}
     if assembly:
@@ -77,7 +80,7 @@ def emit(plan: Plan, *, prefix: str, command: str, model_sha256: str) -> Sources
         outputs=_ports(plan, plan.graph.outputs, f"{prefix}_output"),
         layers=layers,
         run_symbol=f"{prefix}_push_row" if plan.input_rows else f"{prefix}_run",
-        init_symbol=None,
+        init_symbol=f"{prefix}_reset" if plan.graph.states else None,
         arena_bytes=plan.arena_bytes,
         weight_bytes=pool.total_bytes,
         input_rows=plan.input_rows,

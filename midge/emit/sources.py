@@ -45,6 +45,7 @@ class Sources:
     layers: tuple[Layer, ...]
     run_symbol: str
     init_symbol: str | None
+    """What puts the network's states back to where they begin; None where it has none."""
     arena_bytes: int
     weight_bytes: int
     """Bytes of emitted constants (weights, biases, requantisation tables)."""

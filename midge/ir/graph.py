@@ -39,8 +39,21 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class State:
+    """What lives from one inference to the next: the value `after` of one is the value `before` of the next.
+
+    `before` has no producer; `initial` (read-only, of its type) is what it holds after a reset. Both values have one
+    type.
+    """
+
+    before: str
+    after: str
+    initial: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Graph:
-    """Values by name, nodes in execution order, and the names of the graph's inputs and outputs.
+    """Values by name, nodes in execution order, the names of the graph's inputs and outputs, and its states.
 
     Built by `GraphBuilder` only, which verifies it (`midge.ir.verify`).
     """
@@ -50,6 +63,17 @@ class Graph:
     nodes: tuple[Node, ...]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    states: tuple[State, ...] = ()
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Values that are there before the first node runs: inputs, and what states hold."""
+        return (*self.inputs, *(state.before for state in self.states))
+
+    @property
+    def sinks(self) -> tuple[str, ...]:
+        """Values that are read after the last node has run: outputs, and what states will hold."""
+        return (*self.outputs, *(state.after for state in self.states))
 
     def type(self, name: str) -> TensorType:
         return self.values[name].type
@@ -59,7 +83,7 @@ class Graph:
         return None if name is None else self.values[name].data
 
     def producer(self, name: str) -> Node | None:
-        """The node that makes a value; None for inputs and constants."""
+        """The node that makes a value; None for inputs, states and constants."""
         return next((node for node in self.nodes if name in node.outputs), None)
 
     def consumers(self, name: str) -> tuple[Node, ...]:
@@ -93,10 +117,12 @@ class GraphBuilder:
     nodes: list[Node] = field(default_factory=list)
     inputs: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
+    states: list[State] = field(default_factory=list)
 
     @staticmethod
     def of(graph: Graph) -> GraphBuilder:
-        return GraphBuilder(graph.name, dict(graph.values), list(graph.nodes), list(graph.inputs), list(graph.outputs))
+        return GraphBuilder(graph.name, dict(graph.values), list(graph.nodes), list(graph.inputs), list(graph.outputs),
+                            list(graph.states))  # fmt: skip
 
     def unique(self, name: str) -> str:
         """`name`, or `name_2`, `name_3`… where values already carry it."""
@@ -115,6 +141,12 @@ class GraphBuilder:
         self.values[name] = Value(name, type_, data)
         return name
 
+    def state(self, before: str, after: str, initial: np.ndarray) -> None:
+        """Let the value `before` hold what `after` was in the inference before, and `initial` in the first."""
+        initial = np.ascontiguousarray(initial).reshape(np.shape(initial))
+        initial.flags.writeable = False
+        self.states.append(State(before, after, initial))
+
     def node(self, op: Op, inputs: list[str | None] | tuple[str | None, ...], outputs: list[str] | tuple[str, ...],
              name: str | None = None) -> Node:  # fmt: skip
         """Append a node; its values must have been added before `build`."""
@@ -127,7 +159,8 @@ class GraphBuilder:
         from midge.ir.verify import verify
 
         graph = Graph(
-            self.name, MappingProxyType(dict(self.values)), tuple(self.nodes), tuple(self.inputs), tuple(self.outputs)
-        )
+            self.name, MappingProxyType(dict(self.values)), tuple(self.nodes), tuple(self.inputs), tuple(self.outputs),
+            tuple(self.states),
+        )  # fmt: skip
         verify(graph)
         return graph

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -11,14 +11,29 @@ from midge.ir.graph import Graph, Node
 
 
 def run_graph(graph: Graph, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-    """The outputs for these inputs, in the order of `graph.outputs`."""
+    """The outputs for these inputs, from reset, in the order of `graph.outputs`."""
     values = run_graph_values(graph, inputs)
     return tuple(values[name] for name in graph.outputs)
 
 
-def run_graph_values(graph: Graph, inputs: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    """Every value of the graph by name: inputs, constants and all results."""
+def run_sequence(graph: Graph, sequence: Iterable[Sequence[np.ndarray]]) -> Iterator[tuple[np.ndarray, ...]]:
+    """The outputs of inferences one after the other: each finds the states as the one before left them."""
+    held: dict[str, np.ndarray] = {}
+    for inputs in sequence:
+        values = run_graph_values(graph, inputs, held)
+        held = {state.before: values[state.after] for state in graph.states}
+        yield tuple(values[name] for name in graph.outputs)
+
+
+def run_graph_values(
+    graph: Graph, inputs: Sequence[np.ndarray], held: Mapping[str, np.ndarray] | None = None
+) -> dict[str, np.ndarray]:
+    """Every value of the graph by name: inputs, constants and all results.
+
+    `held` is what states hold, by the name of their value `before`; those that it leaves out are as after a reset.
+    """
     values = {value.name: value.data for value in graph.constants() if value.data is not None}
+    values.update({state.before: (held or {}).get(state.before, state.initial) for state in graph.states})
     values.update(_bound_inputs(graph, inputs))
     for node in graph.nodes:
         results = evaluate_node(graph, node, [None if name is None else values[name] for name in node.inputs])

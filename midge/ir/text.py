@@ -4,8 +4,10 @@
     input %x: int8[1, 4, 4, 3] q(0.05, -128)
     constant %b: int32[2] = [17, -4]
     constant %w: int8[2, 3, 3, 3] q([0.01, 0.02], [0, 0], axis=0) = packed "eJz…"
+    state %h: int8[1, 4] q(0.1, 3) = [3, 3, 3, 3]
     %y: int8[1, 4, 4, 2] q(0.1, 3) = conv2d(%x, %w, %b) stride_h=1 … padding=(1, 1, 1, 1) activation=relu @"conv2d_0"
     output %y
+    next %h = %y_last
 
 A line is one statement; `#` starts a comment. Names that are not plain words are quoted as in JSON: `%"a b"`. `none`
 stands for an operand left out, `packed` for zlib-compressed little-endian bytes in base64. Constants stand before the
@@ -62,6 +64,9 @@ def _lines(graph: Graph, elide: bool) -> Iterator[str]:
     printed: set[str] = set()
     for name in graph.inputs:
         yield f"input {_name(name)}: {print_type(graph.type(name))}"
+    for state in graph.states:
+        type_ = print_type(graph.type(state.before), elide)
+        yield f"state {_name(state.before)}: {type_} = {_data(state.initial, elide)}"
     for node in graph.nodes:
         for name in node.inputs:
             if name is not None and graph.values[name].is_constant and name not in printed:
@@ -72,6 +77,8 @@ def _lines(graph: Graph, elide: bool) -> Iterator[str]:
         if value.name not in printed:
             yield _constant(value, elide)
     yield f"output {', '.join(map(_name, graph.outputs))}"
+    for state in graph.states:
+        yield f"next {_name(state.before)} = {_name(state.after)}"
 
 
 def _name(name: str) -> str:

@@ -56,18 +56,36 @@ def _statement(parser: _Line, builder: GraphBuilder) -> None:
     if parser.peek("value") or parser.peek_mark("%"):
         _parse_node(parser, builder)
         return
-    keyword = parser.word("input", "constant", "output")
+    keyword = parser.word("input", "state", "constant", "output", "next")
     if keyword == "output":
         builder.outputs.append(parser.value_name())
         while parser.skip(","):
             builder.outputs.append(parser.value_name())
+        return
+    if keyword == "next":
+        _parse_next(parser, builder)
         return
     name, type_ = _typed_value(parser, builder)
     if keyword == "input":
         builder.inputs.append(builder.value(name, type_))
         return
     parser.mark("=")
+    if keyword == "state":
+        builder.state(builder.value(name, type_), "", _parse_data(parser, type_))
+        return
     builder.value(name, type_, _parse_data(parser, type_))
+
+
+def _parse_next(parser: _Line, builder: GraphBuilder) -> None:
+    """What a state holds in the next inference; until this line it is nothing."""
+    name = parser.value_name()
+    parser.mark("=")
+    after = parser.value_name()
+    for position, state in enumerate(builder.states):
+        if state.before == name:
+            builder.states[position] = dataclasses.replace(state, after=after)
+            return
+    parser.fail(f"a next value of {name!r}", "the name of a state")
 
 
 def _typed_value(parser: _Line, builder: GraphBuilder) -> tuple[str, TensorType]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from midge.errors import ModelError
-from midge.ir.graph import Graph, Node, Value
+from midge.ir.graph import Graph, Node, State, Value
 from midge.ir.types import DType, Quantization, TensorType
 
 MAX_TENSOR_BYTES = 2**31 - 1
@@ -25,15 +25,17 @@ def verify(graph: Graph) -> None:
         verify_type(value.type, where)
         _verify_constant(value, where)
     _expect_unique((node.name for node in graph.nodes), graph.name, "node")
-    defined = {name for name, value in graph.values.items() if value.is_constant} | set(graph.inputs)
+    defined = {name for name, value in graph.values.items() if value.is_constant} | set(graph.sources)
     for node in graph.nodes:
         _verify_node(graph, node, defined)
         defined.update(node.outputs)
     for name in graph.values:
         _expect(name in defined, f"{graph.name}: value {name!r}", "nothing that makes it",
-                "a constant, a graph input or the result of a node")  # fmt: skip
+                "a constant, a graph input, a state or the result of a node")  # fmt: skip
     for name in graph.outputs:
         _expect(name in defined, f"{graph.name}: output {name!r}", "no such value", "one that the graph makes")
+    for state in graph.states:
+        _verify_state(graph, state)
 
 
 def verify_type(type_: TensorType, where: str) -> None:
@@ -77,11 +79,24 @@ def _verify_constant(value: Value, where: str) -> None:
     _expect(not value.data.flags.writeable, where, "constant data that can be written", "a read-only array")
 
 
+def _verify_state(graph: Graph, state: State) -> None:
+    where = f"{graph.name}: state {state.before!r}"
+    _expect(state.after in graph.values, where, f"nothing named {state.after!r} to hold next", "a value of the graph")
+    before, after = graph.values[state.before], graph.values[state.after]
+    _expect(not after.is_constant, where, f"the constant {state.after!r} to hold next", "a value without data")
+    _expect(before.type == after.type, where, f"{after.type} to hold next", f"{before.type}")
+    initial = state.initial
+    _expect(initial.dtype == before.type.dtype.numpy and initial.shape == before.type.shape, where,
+            f"{initial.dtype}{list(initial.shape)} after a reset", f"{before.type}")  # fmt: skip
+    _expect(not initial.flags.writeable, where, "initial data that can be written", "a read-only array")
+
+
 def _verify_ports(graph: Graph) -> None:
     _expect(len(graph.outputs) > 0, graph.name, "no outputs", "at least one")
     _expect_unique(graph.inputs, graph.name, "input")
+    _expect_unique(graph.sources, graph.name, "input or state")
     _expect_unique(graph.outputs, graph.name, "output")
-    for name in graph.inputs:
+    for name in graph.sources:
         _expect(name in graph.values, f"{graph.name}: input {name!r}", "no such value", "a value of the graph")
         _expect(
             not graph.values[name].is_constant, f"{graph.name}: input {name!r}", "a constant", "a value without data"

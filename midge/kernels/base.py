@@ -62,7 +62,8 @@ class Reads:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One call of a kernel: for each operand the first and last row it needs, and how many new rows it makes.
+    """One call of a kernel: for each operand the first and last row it needs, and how many new rows it makes
+    of each result (of one that has fewer rows: all of them).
 
     Rows count from 0; rows of padding have negative numbers, or numbers past the last row. A step that needs none of
     an operand says `(r, r - 1)`, where r is the first row that later steps need. None stands for an operand that is

@@ -148,13 +148,13 @@ def exp_on_negative_values(a_q5_26: np.ndarray) -> np.ndarray:
     remainder = (a & (quarter - 1)) - quarter
     result = _exp_between_minus_quarter_and_zero(remainder << 5)
     left_over = remainder - a
-    for exponent, multiplier_q31 in _EXP_STEPS:
+    for exponent, multiplier_q31 in EXP_STEPS:
         factor = saturating_rounding_doubling_high_mul(result, multiplier_q31)
         result = np.where(left_over & (1 << (26 + exponent)), factor, result)
     return np.where(a == 0, INT32_MAX, result)
 
 
-_EXP_STEPS = (
+EXP_STEPS = (
     (-2, 1672461947), (-1, 1302514674), (0, 790015084), (1, 290630308), (2, 39332535), (3, 720401), (4, 242),
 )  # fmt: skip
 """exp(-2^exponent) in Q0.31."""

@@ -13,15 +13,15 @@ from midge.targets.records import Board
 
 
 def run(graph: Graph, board: Board, options: PassOptions) -> Graph:
-    """The graph without nodes and constants that no output depends on."""
+    """The graph without nodes and constants that no output and no state depends on."""
     del board, options
-    needed = set(graph.outputs)
+    needed = set(graph.sinks)
     kept = []
     for node in reversed(graph.nodes):
         if needed.intersection(node.outputs):
             kept.append(node)
             needed.update(name for name in node.inputs if name is not None)
-    needed.update(graph.inputs)
+    needed.update(graph.sources)
     needed.update(name for node in kept for name in node.outputs)
     if len(kept) == len(graph.nodes) and len(needed) == len(graph.values):
         return graph

@@ -43,7 +43,7 @@ def _explain(graph: Graph, intervals: Intervals, foldings: Foldings, masks: Mask
     """Tell for each value why constant channels stay."""
     for node in graph.nodes:
         for name in node.outputs:
-            if name not in intervals or name in graph.outputs:
+            if name not in intervals or name in graph.sinks:
                 continue
             staying = (intervals[name].is_constant & masks[name]).nonzero()[0]
             if not staying.size:

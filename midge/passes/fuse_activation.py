@@ -26,7 +26,7 @@ def refuse(graph: Graph, node: Node) -> str | None:
         return "its operand is an input"
     if isinstance(producer.op, Relu) or getattr(producer.op, "activation", None) is not Activation.NONE:
         return f"{producer.name} takes no activation"
-    if len(graph.consumers(source)) != 1 or source in graph.outputs:
+    if len(graph.consumers(source)) != 1 or source in graph.sinks:
         return f"{source} is read elsewhere"
     if graph.type(source) != graph.type(node.outputs[0]):
         return "it changes the scale"

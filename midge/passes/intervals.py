@@ -23,6 +23,7 @@ from midge.ops.copy import Copy
 from midge.ops.depthwise_conv2d import DepthwiseConv2D
 from midge.ops.fixed_point import INT32_MAX, INT32_MIN
 from midge.ops.fully_connected import FullyConnected
+from midge.ops.leaky_relu import LeakyRelu
 from midge.ops.logistic import Logistic
 from midge.ops.max_pool2d import MaxPool2D
 from midge.ops.mean import Mean
@@ -58,7 +59,7 @@ def intervals_of(graph: Graph) -> dict[str, Interval]:
     for value in graph.constants():
         if value.data is not None and not value.type.dtype.is_float:
             found[value.name] = _spanned(value.data, value.data, value.type.channels)
-    for name in graph.inputs:
+    for name in graph.sources:
         if not graph.type(name).dtype.is_float:
             found[name] = whole_range(graph.type(name))
     for node in graph.nodes:
@@ -278,7 +279,7 @@ _BEFORE_CLAMP: Mapping[type[Op], Rule] = {
 """Rules for the results before the clamp."""
 
 _WHOLE: Mapping[type[Op], Rule] = {
-    Relu: _tabulated, Logistic: _tabulated, Tanh: _tabulated, Quantize: _tabulated,
+    Relu: _tabulated, LeakyRelu: _tabulated, Logistic: _tabulated, Tanh: _tabulated, Quantize: _tabulated,
     MaxPool2D: _through_reference, AveragePool2D: _through_reference, Mean: _mean,
     Reshape: _through_reference, Pad: _through_reference, Copy: _through_reference,
     Concatenation: _through_reference,

@@ -19,6 +19,7 @@ from midge.ops.concatenation import Concatenation
 from midge.ops.copy import Copy
 from midge.ops.dequantize import Dequantize
 from midge.ops.fully_connected import FullyConnected
+from midge.ops.leaky_relu import LeakyRelu
 from midge.ops.logistic import Logistic
 from midge.ops.max_pool2d import MaxPool2D
 from midge.ops.mean import Mean
@@ -39,9 +40,9 @@ Foldings = Mapping[str, Folding | None]
 
 
 def needed_channels(graph: Graph, foldings: Foldings) -> Masks:
-    """The channels of each value to keep; at least one each, all of the graph's inputs and outputs."""
+    """The channels of each value to keep; at least one each, all of the graph's inputs, outputs and states."""
     masks = {name: np.zeros(value.type.channels, bool) for name, value in graph.values.items()}
-    for name in (*graph.inputs, *graph.outputs):
+    for name in (*graph.sources, *graph.sinks):
         masks[name][:] = True
     while True:
         _grow(graph, foldings, masks)
@@ -181,7 +182,8 @@ def _concatenation(graph: Graph, node: Node, masks: Masks) -> None:
 
 _RULES: Mapping[type[Op], Callable[[Graph, Node, Masks], None]] = {
     Add: _broadcast, Sub: _broadcast, Mul: _broadcast,
-    Relu: _one_to_one, Logistic: _one_to_one, Tanh: _one_to_one, Quantize: _one_to_one, Dequantize: _one_to_one,
+    Relu: _one_to_one, LeakyRelu: _one_to_one,
+    Logistic: _one_to_one, Tanh: _one_to_one, Quantize: _one_to_one, Dequantize: _one_to_one,
     Copy: _one_to_one, MaxPool2D: _one_to_one, AveragePool2D: _one_to_one,
     Pad: _pad, Mean: _mean, Reshape: _reshape, Concatenation: _concatenation,
 }  # fmt: skip

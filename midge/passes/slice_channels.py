@@ -90,7 +90,7 @@ def _bias(graph: Graph, builder: GraphBuilder, node: Node, y_mask: np.ndarray, a
 
 def _constant(graph: Graph, builder: GraphBuilder, node: Node, name: str, data: np.ndarray, type_: TensorType) -> str:
     """New data under the constant's name, or under another where other nodes read the old data."""
-    shared = graph.consumers(name) != (node,) or node.inputs.count(name) > 1 or name in graph.outputs
+    shared = graph.consumers(name) != (node,) or node.inputs.count(name) > 1 or name in graph.sinks
     return builder.value(builder.unique(name) if shared else name, replace(type_, shape=data.shape), data)
 
 

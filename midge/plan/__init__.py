@@ -156,6 +156,10 @@ def place(graph: Graph, board: Board, options: PlanOptions, network: Network, or
         input_buffers=tuple(_buffer_of(graph, network, name) for name in graph.inputs),
         output_buffers=tuple(_buffer_of(graph, network, name) for name in graph.outputs),
         input_rows=sum(network.tensors[storage.tensors[0]].rows for storage in network.storages if storage.is_pushed),
+        state_buffers=tuple(
+            (_buffer_of(graph, network, state.before), _buffer_of(graph, network, state.after))
+            for state in graph.states
+        ),
     )
 
 
@@ -200,6 +204,8 @@ def _role(graph: Graph, network: Network, storage: Storage) -> str:
         return "caller"
     if network.tensors[storage.tensors[0]].name in graph.inputs:
         return "input"
+    if names & {state.before for state in graph.states}:
+        return "state"
     return "output" if names & {root_value(graph, name) for name in graph.outputs} else "edge"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 
 from midge.ir.graph import Graph, GraphBuilder, Node
@@ -15,10 +16,10 @@ def insert_copies(graph: Graph, bindings: Mapping[str, Binding]) -> Graph:
     """Give readers that want a value otherwise than it lies a copy of their own, and outputs that are no node's result
     a node.
 
-    A value is flat where its rows must lie side by side: a graph input or output, one that a kernel reads as one
-    array, or one that a reshape sees with other rows (or with other pixels, where there is padding). Readers that want
-    padding round a flat value, or another layout than its producer writes, read a copy. Keeps exact bits; returns the
-    graph itself where no copy is needed.
+    A value is flat where its rows must lie side by side: a graph input or output, a state, one that a kernel reads as
+    one array, or one that a reshape sees with other rows (or with other pixels, where there is padding). Readers that
+    want padding round a flat value, or another layout than its producer writes, read a copy. Keeps exact bits; returns
+    the graph itself where no copy is needed.
     """
     flat = flat_values(graph, bindings)
     layouts = _written_layouts(graph, bindings)
@@ -30,8 +31,12 @@ def insert_copies(graph: Graph, bindings: Mapping[str, Binding]) -> Graph:
     for position, name in enumerate(graph.outputs):
         root = root_value(graph, name)
         is_elsewhere = root in layouts and not layouts[root].is_natural
-        if root in graph.inputs or graph.values[name].is_constant or is_elsewhere:
+        if root in graph.sources or graph.values[name].is_constant or is_elsewhere:
             builder.outputs[position] = _copy(builder, nodes, name)
+    for position, state in enumerate(graph.states):
+        root = root_value(graph, state.after)
+        if root in graph.sources or (root in layouts and not layouts[root].is_natural):
+            builder.states[position] = replace(state, after=_copy(builder, nodes, state.after))
     if len(nodes) == len(graph.nodes):
         return graph
     builder.nodes = nodes
@@ -50,7 +55,7 @@ def _written_layouts(graph: Graph, bindings: Mapping[str, Binding]) -> dict[str,
 
 def flat_values(graph: Graph, bindings: Mapping[str, Binding]) -> frozenset[str]:
     """Roots of the values whose rows must lie side by side, whole, without padding."""
-    flat = {root_value(graph, name) for name in (*graph.inputs, *graph.outputs)}
+    flat = {root_value(graph, name) for name in (*graph.sources, *graph.sinks)}
     padded: set[str] = set()
     for node in graph.nodes:
         reads = bindings[node.name].reads if node.name in bindings else ()

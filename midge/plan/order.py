@@ -79,12 +79,13 @@ class _Simulation:
         end = max(len(self.actions) - 1, 0)
         lives = []
         for index, storage in enumerate(self.network.storages):
-            outputs = any(self.network.tensors[tensor].is_output for tensor in storage.tensors)
+            records = [self.network.tensors[tensor] for tensor in storage.tensors]
+            kept = any(record.is_output or record.is_state for record in records)
             rows = self.network.tensors[storage.tensors[0]].rows
             height = 0 if storage.is_pushed else rows if storage.is_flat else self.height[index]
             opened = self.opened[index]
             if opened is not None:
-                self.spans[index].append((opened, end if outputs else max(opened, self.last[index])))
+                self.spans[index].append((opened, end if kept else max(opened, self.last[index])))
             lives.append(Life(height, tuple(self.spans[index]) or ((0, 0),)))
         return Schedule(tuple(self.actions), tuple(lives), tuple(tuple(spans) for spans in self.scratch))
 
@@ -127,7 +128,7 @@ class _Simulation:
         for tensor in network.results[task]:
             storage = network.storage_of[tensor]
             self.last[storage] = now
-            self.made[tensor] += binding.steps[index].makes
+            self.made[tensor] = min(self.made[tensor] + binding.steps[index].makes, network.tensors[tensor].rows)
             if binding.steps[index].makes:
                 self._grow(storage, network.storages[storage].top + self.made[tensor] - 1)
                 # Rows of one step have slots of their own, even those that nobody reads.
@@ -155,7 +156,7 @@ class _Simulation:
             return
         for tensor in self.network.storages[storage].tensors:
             record = self.network.tensors[tensor]
-            if record.is_output or self._oldest(storage) < self.made[tensor]:
+            if record.is_output or record.is_state or self._oldest(storage) < self.made[tensor]:
                 return
         self.spans[storage].append((opened, now))
         self.opened[storage] = None
@@ -258,7 +259,8 @@ def _replay_step(network: Network, slots: list[dict[int, tuple[int, int]]], made
                 return f"{network.nodes[task].name} step {action.index} lost row {row} of {record.name}"
     for tensor in network.results[task]:
         storage = network.storage_of[tensor]
-        for _ in range(network.bindings[task].steps[action.index].makes):
+        makes = network.bindings[task].steps[action.index].makes
+        for _ in range(min(makes, network.tensors[tensor].rows - made[tensor])):
             row = made[tensor]
             slots[storage][(row + network.storages[storage].top) % heights[storage]] = (tensor, row)
             made[tensor] += 1

@@ -61,7 +61,7 @@ class Buffer:
     spans: tuple[tuple[int, int], ...]
     """When it holds something: first and last action of each span."""
     role: str
-    """`input`, `output`, `edge`, `scratch`, or `caller`: a row that is pushed, and takes no memory here."""
+    """`input`, `output`, `state`, `edge`, `scratch`, or `caller`: a row that is pushed, and takes no memory here."""
 
     @property
     def stride_bytes(self) -> int:
@@ -150,6 +150,14 @@ class Plan:
     """Rows that the one input is pushed by; 0 where inputs are written as a whole."""
     expected: Expected | None = None
     """None where kernels were taken in their order, because there are no costs for the core."""
+
+    state_buffers: tuple[tuple[int, int], ...] = ()
+    """Of each state: what it holds, and what is copied there after the last action."""
+
+    @property
+    def state_bytes(self) -> int:
+        """RAM that keeps its contents from one inference to the next."""
+        return sum(self.buffers[before].bytes for before, _ in self.state_buffers)
 
     @property
     def kernels(self) -> tuple[tuple[str, str], ...]:

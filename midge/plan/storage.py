@@ -32,6 +32,9 @@ class Tensor:
     producer: int | None
     readers: tuple[Reader, ...]
     is_output: bool
+    """Read after the last action: an output, or what a state will hold."""
+    is_state: bool
+    """What a state holds: its memory is its own for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +79,9 @@ def build_network(graph: Graph, bindings: Mapping[str, Binding], pushed: Sequenc
     """Tensors, storages and readers of a graph whose copies have been inserted; `pushed` inputs come by rows."""
     nodes = tuple(node for node in graph.nodes if not isinstance(node.op, Reshape))
     used = {root_value(graph, name) for node in nodes for name in (*node.inputs, *node.outputs) if name is not None}
-    used |= {root_value(graph, name) for name in graph.outputs}
+    used |= {root_value(graph, name) for name in graph.sinks}
     roots = [name for name in graph.values if name in used and not graph.values[name].is_constant]
-    roots += [name for name in graph.inputs if name not in used]
+    roots += [name for name in graph.sources if name not in used]
     index = {name: position for position, name in enumerate(roots)}
 
     def tensor_of(name: str | None) -> int | None:
@@ -120,9 +123,10 @@ def _tensor(graph: Graph, name: str, nodes: Sequence[Node], bindings: Sequence[B
             view = graph.type(operand)
             same_rows = (view.rows, view.row_elements) == (type_.rows, type_.row_elements)
             readers.append(Reader(task, position, _needs(bindings[task], position, None if same_rows else type_.rows)))
-    is_output = any(root_value(graph, output) == name for output in graph.outputs)
+    is_output = any(root_value(graph, sink) == name for sink in graph.sinks)
+    is_state = any(state.before == name for state in graph.states)
     row_bytes = type_.row_elements * type_.dtype.bytes
-    return Tensor(name, type_.rows, row_bytes, producer, tuple(readers), is_output)
+    return Tensor(name, type_.rows, row_bytes, producer, tuple(readers), is_output, is_state)
 
 
 def _needs(binding: Binding, position: int, all_rows: int | None) -> tuple[tuple[int, int], ...]:
@@ -163,6 +167,8 @@ def _refuse_overwriting(tensors: Sequence[Tensor], bindings: Sequence[Binding], 
                         result: int, flat: frozenset[str]) -> str | None:  # fmt: skip
     """None where a task may write its result over an operand; else the reason why not."""
     a, b = tensors[source], tensors[result]
+    if a.is_state:
+        return f"{a.name} is what a state holds"
     if len(a.readers) != 1 or a.is_output:
         return f"{a.name} is read again"
     reads = bindings[task].reads[position]

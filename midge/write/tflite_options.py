@@ -22,6 +22,7 @@ _CODES = {
     "softmax": ("SOFTMAX", "SoftmaxOptions"), "reshape": ("RESHAPE", "ReshapeOptions"),
     "pad": ("PAD", ""), "logistic": ("LOGISTIC", ""), "tanh": ("TANH", ""), "quantize": ("QUANTIZE", ""),
     "dequantize": ("DEQUANTIZE", ""), "mean": ("MEAN", "ReducerOptions"),
+    "leaky_relu": ("LEAKY_RELU", "LeakyReluOptions"),
     "concatenation": ("CONCATENATION", "ConcatenationOptions"),
     "rearrange": ("GATHER", "GatherOptions"), "take": ("GATHER", "GatherOptions"),
 }  # fmt: skip
@@ -37,7 +38,7 @@ _NOT_THERE = (map.Function.RECIPROCAL, map.Function.TRUNC)
 _FIELDS = {
     "stride_h": "StrideH", "stride_w": "StrideW", "dilation_h": "DilationHFactor", "dilation_w": "DilationWFactor",
     "kernel_h": "FilterHeight", "kernel_w": "FilterWidth", "depth_multiplier": "DepthMultiplier", "beta": "Beta",
-    "axis": "Axis",
+    "axis": "Axis", "alpha": "Alpha",
 }  # fmt: skip
 VERSIONS = {
     "CONV_2D": 5, "DEPTHWISE_CONV_2D": 5, "FULLY_CONNECTED": 5,

@@ -7,8 +7,10 @@ from pathlib import Path
 from midge.errors import MidgeError, ModelError, UnsupportedError
 from midge.ir.graph import Graph
 from midge.load.tflite.file import RawModel, RawOperator, read_tflite
-from midge.load.tflite.rows import ROWS
+from midge.load.tflite.functions import REFUSED
+from midge.load.tflite.rows import ROWS, WITH_STATE
 from midge.load.tflite.site import Importer, Numerics, Site, UnsupportedLayer
+from midge.load.tflite.variables import EFFECTS, add_states
 from midge.ops.reshape import Reshape
 
 
@@ -59,8 +61,8 @@ def _import(importer: Importer, operator: RawOperator) -> list[str]:
     row = ROWS.get(operator.code)
     try:
         if row is None:
-            raise UnsupportedLayer("")
-        site.refuse_strange_tensors()
+            raise UnsupportedLayer(REFUSED.get(operator.code, ""))
+        site.refuse_strange_tensors(with_state=operator.code in WITH_STATE)
         _check_order(importer, operator, site)
         row(site)
     except UnsupportedLayer as layer:
@@ -87,11 +89,11 @@ def _check_order(importer: Importer, operator: RawOperator, site: Site) -> None:
 
 
 def _live_operators(raw: RawModel) -> list[RawOperator]:
-    """The operators that some output depends on, in the file's order."""
+    """The operators that some output or variable depends on, in the file's order."""
     needed = set(raw.outputs)
     live = []
     for operator in reversed(raw.operators):
-        if needed.intersection(operator.outputs):
+        if needed.intersection(operator.outputs) or operator.code in EFFECTS:
             live.append(operator)
             needed.update(operator.inputs)
     return live[::-1]
@@ -129,4 +131,5 @@ def _finish(importer: Importer) -> Graph:
             builder.node(Reshape(type_.shape), [name], [copy], name=f"reshape_{copy}")
             name = copy
         builder.outputs.append(name)
+    add_states(importer)
     return builder.build()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,12 @@ _ITEM_BYTES = {
     "FLOAT64": 8, "FLOAT32": 4, "FLOAT16": 2, "INT64": 8, "UINT64": 8, "INT32": 4, "UINT32": 4, "INT16": 2,
     "UINT16": 2, "INT8": 1, "UINT8": 1, "BOOL": 1, "COMPLEX64": 8, "COMPLEX128": 16,
 }  # fmt: skip
+
+CONSTANT_DTYPES = {
+    **{name: np.dtype(name.lower()) for name in ("FLOAT32", "FLOAT16", "INT8", "UINT8", "INT16", "INT32", "INT64")},
+    "BOOL": np.dtype(np.bool_),
+}
+"""Element types of constants that are read."""
 
 
 def _names_of(enumeration: type) -> dict[int, str]:
@@ -72,6 +78,8 @@ class RawOperator:
     outputs: tuple[int, ...]
     options_type: str
     options_table: Any
+    intermediates: tuple[int, ...] = ()
+    """Tensors that only say how values within the operator are quantised."""
 
     def options(self, where: str, title: str, *fields: str) -> tuple[Any, ...] | None:
         """The fields of the builtin options; None where the file has no options."""
@@ -95,13 +103,23 @@ class RawOperator:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RawModel:
-    """The first subgraph of a model."""
+    """The first subgraph of a model; the others, which operators call by their numbers, in `subgraphs`."""
 
     file: str
     tensors: tuple[RawTensor, ...]
     operators: tuple[RawOperator, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    subgraphs: tuple[RawModel, ...] = ()
+
+    def constant(self, index: int) -> np.ndarray | None:
+        """The values of a constant; None for other tensors, and for element types that NumPy does not have."""
+        tensor = self.tensors[index]
+        dtype = CONSTANT_DTYPES.get(tensor.dtype)
+        if tensor.is_variable or dtype is None or index in self.inputs or tensor.data is None:
+            return None
+        data = tensor.data.view(np.uint8).tobytes()
+        return np.frombuffer(data, dtype.newbyteorder("<")).astype(dtype).reshape(tensor.shape)
 
 
 def checked(where: str, read: Callable[[], Any]) -> Any:
@@ -149,7 +167,11 @@ class _Reader:
             raise ModelError(self.file, f"schema version {self.model.Version()}", "version 3", "Export the model again")
         if self._count(self.model.SubgraphsLength()) == 0:
             raise ModelError(self.file, "no subgraph", "at least one", "Export the model again")
-        graph = self._table(self.model.Subgraphs(0), "subgraph 0")
+        first, *others = (self._subgraph(number) for number in range(self.model.SubgraphsLength()))
+        return replace(first, subgraphs=tuple(others))
+
+    def _subgraph(self, number: int) -> RawModel:
+        graph = self._table(self.model.Subgraphs(number), f"subgraph {number}")
         tensors = tuple(self._tensor(graph, i) for i in range(self._count(graph.TensorsLength())))
         operators = tuple(self._operator(graph, i, len(tensors)) for i in range(self._count(graph.OperatorsLength())))
         inputs = self._indices(graph.InputsAsNumpy(), len(tensors), f"{self.file}: the graph's inputs")
@@ -251,7 +273,8 @@ class _Reader:
         inputs = self._indices(operator.InputsAsNumpy(), tensors, where, optional=True)
         outputs = self._indices(operator.OutputsAsNumpy(), tensors, where)
         options_type = _OPTIONS_NAMES.get(operator.BuiltinOptionsType(), "unknown")
-        return RawOperator(index, self._code(code), inputs, outputs, options_type, operator.BuiltinOptions())
+        inner = self._indices(operator.IntermediatesAsNumpy(), tensors, where)
+        return RawOperator(index, self._code(code), inputs, outputs, options_type, operator.BuiltinOptions(), inner)
 
     def _code(self, index: int) -> str:
         """The operator's name; `CUSTOM:name` for custom operators."""

@@ -12,6 +12,7 @@ from midge.load.tflite.site import Site
 from midge.ops.base import Activation
 from midge.ops.binary import Binary
 from midge.ops.binary import Function as Pair
+from midge.ops.leaky_relu import LeakyRelu
 from midge.ops.map import TABULATED, Function, Map
 from midge.ops.mean import reduced_shape
 from midge.ops.reduce import Function as Total
@@ -35,6 +36,13 @@ def gelu(site: Site) -> None:
     """GELU, by the error function or by its approximation with tanh."""
     (approximate,) = site.options("GeluOptions", "Approximate")
     mapped(Function.GELU_TANH if approximate else Function.GELU)(site)
+
+
+def leaky_relu(site: Site) -> None:
+    """LEAKY_RELU."""
+    site.require_dtypes(site.required(0), site.result())
+    (alpha,) = site.options("LeakyReluOptions", "Alpha")
+    site.emit(LeakyRelu(float(alpha)), [site.required(0)], site.type(0).shape)
 
 
 def paired(function: Pair, options: str, compute: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
@@ -119,6 +127,7 @@ ROWS: dict[str, Callable[[Site], None]] = {
     "FLOOR_MOD": paired(Pair.FLOOR_MOD, "", np.mod),
     "GELU": gelu,
     "HARD_SWISH": mapped(Function.HARD_SWISH),
+    "LEAKY_RELU": leaky_relu,
     "LOG": mapped(Function.LOG),
     "LOG_SOFTMAX": log_softmax,
     "MAXIMUM": paired(Pair.MAXIMUM, "", np.maximum),
@@ -136,3 +145,10 @@ ROWS: dict[str, Callable[[Site], None]] = {
     "SQUARED_DIFFERENCE": paired(Pair.SQUARED_DIFFERENCE, ""),
     "SUM": reduced(Total.SUM),
 }
+
+REFUSED = {
+    "IF": "a branch that is chosen at run time",
+    "STABLEHLO_COMPOSITE": "a composite: export the model with its composites decomposed",
+    "WHILE": "a loop whose turns are counted at run time",
+}
+"""Why an operator has no import, where there is more to say than that."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from midge.ir.types import DType, TensorType
-from midge.load.tflite import functions, movement, shapes
+from midge.load.tflite import functions, movement, recurrent, shapes, variables
 from midge.load.tflite.site import Site
 from midge.ops.add import Add
 from midge.ops.average_pool2d import AveragePool2D
@@ -346,5 +346,9 @@ ROWS: dict[str, Callable[[Site], None]] = {
     "TANH": _unary(Tanh),
     **functions.ROWS,
     **movement.ROWS,
+    **recurrent.ROWS,
+    **variables.ROWS,
 }
 """Builtin operator -> the function that imports it."""
+WITH_STATE = tuple(recurrent.ROWS)
+"""Operators whose own variables become states of the graph."""

@@ -12,7 +12,8 @@ from midge.errors import ModelError
 from midge.ir.graph import GraphBuilder
 from midge.ir.types import DType, Quantization, TensorType
 from midge.ir.verify import verify_type
-from midge.load.tflite.file import RawModel, RawOperator, RawTensor
+from midge.load.tflite.file import CONSTANT_DTYPES, RawModel, RawOperator, RawTensor
+from midge.load.tflite.variables import Variables
 from midge.ops.base import Activation, Op, Rounding
 from midge.ops.reshape import Reshape
 
@@ -22,7 +23,6 @@ _DTYPES = {
     "FLOAT32": DType.FLOAT32, "INT8": DType.INT8, "UINT8": DType.UINT8, "INT16": DType.INT16, "INT32": DType.INT32,
     "INT64": DType.INT64, "BOOL": DType.BOOL,
 }  # fmt: skip
-_CONSTANT_DTYPES = {**{name: dtype.numpy for name, dtype in _DTYPES.items()}, "FLOAT16": np.dtype(np.float16)}
 _ACTIVATIONS = {0: Activation.NONE, 1: Activation.RELU, 2: Activation.RELU_N1_TO_1, 3: Activation.RELU6}
 _ACTIVATION_NAMES = {4: "tanh", 5: "sign"}
 _MAX_FOLDED_BYTES = 1 << 24
@@ -43,6 +43,7 @@ class Importer:
         self.raw = raw
         self.builder = GraphBuilder(name)
         self.fully_connected_rounding = Rounding.DOUBLE if numerics == "tflm" else Rounding.SINGLE
+        self.variables = Variables()
         self._names: dict[int, str] = {}
         self._constants: dict[int, np.ndarray] = {}
         self._shapes: dict[int, tuple[int, ...]] = {}
@@ -56,6 +57,19 @@ class Importer:
                              "Export the model again")  # fmt: skip
         self.builder.inputs.append(self._add(index, None))
 
+    def add_held(self, index: int) -> None:
+        """A tensor that a state holds when an inference begins; `add_states` makes the state."""
+        self._add(index, None)
+
+    def alias(self, index: int, other: int) -> None:
+        """Let a tensor be another one of the same type."""
+        if self.type(index) != self.type(other):
+            raise UnsupportedLayer("a variable that is read as another type than it was assigned")
+        if self.is_spoiled(other):
+            self.spoil((index,))
+        else:
+            self._names[index] = self.value(other)
+
     def value(self, index: int) -> str:
         """The name of a tensor's value; constants are added when first used."""
         if index not in self._names:
@@ -65,7 +79,8 @@ class Importer:
     def read_too_early(self, operator: RawOperator) -> int | None:
         """An operand that is no input, no constant and not yet made; None where all is well."""
         for index in operator.inputs:
-            made = index in self._names or index in self._spoiled
+            made = index in self._names or index in self._spoiled or index in self.variables.handles
+            made = made or (index != -1 and self.raw.tensors[index].is_variable)
             if index != -1 and not made and self.constant(index) is None:
                 return index
         return None
@@ -107,14 +122,12 @@ class Importer:
         if index in self._constants:
             return self._constants[index]
         tensor = self.raw.tensors[index]
-        if tensor.is_variable or tensor.dtype not in _CONSTANT_DTYPES or index in self.raw.inputs:
-            return None
-        dtype = _CONSTANT_DTYPES[tensor.dtype]
-        if tensor.data is not None:
-            data = tensor.data.view(np.uint8).tobytes()
-            self._constants[index] = np.frombuffer(data, dtype.newbyteorder("<")).astype(dtype).reshape(tensor.shape)
-        elif 0 in tensor.shape and index not in self._results:
-            self._constants[index] = np.zeros(tensor.shape, dtype)
+        values = self.raw.constant(index)
+        if values is None and 0 in tensor.shape and not tensor.is_variable and tensor.dtype in CONSTANT_DTYPES:
+            values = None if index in self._results or index in self.raw.inputs else np.zeros(
+                tensor.shape, CONSTANT_DTYPES[tensor.dtype])  # fmt: skip
+        if values is not None:
+            self._constants[index] = values
         return self._constants.get(index)
 
     def reshaped(self, index: int, shape: tuple[int, ...]) -> str:
@@ -178,15 +191,15 @@ class Site:
     def where(self) -> str:
         return f"{self.importer.raw.file}: {self.title}"
 
-    def refuse_strange_tensors(self) -> None:
-        """Guards for every operator: sparse tensors and variables have no import."""
+    def refuse_strange_tensors(self, *, with_state: bool) -> None:
+        """Guards for every operator: sparse tensors have no import, variables where the operator has a state only."""
         for index in (*self.operator.inputs, *self.operator.outputs):
             if index == -1:
                 continue
             tensor = self.importer.raw.tensors[index]
             if tensor.is_sparse:
                 raise UnsupportedLayer("sparse weights")
-            if tensor.is_variable:
+            if tensor.is_variable and not with_state:
                 raise UnsupportedLayer("a variable that lives from one inference to the next")
 
     def unsupported(self, reason: str) -> NoReturn:
@@ -318,6 +331,28 @@ class Site:
             self.importer.spoil((result,))
             return
         self._add(op, [None if index is None else self.importer.value(index) for index in positions], result)
+
+    def emit_stateful(self, op: Op, operands: Sequence[int], variables: Sequence[int], shape: tuple[int, ...]) -> None:
+        """Add a node that reads operands and then what its variables hold, and makes its result and their next values.
+
+        Variables are zero after a reset.
+        """
+        importer, builder = self.importer, self.importer.builder
+        self._settle_shape(shape, self.result())
+        types = [importer.type(index) for index in (*operands, *variables)]
+        held = [importer.type(index) for index in variables]
+        op.check(types, [importer.type(self.result()), *held])
+        if importer.reads_spoiled(self.operator):
+            importer.spoil(self.operator.outputs)
+            return
+        names = [importer.value(index) for index in operands]
+        results = [importer.value(self.result())]
+        for index, type_ in zip(variables, held, strict=True):
+            importer.add_held(index)
+            names.append(importer.value(index))
+            results.append(builder.value(builder.unique(f"{names[-1]}_next"), type_))
+            builder.state(names[-1], results[-1], np.full(type_.shape, type_.zero_point, type_.dtype.numpy))
+        builder.node(op, names, results, name=f"{op.name}_{self.operator.index}")
 
     def emit_chain(self, steps: Sequence[tuple[Op, TensorType, tuple[str | int | None, ...]]], last: Op,
                    shape: tuple[int, ...]) -> None:  # fmt: skip

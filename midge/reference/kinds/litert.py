@@ -42,6 +42,9 @@ class LiteRT:
     def __init__(self, content: bytes) -> None:
         self._content = content
         self._interpreter = self._make(keep_all=False)
+        self._is_used = False
+        # The dtype that handles of resource variables have.
+        self._has_resources = any(detail["dtype"] is np.object_ for detail in self._interpreter.get_tensor_details())
 
     @property
     def version(self) -> str:
@@ -52,6 +55,10 @@ class LiteRT:
         return ()
 
     def run(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+        if self._has_resources and self._is_used:
+            # `reset_all_variables` does not reset these, and their initialisation runs once only.
+            self._interpreter = self._make(keep_all=False)
+        self._is_used = True
         self._invoke(self._interpreter, inputs)
         details = self._interpreter.get_output_details()
         return tuple(np.array(self._interpreter.get_tensor(detail["index"])) for detail in details)
@@ -79,8 +86,9 @@ class LiteRT:
 
     def _invoke(self, interpreter: Any, inputs: Sequence[np.ndarray]) -> None:
         with _silence():
-            # Each sample starts from reset, as on the board.
-            interpreter.reset_all_variables()
+            # Each sample starts from reset, as on the board. A new interpreter's variables are reset already.
+            if not self._has_resources:
+                interpreter.reset_all_variables()
             for detail, array in zip(interpreter.get_input_details(), inputs, strict=True):
                 interpreter.set_tensor(detail["index"], array)
             interpreter.invoke()

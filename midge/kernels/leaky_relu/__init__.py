@@ -1,0 +1,1 @@
+"""Kernels of leaky_relu, one file for each instruction set."""

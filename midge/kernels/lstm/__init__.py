@@ -1,0 +1,1 @@
+"""Kernels of lstm, one file for each instruction set."""
