@@ -180,4 +180,3 @@ ROWS: dict[str, Callable[[Layer], Any]] = {
     "ZeroPadding2D": zero_padding,
 }
 """Class of a layer -> the function that returns the record of its result."""
-
