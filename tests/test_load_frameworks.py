@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from midge.errors import ModelError, UnsupportedError, UsageError
 from midge.ir.interpret import run_graph
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
+os.environ.setdefault("KERAS_BACKEND", "torch")
 pytest.importorskip("keras", reason="keras is not installed")
 
 import framework_networks as networks

@@ -32,7 +32,7 @@ _NORMS = {"batch_norm"}
 _RECTIFIERS = {"relu", "relu_", "relu6", "hardtanh", "hardtanh_"}
 _SHARING = {
     "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d", "flatten", "view", "reshape", "permute", "transpose",
-    "squeeze", "unsqueeze", "dropout", "dropout_", "slice", "select", "contiguous",
+    "squeeze", "unsqueeze", "dropout", "dropout_", "slice", "select", "contiguous", "pad",
 }  # fmt: skip
 """Operators whose integers keep the scale of their operand."""
 _ALONE = {"adaptive_avg_pool1d", "adaptive_avg_pool2d", "mean"} | _RECTIFIERS

@@ -1,4 +1,4 @@
-"""Imports PyTorch networks: live modules, exported programs, .pt2 files; float, or quantised by PT2E (docs/frameworks.md).
+"""Imports PyTorch: live modules, exported programs, .pt2 files; float, or quantised by PT2E (docs/frameworks.md).
 
 The program's ATen operators are written as records of ONNX's operators, which `midge.load.onnx` imports.
 """

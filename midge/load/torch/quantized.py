@@ -1,4 +1,4 @@
-"""What torchao's PT2E flow writes: quantised tensors between float operators, as QuantizeLinear and DequantizeLinear."""
+"""What torchao's PT2E flow writes between float operators, as QuantizeLinear and DequantizeLinear."""
 
 from __future__ import annotations
 

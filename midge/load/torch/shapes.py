@@ -40,6 +40,25 @@ def slice_of(call: Call) -> str:
     return call.op("Slice", call.tensor("self"), *bounds)
 
 
+def slice_scatter(call: Call) -> str:
+    """A part of a tensor replaced: what lies before it, the part, what lies behind it."""
+    rank = len(call.shape("self"))
+    axis = int(call["dim"]) % rank
+    first, last, _ = slice(call.get("start", 0), call.get("end", _LAST)).indices(call.shape("self")[axis])
+    if call.get("step", 1) != 1:
+        raise Refused("every other element replaced")
+    whole, parts = call.tensor("self"), [call.tensor("src")]
+    if first > 0:
+        parts.insert(0, _between(call, whole, 0, first, axis))
+    if last < call.shape("self")[axis]:
+        parts.append(_between(call, whole, last, _LAST, axis))
+    return call.op("Concat", *parts, axis=axis)
+
+
+def _between(call: Call, name: str, first: int, last: int, axis: int) -> str:
+    return call.op("Slice", name, *(call.integers([number]) for number in (first, last, axis)))
+
+
 def flip(call: Call) -> str:
     axes = list(call["dims"])
     bounds = [call.integers([number] * len(axes)) for number in (-1, -_LAST)]
@@ -126,6 +145,7 @@ ROWS: dict[str, Callable[[Call], Any]] = {
     "aten.pixel_shuffle": pixel_shuffle,
     "aten.select": select,
     "aten.slice": slice_of,
+    "aten.slice_scatter": slice_scatter,
     "aten.split": split,
     "aten.split_with_sizes": split,
     "aten.stack": stack,
