@@ -1,4 +1,4 @@
-"""PyTorch and Keras: every importer's graph agrees with its framework, and one network is one graph, whoever wrote it."""
+"""PyTorch and Keras: graphs agree with their framework, and one network is one graph, whoever wrote it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 os.environ.setdefault("KERAS_BACKEND", "torch")
 pytest.importorskip("keras", reason="keras is not installed")
 
-import framework_networks as networks
-import keras
-from keras import layers
-from torch import nn
-from torch.nn import functional as F
+import framework_networks as networks  # noqa: E402
+import keras  # noqa: E402
+from keras import layers  # noqa: E402
+from torch import nn  # noqa: E402
+from torch.nn import functional as F  # noqa: E402
 
 SHARED = Path(__file__).parents[2] / "shared" / "models" / "mlperf-tiny"
 
@@ -126,20 +126,25 @@ def test_module_without_inputs() -> None:
 def test_damaged_file(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"net{suffix}"
     path.write_bytes(b"PK\x03\x04 no model")
-    with pytest.raises(ModelError, match="Export the model again|Save the model again"):
+    with pytest.raises(ModelError, match=r"Export the model again|Save the model again"):
         midge.load(path)
 
 
 KERAS: dict[str, tuple[Callable[[], list[Any]], tuple[int, ...]]] = {
-    "conv1d": (lambda: [layers.Conv1D(6, 3, padding="causal", dilation_rate=2), layers.ReLU(negative_slope=0.1)], (9, 4)),
-    "conv2d": (lambda: [layers.Conv2D(8, 3, 2, "same", groups=2, use_bias=False), layers.BatchNormalization()], (8, 7, 4)),
+    "conv1d": (
+        lambda: [layers.Conv1D(6, 3, padding="causal", dilation_rate=2), layers.ReLU(negative_slope=0.1)],
+        (9, 4)),
+    "conv2d": (lambda: [layers.Conv2D(8, 3, 2, "same", groups=2, use_bias=False), layers.BatchNormalization()],
+                (8, 7, 4)),
     "depthwise": (lambda: [layers.DepthwiseConv2D((3, 2), depth_multiplier=2, activation="relu6")], (8, 7, 4)),
     "depthwise1d": (lambda: [layers.DepthwiseConv1D(3, padding="same"), layers.LeakyReLU()], (8, 4)),
     "separable": (lambda: [layers.SeparableConv2D(5, 3), layers.SeparableConv2D(3, 2, activation="silu")], (8, 7, 4)),
-    "pools": (lambda: [layers.MaxPooling2D(3, 2, "same"), layers.AveragePooling2D(2, 2, "same"), layers.Flatten()], (9, 7, 4)),
+    "pools": (lambda: [layers.MaxPooling2D(3, 2, "same"), layers.AveragePooling2D(2, 2, "same"), layers.Flatten()],
+                (9, 7, 4)),
     "global": (lambda: [layers.GlobalMaxPooling2D(keepdims=True), layers.GlobalAveragePooling2D()], (8, 7, 4)),
     "shapes": (lambda: [layers.ZeroPadding2D((1, 2)), layers.Permute((2, 1, 3)), layers.Reshape((-1, 4))], (5, 3, 4)),
-    "scales": (lambda: [layers.Rescaling(1 / 255, -0.5), layers.Normalization(mean=[0.1, 0.2], variance=[1.0, 4.0])], (5, 2)),
+    "scales": (lambda: [layers.Rescaling(1 / 255, -0.5), layers.Normalization(mean=[0.1, 0.2], variance=[1.0, 4.0])],
+                (5, 2)),
     "upsampling": (lambda: [layers.UpSampling2D((2, 3)), layers.Dropout(0.5), layers.Softmax()], (3, 4, 2)),
     "dense of rank 3": (lambda: [layers.Dense(5, activation="gelu"), layers.LayerNormalization()], (4, 6)),
     "lstm and gru": (lambda: [layers.LSTM(5, return_sequences=True), layers.GRU(4), layers.Activation("tanh")], (6, 3)),

@@ -42,7 +42,7 @@ def read_keras(path: Path) -> Any:
     except Exception as error:  # zip, HDF5, JSON, and whatever layers raise
         reason = " ".join(str(error).split())[:160]
         raise ModelError(path.name, f"no model that Keras {keras.__version__} reads ({reason})",
-                         "a file that keras.Model.save wrote", "Save the model again with Keras 3") from error  # fmt: skip
+                         "a file of keras.Model.save", "Save the model again with Keras 3") from error  # fmt: skip
 
 
 def require_keras(where: str) -> None:

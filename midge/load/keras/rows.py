@@ -153,7 +153,7 @@ _POOLS = {"Average": "AveragePool", "Max": "MaxPool"}
 _MERGED = {"Add": "Add", "Subtract": "Sub", "Multiply": "Mul", "Maximum": "Max", "Minimum": "Min"}
 
 ROWS: dict[str, Callable[[Layer], Any]] = {
-    **{name: passed_on for name in _DROPPED.split()},
+    **dict.fromkeys(_DROPPED.split(), passed_on),
     **{f"{name}Pooling{k}D": pool(kind) for name, kind in _POOLS.items() for k in (1, 2)},
     **{f"Global{name}Pooling{k}D": global_pool(kind) for name, kind in _GLOBAL.items() for k in (1, 2)},
     **{name: merged(kind) for name, kind in _MERGED.items()},

@@ -23,7 +23,7 @@ def translate(model: Any, file: str) -> RawModel:
         shape = (1, *tensor.shape[1:])
         if None in shape:
             raise UnsupportedError(file, f"the input {tensor.name!r} of an open shape {list(tensor.shape)}",
-                                   "fixed sizes", "Build the model with them: keras.Input(shape=(49, 10, 1))")  # fmt: skip
+                                   "fixed sizes", "Build it with them: keras.Input((49, 10, 1))")  # fmt: skip
         names[id(tensor)] = records.input(tensor.name, np.dtype(tensor.dtype), shape)
     _walk(records, graph, names, firsts)
     for tensor in graph.outputs:
