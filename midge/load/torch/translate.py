@@ -79,7 +79,7 @@ def _operands(node: Any) -> list[Any]:
     import torch
 
     found: list[Any] = []
-    torch.fx.node.map_arg((node.args, node.kwargs), found.append)
+    torch.fx.map_arg((node.args, node.kwargs), found.append)
     return found
 
 
@@ -101,7 +101,7 @@ def _known(node: Any, names: dict[Any, Any]) -> Any:
     """The constant that a node makes."""
     import torch
 
-    args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), names.__getitem__)
+    args, kwargs = torch.fx.map_arg((node.args, node.kwargs), names.__getitem__)
     with torch.no_grad():
         found = node.target(*args, **kwargs)
     return tuple(found) if isinstance(found, list) else found

@@ -42,7 +42,7 @@ class Torch:
                  for name, array in zip(self._graph.inputs, inputs, strict=True)]  # fmt: skip
         with evaluating(self._module), torch.no_grad():
             found = self._module(*feeds)
-        outputs = torch.utils._pytree.tree_leaves(found)
+        outputs = _tensors(found)
         return tuple(
             _moved(output.numpy(), self._orders.get(name)).reshape(self._graph.type(name).shape)
             for name, output in zip(self._graph.outputs, outputs, strict=True)
@@ -58,6 +58,13 @@ def _moved(array: np.ndarray, axes: tuple[int, ...] | None, *, back: bool = Fals
     if axes is None:
         return np.ascontiguousarray(array)
     return np.ascontiguousarray(array.transpose(np.argsort(axes) if back else axes))
+
+
+def _tensors(found: Any) -> list[Any]:
+    """All tensors of a result that may nest them."""
+    if isinstance(found, dict):
+        found = list(found.values())
+    return [one for part in found for one in _tensors(part)] if isinstance(found, list | tuple) else [found]
 
 
 def open_reference(model: Model) -> Torch:
