@@ -6,13 +6,9 @@ file --load--> Model --plan--> Plan --emit--> Sources --build--> Image --emulate
 from __future__ import annotations
 
 import hashlib
-<<<<<<< HEAD
 import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-=======
-from collections.abc import Callable, Sequence
->>>>>>> fbfad41 (PyTorch: live modules, exported programs and .pt2 files become graphs)
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
