@@ -9,8 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 __all__ = [
-    "Diagnosis", "Inspection", "Model", "Package", "Program", "Quantized", "Result", "Verification", "__version__",
-    "boards", "compile", "diagnose", "inspect", "load", "open_model", "quantize", "run_host", "verify_host",
+    "Diagnosis",
+    "Inspection",
+    "MidgeQuantizer",
+    "Model",
+    "Package",
+    "Program",
+    "Quantized",
+    "Result",
+    "Verification",
+    "__version__",
+    "boards",
+    "compile",
+    "diagnose",
+    "inspect",
+    "load",
+    "open_model",
+    "quantize",
+    "run_host",
+    "verify_host",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -32,6 +49,7 @@ if TYPE_CHECKING:
         run_host,
         verify_host,
     )
+    from midge.compress.pt2e import MidgeQuantizer
     from midge.load import load
 
 
@@ -43,6 +61,10 @@ def __getattr__(name: str) -> Any:
         import midge.load
 
         return midge.load
+    if name == "MidgeQuantizer":
+        from midge.compress.pt2e import MidgeQuantizer  # needs torchao
+
+        return MidgeQuantizer
     import midge.api
 
     return getattr(midge.api, name)

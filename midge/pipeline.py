@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -48,9 +48,9 @@ Progress = Callable[[int], None]
 def load_model(path: Path, numerics: Numerics) -> Model:
     """Read a model file into a verified graph."""
     if not path.exists():
-        raise ModelError(str(path), "no such file", "a model file (.tflite, .onnx)")
+        raise ModelError(str(path), "no such file", "a model file (.tflite, .onnx, .pt2, .keras)")
     if path.is_dir():
-        raise ModelError(str(path), "is a folder", "a model file (.tflite, .onnx)")
+        raise ModelError(str(path), "is a folder", "a model file (.tflite, .onnx, .pt2, .keras)")
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
@@ -66,6 +66,12 @@ def model_of_graph(graph: Graph, numerics: str) -> Model:
         assert value.data is not None
         digest.update(value.data.tobytes())
     return Model(graph.name, None, digest.hexdigest(), numerics, graph)
+
+
+def model_of_live(source: Any, example_inputs: Any, numerics: Numerics) -> Model:
+    """A model from a live module or Keras model; its hash is its graph's."""
+    graph, orders = load_with_orders(source, example_inputs, numerics=numerics)
+    return replace(model_of_graph(graph, numerics), orders=orders, source=source)
 
 
 def make_plan(model: Model, board: Board, options: Options) -> Plan:

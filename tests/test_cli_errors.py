@@ -98,8 +98,8 @@ def test_targets_are_one_board_or_one_core() -> None:
         (("run", DIGITS, *NANO, "--ram", "0"), "0 is not in the range"),
         (("verify", DIGITS, *NANO, "--samples", "-3"), "-3 is not in the range"),
         (("compile", DIGITS, *NANO, "--optimize", "beauty"), "'beauty' is not one of 'latency', 'ram', 'flash'"),
-        (("verify", DIGITS, *NANO, "--against", "torch"), "comes with the PyTorch importer"),
-        (("verify", DIGITS, *NANO, "--against", "magic"), "one of: litert, numpy"),
+        (("verify", DIGITS, *NANO, "--against", "torch"), "is no .pt2 file and no module"),
+        (("verify", DIGITS, *NANO, "--against", "magic"), "one of: keras, litert, numpy"),
         (("demo", "--samples", "100000"), "1 to 360"),
     ],
 )

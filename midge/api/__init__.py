@@ -50,7 +50,8 @@ PORTS = ("int8", "float32")
 ROUNDINGS = ("nearest", "adaptive")
 BACKENDS = ("unicorn", "qemu")
 
-ModelSource = str | Path | Graph | Model
+ModelSource = Any
+"""A path, a Graph, a Model, or what `midge.load` takes live: modules and programs of PyTorch, models of Keras."""
 InputSource = str | Path | np.ndarray | Sequence[np.ndarray] | Mapping[str, np.ndarray]
 
 
@@ -59,29 +60,36 @@ def boards() -> tuple[Board, ...]:
     return tuple(targets.boards().values())
 
 
-def open_model(model: ModelSource, *, numerics: Numerics = "litert") -> Model:
-    """A model from a file, or from a graph in memory."""
+def open_model(model: ModelSource, example_inputs: Any = None, *, numerics: Numerics = "litert") -> Model:
+    """A model from a file, a graph in memory, or a live module (with `example_inputs`) or Keras model."""
     if isinstance(model, Model):
         return model
     _choice("numerics", numerics, NUMERICS)
     if isinstance(model, Graph):
         return pipeline.model_of_graph(model, numerics)
+    if not isinstance(model, str | Path):
+        return pipeline.model_of_live(model, example_inputs, numerics)
     return pipeline.load_model(Path(model), numerics)
 
 
 def inspect(
-    model: ModelSource, *, board: str | None = None, core: str | None = None, numerics: Numerics = "litert"
+    model: ModelSource,
+    *,
+    board: str | None = None,
+    core: str | None = None,
+    numerics: Numerics = "litert",
+    example_inputs: Any = None,
 ) -> Inspection:
     """What a model is made of, and which boards it fits; nothing is compiled. Without a target: all boards."""
     asked = (find_target(board, core),) if board or core else boards()
-    return inspect_model(open_model(model, numerics=numerics), asked)
+    return inspect_model(open_model(model, example_inputs, numerics=numerics), asked)
 
 
 def compile(
     model: ModelSource, *, board: str | None = None, core: str | None = None, out: str | Path | None = None,
     optimize: str = "latency", ram: int | None = None, flash: int | None = None, numerics: Numerics = "litert",
     cc: Literal["zig", "gcc"] = "zig", input_by: Literal["rows", "frame"] | None = None, tune: bool = False,
-    progress: TuneProgress | None = None,
+    progress: TuneProgress | None = None, example_inputs: Any = None,
 ) -> Program:  # fmt: skip
     """Compile a model for a board (or a bare core) into firmware.
 
@@ -89,6 +97,7 @@ def compile(
     for as long as the returned Program does. `ram` and `flash` are budgets in bytes. `input_by` says how the network
     takes its input: pushed row by row, so that no frame is in its RAM, or written as a whole; None: the plan chooses.
     `tune` measures kernels for the model's own layers first, and calls `progress` with the number measured and of all.
+    `example_inputs`: for a live torch.nn.Module.
     """
     _choice("optimize", optimize, OPTIMIZE)
     _choice("cc", cc, COMPILERS)
@@ -100,9 +109,9 @@ def compile(
     target = find_target(board, core)
     options = Options(optimize, ram, flash, cc, input_by, tune)
     if out is None:
-        return _compile(open_model(model, numerics=numerics), target, options, progress)
+        return _compile(open_model(model, example_inputs, numerics=numerics), target, options, progress)
     with staged(Path(out), overwrite=True) as folder:
-        program = _compile(open_model(model, numerics=numerics), target, options, progress)
+        program = _compile(open_model(model, example_inputs, numerics=numerics), target, options, progress)
         program.write(folder)
     return program
 
@@ -111,7 +120,7 @@ def quantize(
     model: ModelSource, data: str | Path | SampleSource, *, method: Method = "min-max", per_channel: bool = True,
     ports: Literal["int8", "float32"] = "int8", float_layers: Sequence[str] = (), equalize: bool = False,
     bias_correction: bool = False, rounding: Literal["nearest", "adaptive"] = "nearest",
-    out: str | Path | None = None, progress: Progress | None = None,
+    out: str | Path | None = None, progress: Progress | None = None, example_inputs: Any = None,
 ) -> Quantized:  # fmt: skip
     """An int8 model of a float one, by post-training quantisation on calibration data (docs/quantization.md).
 
@@ -122,7 +131,7 @@ def quantize(
     """
     _choice("method", method, METHODS)
     _choice("ports", ports, PORTS)
-    opened = open_model(model)
+    opened = open_model(model, example_inputs)
     samples = _calibration(opened, data)
     names = {node.name for node in opened.graph.nodes}
     unknown = [name for name in float_layers if name not in names]
@@ -159,22 +168,28 @@ def _calibration(model: Model, data: str | Path | SampleSource) -> Sequence[tupl
 
 
 def run_host(
-    model: ModelSource, samples: SampleSource, *, numerics: Numerics = "litert", progress: Progress | None = None
+    model: ModelSource,
+    samples: SampleSource,
+    *,
+    numerics: Numerics = "litert",
+    progress: Progress | None = None,
+    example_inputs: Any = None,
 ) -> tuple[np.ndarray, ...]:
     """The outputs of many inferences on this computer: one array for each output, joined along its batch.
 
     `samples` are arrays stacked along a first dimension (one, or by input name), or a sequence of samples, each as
     `Program.run` takes it. The network is compiled for this computer's processor once, and kept in the user's cache.
     """
-    return run_model(open_model(model, numerics=numerics), samples, progress)
+    return run_model(open_model(model, example_inputs, numerics=numerics), samples, progress)
 
 
 def verify_host(
     model: ModelSource, samples: int = 20, *, data: str | Path | None = None, against: str = "numpy",
     seed: int = sampling.SEED, numerics: Numerics = "litert", progress: Progress | None = None,
+    example_inputs: Any = None,
 ) -> Verification:  # fmt: skip
     """Compare every output value that this computer makes with a reference; needs no board."""
-    opened = open_model(model, numerics=numerics)
+    opened = open_model(model, example_inputs, numerics=numerics)
     chosen, origin = _samples(opened, samples, data, seed)
     return verify_on_host(opened, chosen, against, origin, progress)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from midge.ir.graph import Graph
 
@@ -22,3 +23,5 @@ class Model:
     graph: Graph
     orders: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """The file's axes in the graph's order, for inputs and outputs that the graph has in another order."""
+    source: Any = None
+    """The live module or model that the graph was read from; None for files and graphs."""

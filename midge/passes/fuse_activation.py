@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from midge.ir.graph import Graph, GraphBuilder, Node
 from midge.ops.base import Activation
+from midge.ops.concatenation import Concatenation
 from midge.ops.relu import Relu
 from midge.passes.options import PassOptions
 from midge.targets.records import Board
@@ -24,7 +25,7 @@ def refuse(graph: Graph, node: Node) -> str | None:
     producer = graph.producer(source)
     if producer is None:
         return "its operand is an input"
-    if isinstance(producer.op, Relu) or getattr(producer.op, "activation", None) is not Activation.NONE:
+    if isinstance(producer.op, Relu | Concatenation) or getattr(producer.op, "activation", None) is not Activation.NONE:
         return f"{producer.name} takes no activation"
     if len(graph.consumers(source)) != 1 or source in graph.sinks:
         return f"{source} is read elsewhere"

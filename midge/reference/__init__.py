@@ -15,8 +15,6 @@ import numpy as np
 from midge.errors import UsageError
 from midge.load.model import Model
 
-PLANNED = {"torch": "the PyTorch importer"}
-
 
 class Reference(Protocol):
     """One implementation of the network, that is not the firmware."""
@@ -48,11 +46,6 @@ def names() -> tuple[str, ...]:
 
 def open_reference(name: str, model: Model) -> Reference:
     """The reference of that name, ready to run the model. Raises ToolError where its package is missing."""
-    if name in PLANNED:
-        raise UsageError(
-            f"--against {name}", f"comes with {PLANNED[name]}, which Midge does not have yet",
-            cure=f"Use one of: {', '.join(names())}",
-        )  # fmt: skip
     if name not in names():
         raise UsageError(f"--against {name}", "unknown reference", f"one of: {', '.join(names())}")
     return importlib.import_module(f"midge.reference.kinds.{name}").open_reference(model)

@@ -124,7 +124,7 @@ def _import(importer: Importer, node: RawNode) -> str | None:
                 site.bind(result, position)
             return None
         if node.op not in ROWS:
-            raise UnsupportedLayer("")
+            raise UnsupportedLayer(node.attributes.get("refusal", ""))
         ROWS[node.op](site)
         _check_shape(importer, node)
     except UnsupportedLayer as layer:
@@ -150,7 +150,10 @@ def _pass_over(importer: Importer, node: RawNode) -> str | None:
     if node.op == "Shape" or all(name in sizes for name in node.inputs if name in importer.spoiled):
         sizes.update(node.outputs)
         return None
-    return None if node.op in ROWS else node.title
+    if node.op in ROWS:
+        return None
+    refusal = node.attributes.get("refusal", "")
+    return f"{node.title}: {refusal}" if refusal else node.title
 
 
 def _check_shape(importer: Importer, node: RawNode) -> None:

@@ -27,7 +27,7 @@ class RawNode:
     outputs: tuple[str, ...]
     attributes: dict[str, Any]
     proto: Any
-    """The onnx.NodeProto, for folding constants."""
+    """The onnx.NodeProto, for folding constants; None where no file holds one (`midge.load.records`)."""
 
     @property
     def title(self) -> str:

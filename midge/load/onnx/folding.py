@@ -94,6 +94,7 @@ def _evaluate(node: RawNode, arrays: Sequence[np.ndarray | None], opset: int) ->
         for name, array in feeds.items()
     ]
     outputs = [helper.make_empty_tensor_value_info(name) for name in node.outputs if name]
-    graph = helper.make_graph([node.proto], "constant", inputs, outputs)
+    proto = node.proto or helper.make_node(node.op, node.inputs, node.outputs, **node.attributes)
+    graph = helper.make_graph([proto], "constant", inputs, outputs)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
     return list(ReferenceEvaluator(model).run(None, dict(feeds)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from midge.load.onnx import elementwise, functions, movement, normalize, pools, quantized, weighted
+from midge.load.onnx import elementwise, functions, movement, normalize, pools, quantized, recurrent, weighted
 from midge.load.onnx.site import Site
 
 ROWS: dict[str, Callable[[Site], None]] = {
@@ -39,7 +39,9 @@ ROWS: dict[str, Callable[[Site], None]] = {
     "Tanh": elementwise.tanh,
     "Transpose": movement.moved(movement.transpose),
     "Unsqueeze": movement.moved(movement.unsqueeze),
+    "midge:Linear": weighted.linear,
     **functions.ROWS,
     **quantized.ROWS,
+    **recurrent.ROWS,
 }
 """ONNX operator (of another domain with its name before it) -> the function that imports it."""

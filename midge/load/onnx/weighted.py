@@ -110,6 +110,13 @@ def matmul(site: Site) -> None:
     connect(site, x, flipped, _bias(site, 2), target, (*x.shape[:-1], flipped.shape[0]))
 
 
+def linear(site: Site) -> None:
+    """Weights [outputs, inputs] over the last axis of any tensor, and a bias: as other formats than ONNX have it."""
+    x, weights = site.held(0), site.constant(1, "weights")
+    target = site.target() if _reads_integers(site, 0) and weights.quantized is not None else None
+    connect(site, x, weights, _bias(site, 2), target, (*x.shape[:-1], weights.shape[0]))
+
+
 def connect(site: Site, x: Held, weights: Known, bias: Known | None, target: Target | None,
             shape: tuple[int, ...]) -> None:  # fmt: skip
     """A fully connected layer over the last axis; `weights` [outputs, inputs]."""

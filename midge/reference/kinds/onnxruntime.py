@@ -9,14 +9,10 @@ from typing import Any
 import numpy as np
 
 from midge.errors import ToolError, UsageError
-from midge.ir.graph import Graph
 from midge.load.model import Model
-from midge.ops.dequantize import Dequantize
-from midge.ops.rearrange import Rearrange
-from midge.ops.reshape import Reshape
+from midge.reference.steps import step
 
 CURE = "Run `pip install midge[onnxruntime]` or `pip install onnxruntime`"
-_INTEGER_STEPS = 256
 
 
 class OnnxRuntime:
@@ -42,7 +38,7 @@ class OnnxRuntime:
 
     @property
     def steps(self) -> tuple[float, ...]:
-        return tuple(_step(self._graph, name) for name in self._graph.outputs)
+        return tuple(step(self._graph, name) for name in self._graph.outputs)
 
     def run(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
         feeds = {
@@ -76,24 +72,6 @@ def _source(model: Model) -> str | bytes:
 
     proto = onnx.load(str(model.path))
     return as_float32(proto).SerializeToString() if has_halves(proto) else str(model.path)
-
-
-def _step(graph: Graph, name: str) -> float:
-    """How far an output may be from ONNX Runtime's, which scales accumulators in float32: one step of its integers.
-
-    Behind float layers that follow quantised ones: a step of 8 bits over the range -1 … 1. 0 for float networks.
-    """
-    type_ = graph.type(name)
-    if not type_.dtype.is_float:
-        return 1.0
-    while (node := graph.producer(name)) is not None and isinstance(node.op, Reshape | Rearrange | Dequantize):
-        source = node.inputs[0] or ""
-        if isinstance(node.op, Dequantize):
-            quantization = graph.type(source).quantization
-            return quantization.scale if quantization is not None else 0.0
-        name = source
-    is_quantized = any(value.type.quantization is not None for value in graph.values.values())
-    return 2.0 / _INTEGER_STEPS if is_quantized else 0.0
 
 
 def open_reference(model: Model) -> OnnxRuntime:
