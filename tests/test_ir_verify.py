@@ -118,7 +118,10 @@ def constant_input(b: GraphBuilder) -> None:
         (made_twice, "g: node 'again' (relu): the result 'y' made a second time; expected each value made once"),
         (early, "g: node 'first' (relu): the operand 'late' used before it is made; expected nodes in execution order"),
         (node_twice, "g: node 'n': 2 of that name; expected unique names"),
-        (orphan, "g: value 'z': nothing that makes it; expected a constant, a graph input, a state or the result of a node"),
+        (
+            orphan,
+            "g: value 'z': nothing that makes it; expected a constant, a graph input, a state or the result of a node",
+        ),
         (missing_output, "g: output 'z': no such value; expected one that the graph makes"),
         (wrong_type, "g: node 'n' (relu): an output of shape [1, 5]; expected [1, 4]"),
         (constant_shape, "g: value 'c': constant data of shape [4]; expected [1, 4]"),

@@ -71,7 +71,8 @@ def test_what_only_a_state_needs_is_kept():
 def test_firmware_hands_states_on(tmp_path: Path, core: str, optimize: str):
     """Without its reset the harness runs a sequence: the memory of states is nobody else's."""
     graph, board = parse_graph(DELAYS), core_board(core)
-    sources = emit(plan(graph, board, PlanOptions(optimize=optimize)), prefix="net", command="test", model_sha256="0" * 64)
+    made = plan(graph, board, PlanOptions(optimize=optimize))
+    sources = emit(made, prefix="net", command="test", model_sha256="0" * 64)
     assert sources.init_symbol == "net_reset"
     samples = [random_inputs(graph, np.random.default_rng(seed)) for seed in range(6)]
     for made, expected in (

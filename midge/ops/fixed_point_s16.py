@@ -50,7 +50,7 @@ def exp_on_negative_values(a: np.ndarray, integer_bits: int) -> np.ndarray:
 
 def narrowed(value_q31: int) -> int:
     """A constant in Q0.31 as Q0.15."""
-    return int(rounding_divide_by_pot(np.int64(value_q31), 16))
+    return int(rounding_divide_by_pot(np.asarray(value_q31, np.int64), 16))
 
 
 def _exp_between_minus_quarter_and_zero(a: np.ndarray) -> np.ndarray:
