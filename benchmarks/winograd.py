@@ -69,6 +69,7 @@ def _row(graph: Graph, kernel: Kernel, board: Board) -> str:
     for found, expected in zip(trace.outputs, run_graph(graph, inputs), strict=True):
         np.testing.assert_array_equal(found, expected)
     layer = next(layer for layer in trace.layers if layer.op == node.op.name)
+    assert layer.cycles is not None
     scratch_bytes = kernel.bind(node, graph).scratch_bytes
     name = kernel.name.removeprefix("conv2d_s8_").removesuffix("__armv7em")
     return (f"`{name}` | {layer.cycles:,} | {layer.cycles / layer.macs:.2f} | {image.flash.total:,} | "

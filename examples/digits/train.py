@@ -3,6 +3,9 @@
 Run `python examples/digits/train.py`; README.md beside this file has the details.
 """
 
+# Keras declares narrower types than it takes.
+# pyright: reportArgumentType=false
+
 from __future__ import annotations
 
 import argparse

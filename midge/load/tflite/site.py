@@ -352,7 +352,7 @@ class Site:
             names.append(importer.value(index))
             results.append(builder.value(builder.unique(f"{names[-1]}_next"), type_))
             builder.state(names[-1], results[-1], np.full(type_.shape, type_.zero_point, type_.dtype.numpy))
-        builder.node(op, names, results, name=f"{op.name}_{self.operator.index}")
+        builder.node(op, tuple(names), results, name=f"{op.name}_{self.operator.index}")
 
     def emit_chain(self, steps: Sequence[tuple[Op, TensorType, tuple[str | int | None, ...]]], last: Op,
                    shape: tuple[int, ...]) -> None:  # fmt: skip
