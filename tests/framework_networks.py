@@ -149,18 +149,18 @@ def res_keras() -> keras.Model:
 
 
 class MotionTorch(nn.Module):
-    """An LSTM over 16 samples of a six-axis sensor."""
+    """An LSTM over 6 samples of a six-axis sensor; its last state counts, as in Keras."""
 
     def __init__(self) -> None:
         super().__init__()
         self.lstm, self.head = nn.LSTM(6, 12, batch_first=True), nn.Linear(12, 5)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.softmax(self.head(self.lstm(x)[0][:, -1]), 1)
+        return torch.softmax(self.head(self.lstm(x)[1][0][0]), 1)
 
 
 def motion_keras() -> keras.Model:
-    x = keras.Input((16, 6))
+    x = keras.Input((6, 6))
     return keras.Model(x, layers.Dense(5, activation="softmax", name="head")(layers.LSTM(12, name="lstm")(x)))
 
 
@@ -168,7 +168,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Callable[[], keras.Model], tu
     "ds-cnn": (KeywordsTorch, keywords_keras, (1, 1, 49, 10)),
     "mobilenet-v1-0.25": (MobileTorch, mobile_keras, (1, 3, 96, 96)),
     "resnet-8": (ResTorch, res_keras, (1, 3, 32, 32)),
-    "lstm": (MotionTorch, motion_keras, (1, 16, 6)),
+    "lstm": (MotionTorch, motion_keras, (1, 6, 6)),
 }
 
 

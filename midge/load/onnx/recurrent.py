@@ -35,6 +35,8 @@ class Cell:
         return importer.tensors[result]
 
     def add(self, a: Operand, b: Operand) -> Operand:
+        if _is_zero(b) and b.shape == a.shape:
+            return a
         return self.run(lambda site: elementwise.combine(site, Add, a, b), a, b)
 
     def mul(self, a: Operand, b: Operand) -> Operand:
@@ -101,16 +103,25 @@ def _unroll(site: Site, gates: int, step: Step, states: int) -> None:
     for d, is_backwards in enumerate(backwards[site.attribute("direction", "forward")]):
         state: list[Operand] = [_initial(site, 5 + k, d, units) for k in range(states)]
         rows: list[Operand] = []
-        projected = cell.connect(flat, w[d], b[d][: gates * units])
+        given, own = _biases(b[d], 2 * units if step is _gru_after else gates * units)
+        projected = cell.connect(flat, w[d], given)
         times = range(x.shape[0])
         for t in reversed(times) if is_backwards else times:
             assert isinstance(projected, Held)
             now = projected.rearranged(projected.order[t : t + 1])
-            state = step(cell, now, state, r[d], b[d][gates * units :], units)
+            state = step(cell, now, state, r[d], own, units)
             rows.append(state[0])
         found.append(rows[::-1] if is_backwards else rows)
         lasts.append(state)
     _bind(site, cell, found, lasts, units)
+
+
+def _biases(both: np.ndarray, joined: int) -> tuple[np.ndarray, np.ndarray]:
+    """Biases of the input and of the state; of the first `joined` sums they act as one, which the input gets."""
+    given, own = (half.copy() for half in np.split(both, 2))
+    given[:joined] += own[:joined]
+    own[:joined] = 0
+    return given, own
 
 
 def _bind(site: Site, cell: Cell, found: list[list[Operand]], lasts: list[list[Operand]], units: int) -> None:
@@ -159,7 +170,7 @@ def _recur(cell: Cell, h: Operand, r: np.ndarray, b: np.ndarray) -> Operand:
     """What the state adds; from a constant state, a constant."""
     if isinstance(h, Known):
         return Known((h.array @ r.T + b).astype(np.float32))
-    return cell.connect(h, r, b)
+    return cell.connect(h, r, b if np.any(b) else None)
 
 
 def _cut(operand: Operand, first: int, last: int) -> Operand:
