@@ -65,7 +65,8 @@ def intervals_of(graph: Graph) -> dict[str, Interval]:
     for node in graph.nodes:
         for name in node.outputs:
             if not graph.type(name).dtype.is_float:
-                found[name] = _result(graph, node, found)
+                several = len(node.outputs) > 1
+                found[name] = whole_range(graph.type(name)) if several else _result(graph, node, found)
     return found
 
 
@@ -112,7 +113,7 @@ def clamp_acts(graph: Graph, node: Node, intervals: Intervals) -> tuple[np.ndarr
 
 
 def _result(graph: Graph, node: Node, intervals: Intervals) -> Interval:
-    """Bounds of a node's results."""
+    """Bounds of the result of a node that has one."""
     unclamped = unclamped_bounds(graph, node, intervals)
     if unclamped is not None:
         low, high = _clamp_of(graph, node)
