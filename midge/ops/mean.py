@@ -25,15 +25,7 @@ class Mean(Op):
     keep_dims: bool
 
     def check(self, inputs: Types, outputs: Sequence[TensorType]) -> None:
-        output = only(outputs)
-        self.expect(len(inputs) == 1 and inputs[0] is not None, f"{len(inputs)} operands", "one")
-        x = inputs[0]
-        assert x is not None
-        valid = tuple(sorted(set(self.axes))) == self.axes and all(0 <= axis < len(x.shape) for axis in self.axes)
-        self.expect(valid and len(self.axes) > 0, f"axes {list(self.axes)} of rank {len(x.shape)}",
-                    "ascending axes within the rank")  # fmt: skip
-        expected = reduced_shape(x.shape, self.axes, self.keep_dims)
-        self.expect(output.shape == expected, f"an output of shape {list(output.shape)}", f"{list(expected)}")
+        x, output = checked_reduction(self, self.axes, self.keep_dims, inputs, outputs)
         same = x.dtype is output.dtype
         self.expect(same and (x.dtype is DType.FLOAT32 or (is_quantized(x) and is_quantized(output))),
                     f"types {x.dtype.value} and {output.dtype.value}", "float32, or int8 with one scale")  # fmt: skip
@@ -58,6 +50,21 @@ class Mean(Op):
         multiplier_q31, shift = self.requantization(inputs[0], output)
         scaled = multiply_by_quantized_multiplier(wrap_int32(total), multiplier_q31, shift, Rounding.DOUBLE)
         return (np.clip(scaled + output.zero_point, -128, 127).astype(np.int8).reshape(output.shape),)
+
+
+def checked_reduction(op: Op, axes: tuple[int, ...], keep_dims: bool, inputs: Types, outputs: Sequence[TensorType]
+                      ) -> tuple[TensorType, TensorType]:  # fmt: skip
+    """The types of operand and result of a reduction whose axes and shapes fit."""
+    output = only(outputs)
+    op.expect(len(inputs) == 1 and inputs[0] is not None, f"{len(inputs)} operands", "one")
+    x = inputs[0]
+    assert x is not None
+    valid = tuple(sorted(set(axes))) == axes and all(0 <= axis < len(x.shape) for axis in axes)
+    op.expect(valid and len(axes) > 0, f"axes {list(axes)} of rank {len(x.shape)}",
+              "ascending axes within the rank")  # fmt: skip
+    expected = reduced_shape(x.shape, axes, keep_dims)
+    op.expect(output.shape == expected, f"an output of shape {list(output.shape)}", f"{list(expected)}")
+    return x, output
 
 
 def reduced_shape(shape: tuple[int, ...], axes: tuple[int, ...], keep_dims: bool) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ import numpy as np
 from midge.ir.types import DType, TensorType
 from midge.ops.base import Case, Op, Types
 from midge.ops.cases import Operand, case, floats, quantized, scale_of
-from midge.ops.mean import reduced_shape
+from midge.ops.mean import checked_reduction, reduced_shape
 from midge.ops.windows import only
 
 
@@ -38,15 +38,7 @@ class Reduce(Op):
     keep_dims: bool
 
     def check(self, inputs: Types, outputs: Sequence[TensorType]) -> None:
-        output = only(outputs)
-        self.expect(len(inputs) == 1 and inputs[0] is not None, f"{len(inputs)} operands", "one")
-        x = inputs[0]
-        assert x is not None
-        valid = tuple(sorted(set(self.axes))) == self.axes and all(0 <= axis < len(x.shape) for axis in self.axes)
-        self.expect(valid and len(self.axes) > 0, f"axes {list(self.axes)} of rank {len(x.shape)}",
-                    "ascending axes within the rank")  # fmt: skip
-        expected = reduced_shape(x.shape, self.axes, self.keep_dims)
-        self.expect(output.shape == expected, f"an output of shape {list(output.shape)}", f"{list(expected)}")
+        x, output = checked_reduction(self, self.axes, self.keep_dims, inputs, outputs)
         self.expect((x.dtype, x.quantization) == (output.dtype, output.quantization), "another type or scale",
                     "the input's")  # fmt: skip
         fits = x.dtype is DType.FLOAT32 or (x.dtype is DType.INT8 and self.function in _OF_BYTES)

@@ -13,7 +13,7 @@ from midge.kernels import bytes_armv6m as bytes_
 from midge.kernels import dots_armv6m as dots
 from midge.kernels import render
 from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, row_steps
-from midge.kernels.conv2d.portable import Conv2DS8, conv2d_window
+from midge.kernels.conv2d.portable import conv2d_window, refuse_unless_dense
 from midge.kernels.layouts import EXCESS, EXCESS_PLANES, NATURAL
 from midge.kernels.quantized import channel_scaling
 from midge.kernels.requantize_armv6m import EXCESS as EXCESS_OF_BYTES
@@ -36,18 +36,16 @@ class Conv2DS8Packed(Kernel):
     """The layout that results are written in."""
 
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
-        reason = Conv2DS8().refuse(node, graph, core)
+        reason = refuse_unless_dense(node, graph, core)
         if reason is not None:
             return reason
         window = conv2d_window(node, graph)
-        weights = graph.constant(node.inputs[1])
-        assert weights is not None
-        if weights.shape[3] != window.x.channels or window.dilation_w != 1:
-            return "it has groups or dilated rows"
         if window.kh > dots.MOST_TAP_ROWS:
             return "too many rows of taps"
         if requantized(node, graph, self.layout) is None:
             return "no proven requantisation"
+        weights = graph.constant(node.inputs[1])
+        assert weights is not None
         return self.refuse_weights(node, graph, weights)
 
     def refuse_weights(self, node: Node, graph: Graph, weights: np.ndarray) -> str | None:

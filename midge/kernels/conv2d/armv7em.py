@@ -10,7 +10,7 @@ from midge.ir.graph import Graph, Node
 from midge.kernels import render, requantize_armv7em
 from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, Offer, row_steps
 from midge.kernels.conv2d import wide, wide_code, wide_held
-from midge.kernels.conv2d.portable import Conv2DS8, conv2d_window
+from midge.kernels.conv2d.portable import Conv2DS8, conv2d_window, refuse_unless_dense
 from midge.kernels.conv2d.widened import Conv2DS8Widened
 from midge.kernels.conv2d.winograd import winograd_offers
 from midge.kernels.layouts import NATURAL, PLANES, WIDE, WIDE_PLANES
@@ -60,14 +60,10 @@ class Conv2DS8Wide(Kernel):
         self.weights = weights
 
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
-        reason = Conv2DS8().refuse(node, graph, core)
+        reason = refuse_unless_dense(node, graph, core)
         if reason is not None:
             return reason
         window = conv2d_window(node, graph)
-        weights = graph.constant(node.inputs[1])
-        assert weights is not None
-        if weights.shape[3] != window.x.channels or window.dilation_w != 1:
-            return "it has groups or dilated rows"
         if wide.reaches_far(self.shape(window, core), (2 * window.y.channels,)):
             return "its pixels lie too far apart"
         return None if requantized(node, graph, self.layout) is not None else "no requantisation in 32 bits"

@@ -29,6 +29,17 @@ def conv2d_window(node: Node, graph: Graph) -> Window:
     )
 
 
+def refuse_unless_dense(node: Node, graph: Graph, core: Core) -> str | None:
+    """Why a node is no int8 convolution of one group whose taps lie side by side in a row."""
+    reason = Conv2DS8().refuse(node, graph, core)
+    if reason is not None:
+        return reason
+    window = conv2d_window(node, graph)
+    if graph.type(node.inputs[1] or "").shape[3] != window.x.channels or window.dilation_w != 1:
+        return "it has groups or dilated rows"
+    return None
+
+
 class Conv2DS8(Kernel):
     """One output row from KH padded int8 rows; 32-bit accumulators, one product at a time."""
 

@@ -8,7 +8,7 @@ from midge.ir.graph import Graph, Node
 from midge.kernels import dots_rv32 as dots
 from midge.kernels import render
 from midge.kernels.base import Binding, Constant, Kernel, LayerCode, Layout, Offer, row_steps
-from midge.kernels.conv2d.portable import Conv2DS8, conv2d_window
+from midge.kernels.conv2d.portable import conv2d_window, refuse_unless_dense
 from midge.kernels.layouts import NATURAL, PLANES
 from midge.kernels.packing_rv32 import Weights, as_bytes
 from midge.kernels.requantize_rv32 import Requantization, requantized
@@ -36,14 +36,10 @@ class Conv2DS8Bytes(Kernel):
         self.layout = layout
 
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
-        reason = Conv2DS8().refuse(node, graph, core)
+        reason = refuse_unless_dense(node, graph, core)
         if reason is not None:
             return reason
         window = conv2d_window(node, graph)
-        weights = graph.constant(node.inputs[1])
-        assert weights is not None
-        if weights.shape[3] != window.x.channels or window.dilation_w != 1:
-            return "it has groups or dilated rows"
         if window.kh > dots.MOST_TAP_ROWS:
             return "too many rows of taps"
         if requantized(node, graph, self.layout, 0) is None:

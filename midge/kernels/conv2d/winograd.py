@@ -9,7 +9,7 @@ from midge.kernels import render, requantize_armv7em
 from midge.kernels.assembly import core_loop_bytes
 from midge.kernels.base import Binding, Constant, Kernel, LayerCode, Layout, Offer, Step, row_steps
 from midge.kernels.conv2d import wide, winograd_bytes, winograd_code, winograd_cost, winograd_form
-from midge.kernels.conv2d.portable import Conv2DS8, conv2d_window
+from midge.kernels.conv2d.portable import conv2d_window, refuse_unless_dense
 from midge.kernels.conv2d.winograd_form import Shape
 from midge.kernels.layouts import NATURAL, PLANES, WIDE
 from midge.kernels.requantize_armv7em import Requantization
@@ -40,14 +40,10 @@ class Conv2DS8Winograd(Kernel):
         return winograd_form.shape_of(window, loop_bytes, planar=self.planar, from_bytes=self.from_bytes)
 
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
-        reason = Conv2DS8().refuse(node, graph, core)
+        reason = refuse_unless_dense(node, graph, core)
         if reason is not None:
             return reason
         window = conv2d_window(node, graph)
-        weights = graph.constant(node.inputs[1])
-        assert weights is not None
-        if weights.shape[3] != window.x.channels or window.dilation_w != 1:
-            return "it has groups or dilated rows"
         if window.kw != 3 or window.stride_w != 1:
             return "a row of taps is not three taps of stride 1"
         if self.planar and (window.kh, window.stride_h, window.dilation_h) != (3, 1, 1):
