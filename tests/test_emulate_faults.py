@@ -140,12 +140,11 @@ def test_firmware_for_another_board(tmp_path: Path) -> None:
         emulate(image, sources, core_board("cortex-m4"))
 
 
-def test_layer_without_function(tmp_path: Path) -> None:
+def test_firmware_of_another_network(tmp_path: Path) -> None:
     sources, board = tiny_network.sources(), core_board("cortex-m4")
     image = build(sources, board, tmp_path)
-    layers = (*sources.layers, dataclasses.replace(sources.layers[0], symbol="tiny_absent"))
     with pytest.raises(InternalError, match="no function tiny_absent"):
-        emulate(image, dataclasses.replace(sources, layers=layers), board)
+        emulate(image, dataclasses.replace(sources, run_symbol="tiny_absent"), board)
 
 
 @pytest.mark.parametrize(("reason", "message"), [(0x20023, "ended with an error"), (0x20026, "ended before")])

@@ -34,7 +34,9 @@ class Owners:
 def layer_owners(program: Program, sources: Sources) -> Owners:
     """The layers of a network, and last the schedule: the run function itself.
 
-    Functions that layers share have no owner: they work for the layer that called them.
+    Functions that layers share have no owner: they work for the layer that called them. A layer without a function
+    has no code, and so no instructions: a compiler removes the function, and its calls, where the bytes it would write
+    are those that lie there already (an identity that overwrites its operand).
     """
     names = (*(layer.name for layer in sources.layers), "schedule")
     symbols = (*(layer.symbol for layer in sources.layers), sources.run_symbol)
@@ -42,12 +44,11 @@ def layer_owners(program: Program, sources: Sources) -> Owners:
     for function in program.functions:
         # GCC gives pieces and copies of a function names such as `layer.part.0` or `layer.constprop.0`.
         parts.setdefault(function.name.split(".")[0], []).append(function)
-    missing = [symbol for symbol in symbols if symbol not in parts]
-    if missing:
-        raise InternalError(str(program.path), f"no function {', '.join(missing)}", "a function for each layer")
+    if sources.run_symbol not in parts:
+        raise InternalError(str(program.path), f"no function {sources.run_symbol}", "the function that runs the layers")
     ranges, table = _empty(program)
     for owner, symbol in enumerate(symbols, 1):
-        for function in parts[symbol]:
+        for function in parts.get(symbol, ()):
             _mark(table, ranges, function, owner)
     return Owners(ranges, table, names, first=len(names))
 
