@@ -175,7 +175,7 @@ _WIDE_TYPES = {
     "midge_f32": "float", "midge_s16": "int16_t", "midge_s32": "int32_t", "midge_s64": "int64_t",
     "midge_u32": "uint32_t",
 }  # fmt: skip
-"""Element types wider than a byte that the arena is accessed by."""
+"""Element types wider than a byte that the arena, whose values lie at multiples of 4, is accessed by."""
 
 
 def _wide_types(texts: Iterable[str]) -> list[tuple[str, str]]:

@@ -18,14 +18,10 @@ from midge.ops.rearrange import Rearrange
 from midge.ops.reduce import Reduce
 from midge.ops.take import Take
 from midge.ops.windows import Window
-from midge.write.tflite_options import VERSION, VERSIONS, written
+from midge.write.tflite_further import FURTHER, Further
+from midge.write.tflite_options import ELEMENT_TYPES, VERSION, VERSIONS, written
 
 SAME, VALID = 0, 1
-_DTYPES = {
-    DType.FLOAT32: tflite.TensorType.FLOAT32, DType.INT8: tflite.TensorType.INT8, DType.UINT8: tflite.TensorType.UINT8,
-    DType.INT16: tflite.TensorType.INT16, DType.INT32: tflite.TensorType.INT32, DType.INT64: tflite.TensorType.INT64,
-    DType.BOOL: tflite.TensorType.BOOL,
-}  # fmt: skip
 
 
 def write_tflite(graph: Graph) -> bytes:
@@ -80,7 +76,7 @@ class _Writer:
         tflite.TensorStart(builder)
         tflite.TensorAddName(builder, label)
         tflite.TensorAddShape(builder, shape)
-        tflite.TensorAddType(builder, _DTYPES[type_.dtype])
+        tflite.TensorAddType(builder, ELEMENT_TYPES[type_.dtype])
         tflite.TensorAddBuffer(builder, buffer)
         if quantization is not None:
             tflite.TensorAddQuantization(builder, quantization)
@@ -102,6 +98,9 @@ class _Writer:
 
     def _node(self, node: Node) -> None:
         op, padding = node.op, VALID
+        if op.name in FURTHER:
+            self._further(node, FURTHER[op.name](self.graph, node))
+            return
         inputs = [self.index[name] for name in node.inputs if name in self.index]
         if "conv2d" in op.name and node.inputs[2] is None:  # LiteRT refuses convolutions without a bias
             x, output = self.graph.type(node.inputs[0] or ""), self.graph.output_types(node)[0]
@@ -117,6 +116,12 @@ class _Writer:
         found = written(node, padding)
         shape = op.shape if op.name == "reshape" else None  # type: ignore[attr-defined]
         options = self._options(found.title, found.fields, shape) if found.title else None
+        self._operator(found.code, inputs, [self.index[name] for name in node.outputs], found.title, options)
+
+    def _further(self, node: Node, found: Further) -> None:
+        """An operator that says itself in which order its operands stand."""
+        inputs = [self.index[part] if isinstance(part, str) else self._constant(part) for part in found.operands]
+        options = self._options(found.title, found.fields, None) if found.title else None
         self._operator(found.code, inputs, [self.index[name] for name in node.outputs], found.title, options)
 
     def _flat(self, node: Node) -> int:

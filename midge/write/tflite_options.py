@@ -5,13 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import tflite
+
 from midge.errors import UnsupportedError
 from midge.ir.graph import Node
+from midge.ir.types import DType
 from midge.ops import binary, map, reduce
 from midge.ops.base import Activation
 from midge.ops.relu import Relu
 
-_ACTIVATIONS = {Activation.NONE: 0, Activation.RELU: 1, Activation.RELU_N1_TO_1: 2, Activation.RELU6: 3}
+ELEMENT_TYPES = {
+    DType.FLOAT32: tflite.TensorType.FLOAT32, DType.INT8: tflite.TensorType.INT8, DType.UINT8: tflite.TensorType.UINT8,
+    DType.INT16: tflite.TensorType.INT16, DType.INT32: tflite.TensorType.INT32, DType.INT64: tflite.TensorType.INT64,
+    DType.BOOL: tflite.TensorType.BOOL,
+}  # fmt: skip
+ACTIVATIONS = {Activation.NONE: 0, Activation.RELU: 1, Activation.RELU_N1_TO_1: 2, Activation.RELU6: 3}
 _RELUS = {Activation.RELU: "RELU", Activation.RELU6: "RELU6", Activation.RELU_N1_TO_1: "RELU_N1_TO_1"}
 _CODES = {
     "conv2d": ("CONV_2D", "Conv2DOptions"), "conv2d_hybrid": ("CONV_2D", "Conv2DOptions"),
@@ -71,7 +79,7 @@ def written(node: Node, padding: int) -> Written:
         if "keep_dims" in present:
             fields["KeepNumDims" if op.name == "fully_connected" else "KeepDims"] = present["keep_dims"]
         if "activation" in present:
-            fields["FusedActivationFunction"] = _ACTIVATIONS[present["activation"]]
+            fields["FusedActivationFunction"] = ACTIVATIONS[present["activation"]]
         if title == "GeluOptions":
             fields["Approximate"] = op.function is map.Function.GELU_TANH
     return Written(code, title, fields)

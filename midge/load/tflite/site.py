@@ -271,6 +271,12 @@ class Site:
                 raise ModelError(self.importer.where_tensor(index), "int8 without scale and zero point",
                                  "a quantised tensor", "Quantise the whole model, with calibration data")  # fmt: skip
 
+    def require_plain(self, *indices: int) -> None:
+        """Guard: these tensors hold numbers that an operator takes as they are, whatever they stand for."""
+        for index in indices:
+            if self.importer.type(index).dtype in (DType.INT16, DType.UINT8):
+                self.unsupported("")
+
     def require_batch_1(self, type_: TensorType) -> None:
         if type_.shape and type_.shape[0] != 1:
             self.unsupported(f"a batch of {type_.shape[0]}")

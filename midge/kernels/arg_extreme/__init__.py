@@ -1,0 +1,1 @@
+"""Kernels of arg_extreme, one file for each instruction set."""
