@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable
-from dataclasses import dataclass
+from collections.abc import Collection, Hashable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,6 +13,75 @@ from midge.kernels.assembly import Assembly
 from midge.kernels.base import Layout
 from midge.kernels.quantized import ChannelScaling, channel_scaling
 from midge.kernels.staircase import Literal, Scaling, Staircase, accumulator_range, literal, prove, with_constants
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What the code that scales an accumulator depends on; the numbers of a channel come in registers."""
+
+    is_literal: bool
+    fraction_bits: int
+    """Zero bits below an accumulator's point, of which the literal form takes all but one away."""
+    shift: int | None
+    """None: in a register."""
+    lowers: bool
+    lift: int | None
+    """Bits that accumulators are shifted left by first: the form wants a finer point. None: in a register."""
+    layout: Layout
+    low: int
+    high: int
+    """Clamp of the result, as it is before `minus`."""
+    minus: int
+    """What is taken off the clamped result: the zero point, where the layout holds values without it."""
+
+    @property
+    def key(self) -> str:
+        """For a function's name."""
+        kind = "literal" if self.is_literal else "own" if self.shift is None else f"r{self.shift}"
+        lift = "xr" if self.lift is None else f"x{self.lift}" if self.lift else ""
+        minus = f"m{self.minus}" if self.minus else ""
+        return f"{kind}{'n' if self.lowers else ''}{lift}l{self.low}u{self.high}{minus}".replace("-", "n")
+
+    def steps(self, acc: str, multiplier: str, offset: str, third: str, lift: str = "") -> list[list[str]]:
+        """The instructions, in groups that nothing may come between; `third` is the lowering or the shift."""
+        saturate = "usat" if self.low == 0 else "ssat"
+        groups: list[list[str]] = []
+        if self.is_literal:
+            groups += [
+                [f"asr {{{acc}}}, #{self.fraction_bits - 1}"],
+                [f"smmulr {{{acc}}}, {{{acc}}}, {{{multiplier}}}"],
+                [f"add {{{acc}}}, {{{acc}}}, {{{acc}}}, asr #31"],
+                [f"add {{{acc}}}, {{{offset}}}"],
+                [f"asr {{{acc}}}, {{{third}}}"],
+                [f"{saturate} {{{acc}}}, #8, {{{acc}}}"],
+            ]
+        else:
+            if self.lift != 0:
+                groups.append([f"lsl {{{acc}}}, {f'{{{lift}}}' if self.lift is None else f'#{self.lift}'}"])
+            if self.lowers:
+                groups.append([f"cmp {{{acc}}}, #0", "it mi", f"submi {{{acc}}}, {{{third}}}"])
+            groups.append([f"smmla {{{acc}}}, {{{acc}}}, {{{multiplier}}}, {{{offset}}}"])
+            if self.shift is None:
+                groups += [[f"asr {{{acc}}}, {{{third}}}"], [f"{saturate} {{{acc}}}, #8, {{{acc}}}"]]
+            else:
+                groups.append([f"{saturate} {{{acc}}}, #8, {{{acc}}}, asr #{self.shift}"])
+        natural = (0, 255) if self.low == 0 else (-128, 127)
+        for bound, limit, less in ((self.low, natural[0], "lt"), (self.high, natural[1], "gt")):
+            if bound != limit:
+                compare = f"cmp {{{acc}}}, #{bound}" if bound >= 0 else f"cmn {{{acc}}}, #{-bound}"
+                move = f"mov{less} {{{acc}}}, #{bound}" if bound >= 0 else f"mvn{less} {{{acc}}}, #{-bound - 1}"
+                groups.append([compare, f"it {less}", move])
+        if self.minus:
+            groups.append([f"{'sub' if self.minus > 0 else 'add'} {{{acc}}}, {{{acc}}}, #{abs(self.minus)}"])
+        return groups
+
+
+def merged_scale(scales: Collection[Scale]) -> Scale:
+    """The one that does for layers of one `family`: numbers in which they differ come in registers."""
+    first = next(iter(scales))
+    shift = first.shift if len({scale.shift for scale in scales}) == 1 else None
+    lift = first.lift if len({scale.lift for scale in scales}) == 1 else None
+    return replace(first, shift=shift, lift=lift)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,14 +99,28 @@ class Requantization:
     zero_point: int
 
     @property
+    def code(self) -> Scale:
+        """What the code for these numbers depends on."""
+        is_literal = isinstance(self.form, Literal)
+        has_shift = isinstance(self.form, Staircase) and not self.form.has_own_shifts
+        lowers = isinstance(self.form, Staircase) and self.form.lowerings is not None
+        keeps_zero_point = self.layout.fraction_bits is None or self.is_centred
+        return Scale(
+            is_literal, self.form.fraction_bits if is_literal else 0,
+            int(self.form.shifts[0]) if has_shift else None, lowers, 0 if is_literal else self.lift,
+            self.layout, self.low, self.high, 0 if keeps_zero_point else self.zero_point,
+        )  # fmt: skip
+
+    @property
+    def family(self) -> Scale:
+        """The same for all forms whose code differs in numbers only, which registers can hold."""
+        code = self.code
+        return code if code.is_literal or code.lowers else replace(code, shift=None, lift=None)
+
+    @property
     def key(self) -> str:
         """What code depends on, for a function's name."""
-        kind = "literal"
-        if isinstance(self.form, Staircase):
-            kind = "own" if self.form.has_own_shifts else f"r{self.form.shift}"
-        lowered = "n" if isinstance(self.form, Staircase) and self.form.lowerings is not None else ""
-        bounds = f"l{self.low}u{self.high}z{self.zero_point}".replace("-", "n")
-        return f"{kind}{lowered}{f'x{self.lift}' if self.lift else ''}{bounds}{'c' if self.is_centred else ''}"
+        return self.code.key
 
     @property
     def starts(self) -> np.ndarray:
@@ -67,37 +150,7 @@ class Requantization:
 
     def steps(self, acc: str, multiplier: str, offset: str, third: str) -> list[list[str]]:
         """The instructions of `scale`, in groups that nothing may come between."""
-        saturate = "usat" if self.low == 0 else "ssat"
-        groups: list[list[str]] = []
-        if isinstance(self.form, Literal):
-            groups += [
-                [f"asr {{{acc}}}, #{self.form.fraction_bits - 1}"],
-                [f"smmulr {{{acc}}}, {{{acc}}}, {{{multiplier}}}"],
-                [f"add {{{acc}}}, {{{acc}}}, {{{acc}}}, asr #31"],
-                [f"add {{{acc}}}, {{{offset}}}"],
-                [f"asr {{{acc}}}, {{{third}}}"],
-                [f"{saturate} {{{acc}}}, #8, {{{acc}}}"],
-            ]
-        else:
-            if self.lift:
-                groups.append([f"lsl {{{acc}}}, #{self.lift}"])
-            if self.form.lowerings is not None:
-                groups.append([f"cmp {{{acc}}}, #0", "it mi", f"submi {{{acc}}}, {{{third}}}"])
-            groups.append([f"smmla {{{acc}}}, {{{acc}}}, {{{multiplier}}}, {{{offset}}}"])
-            if self.form.has_own_shifts:
-                groups += [[f"asr {{{acc}}}, {{{third}}}"], [f"{saturate} {{{acc}}}, #8, {{{acc}}}"]]
-            else:
-                groups.append([f"{saturate} {{{acc}}}, #8, {{{acc}}}, asr #{self.form.shift}"])
-        natural = (0, 255) if self.low == 0 else (-128, 127)
-        for bound, limit, less in ((self.low, natural[0], "lt"), (self.high, natural[1], "gt")):
-            if bound != limit:
-                compare = f"cmp {{{acc}}}, #{bound}" if bound >= 0 else f"cmn {{{acc}}}, #{-bound}"
-                move = f"mov{less} {{{acc}}}, #{bound}" if bound >= 0 else f"mvn{less} {{{acc}}}, #{-bound - 1}"
-                groups.append([compare, f"it {less}", move])
-        if self.layout.fraction_bits is not None and not self.is_centred and self.zero_point:
-            sign = "sub" if self.zero_point > 0 else "add"
-            groups.append([f"{sign} {{{acc}}}, {{{acc}}}, #{abs(self.zero_point)}"])
-        return groups
+        return self.code.steps(acc, multiplier, offset, third)
 
 
 def form_for(scaling: ChannelScaling, biases: np.ndarray, lows: np.ndarray, highs: np.ndarray, fraction_bits: int,

@@ -225,7 +225,7 @@ def _search(results: np.ndarray, reaches: np.ndarray, misses: np.ndarray, occur:
     """
     guess = np.round(real * 2.0 ** (32 + shifts)).astype(np.int64)
     multipliers = np.zeros(len(real), np.int64)
-    offsets = np.zeros(len(real), np.int64)
+    bounds = np.zeros((2, len(real)), np.int64)
     left = np.arange(len(real))
     lowest, highest = -(2**31), 2**31 - 1
     for distance in _DISTANCES:
@@ -236,13 +236,20 @@ def _search(results: np.ndarray, reaches: np.ndarray, misses: np.ndarray, occur:
         least, most = least.max(0, initial=lowest), most.min(0, initial=highest)
         good = (least <= most) & (tried < 2**31) & (tried > 0)
         multipliers[left[good]] = tried[good]
-        offsets[left[good]] = (least + most)[good] >> 1
+        bounds[:, left[good]] = least[good], most[good]
         left = left[~good]
         if not left.size:
-            return multipliers.astype(np.int32), offsets.astype(np.int32)
+            return multipliers.astype(np.int32), _offsets(*bounds).astype(np.int32)
         if left.size > len(real) // 4 and distance == _FAR[-1]:
             return None  # too coarse altogether: a search nearby would not help
     return None
+
+
+def _offsets(least: np.ndarray, most: np.ndarray) -> np.ndarray:
+    """An offset within each channel's bounds: one for all channels if there is one, which is a number less to store."""
+    if least.max() <= most.min():
+        return np.full_like(least, (least.max() + most.min()) >> 1)
+    return (least + most) >> 1
 
 
 def accumulator_range(

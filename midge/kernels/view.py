@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from midge.ir.graph import Graph, Node
 from midge.ir.types import DType, TensorType
 from midge.targets.records import Core
+
+if TYPE_CHECKING:
+    from midge.kernels.base import Kernel
 
 PUSHED_ROW = "row"
 """The parameter of a layer function that the caller's row comes in."""
@@ -80,6 +84,9 @@ class TaskView:
     """The C name of this layer's constant with a role."""
     most_loop_bytes: int = 1 << 30
     """How much code a loop may be unrolled to: less where RAM or flash come before latency."""
+    peers: tuple[tuple[Node, Kernel], ...] = ()
+    """All nodes of the plan with their kernels, where RAM or flash come first: then kernels write one function for all
+    that can share it. Empty where each layer has code of its own."""
 
     @property
     def x(self) -> Rows:

@@ -11,7 +11,7 @@ from midge.kernels import requantize_armv7em
 from midge.kernels.assembly import core_loop_bytes, is_dual_issue
 from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, Reads
 from midge.kernels.conv2d.armv7em import pair_helpers
-from midge.kernels.fully_connected import pairs, wide
+from midge.kernels.fully_connected import pairs, pairs_shared, wide
 from midge.kernels.fully_connected.portable import FullyConnectedS8, dense_steps
 from midge.kernels.layouts import CENTRED, NATURAL, WIDE
 from midge.kernels.quantized import ChannelScaling
@@ -112,6 +112,8 @@ class FullyConnectedS8Pairs(FullyConnectedS8Wide):
         return Binding(self, (x, None, None)[: len(node.inputs)], (self.layout,), dense_steps(node, graph))
 
     def emit(self, view: TaskView) -> LayerCode:
+        if view.peers:
+            return self._emit_shared(view)
         weights, form = self._packed(view)
         outputs, inputs = weights.shape
         loop_bytes = min(core_loop_bytes(view.core), view.most_loop_bytes)
@@ -120,6 +122,28 @@ class FullyConnectedS8Pairs(FullyConnectedS8Wide):
         name = f"{view.prefix}_{self.name}_i{shape.inputs}o{shape.outputs}{form.key}{shared}"
         kernel = pairs.function(name, shape, form, f"Fully connected: {shape.inputs} values in, {shape.outputs} out.")
         return self._code(view, kernel, pairs.weight_stream(weights, shape, form))
+
+    def _shape(self, node: Node, view: TaskView) -> pairs_shared.Shape:
+        outputs, inputs = view.graph.type(node.inputs[1] or "").shape
+        loop_bytes = min(core_loop_bytes(view.core), view.most_loop_bytes)
+        return pairs_shared.Shape(inputs, outputs, loop_bytes, is_dual_issue(view.core), self.widens)
+
+    def _emit_shared(self, view: TaskView) -> LayerCode:
+        """One function for all layers of a family."""
+
+        def member(node: Node) -> pairs_shared.Member:
+            form = self._requantized(node, view.graph)
+            assert form is not None
+            return pairs_shared.Member(self._shape(node, view), form)
+
+        own = member(view.node)
+        members = [member(node) for node, kernel in view.peers if kernel is self]
+        families = list(dict.fromkeys(one.family for one in members))
+        shared = pairs_shared.shared([one for one in members if one.family == own.family])
+        name = f"{view.prefix}_{self.name}_shared{families.index(own.family)}"
+        kernel = pairs_shared.function(name, own, shared)
+        weights, _ = self._packed(view)
+        return self._code(view, kernel, pairs_shared.weight_stream(weights, own, shared))
 
 
 class FullyConnectedS8PairsToCentred(FullyConnectedS8Pairs):

@@ -24,11 +24,11 @@ FRACTION_BITS = 8
 """What B is shifted left by, to be as fine as A."""
 _ACCUMULATORS = ("a0", "a1", "a2", "a3", "a4", "a5")
 _FREE = ("t0", "t1", "t2", "t3", "t4", "t5")
-_REGISTERS = {
+REGISTERS = {
     "xp": "r0", "wp": "r1", "t0": "r2", "t1": "r3", "a0": "r4", "a1": "r5", "a2": "r6", "a3": "r7", "a4": "r8",
     "a5": "r9", "t2": "r10", "t3": "r11", "t4": "r12", "t5": "lr",
 }  # fmt: skip
-_OUT_AT, _X_AT, _X_END_AT, _SIXES_END_AT, _FRAME_BYTES = 0, 4, 8, 12, 16
+OUT_AT, X_AT, X_END_AT, BLOCKS_END_AT, _FRAME_BYTES = 0, 4, 8, 12, 16
 _STEP_BYTES, _MOST_STEPS, _MOST_REST_STEPS = 52, 16, 4
 """Code of one step of the largest block; steps in a loop's body, and in that of the block at the end, which runs once.
 """
@@ -110,7 +110,7 @@ def _starts(requantization: Requantization) -> np.ndarray:
 
 def function(name: str, shape: Shape, requantization: Requantization, title: str) -> Function:
     """The function `void name(const int16_t *x, void *out, const int32_t *stream)`; `int8_t` where it widens them."""
-    return _Writer(name, shape, requantization, title).write()
+    return Writer(name, shape, requantization, title).write()
 
 
 @dataclass(slots=True)
@@ -122,27 +122,27 @@ class _Product:
     register: str = field(default="")
 
 
-class _Writer:
+class Writer:
     """Frame: out, x, end of the loop over x, end of the blocks of six."""
 
     def __init__(self, name: str, shape: Shape, requantization: Requantization, title: str) -> None:
         self.shape = shape
-        self.form = requantization
+        self.scale = requantization.code
         self.shared = shared_parameters(requantization)
         self.own_words = self.shared.count(None)
-        self.code = Assembly(name, title, _REGISTERS, _FRAME_BYTES)
+        self.code = Assembly(name, title, REGISTERS, _FRAME_BYTES)
 
     def write(self) -> Function:
         code, shape = self.code, self.shape
-        code.ops([f"str r1, [sp, #{_OUT_AT}]", "mov {wp}, r2", f"str {{xp}}, [sp, #{_X_AT}]"])
+        code.ops([f"str r1, [sp, #{OUT_AT}]", "mov {wp}, r2", f"str {{xp}}, [sp, #{X_AT}]"])
         if any(shape.unroll(is_rest=count == 1) < shape.steps for _, count in shape.blocks):
             code.constant("t5", shape.input_bytes)
-            code.ops(["add {t5}, {xp}", f"str {{t5}}, [sp, #{_X_END_AT}]"])
+            code.ops(["add {t5}, {xp}", f"str {{t5}}, [sp, #{X_END_AT}]"])
         for size, count in shape.blocks:
             if count > 1:
                 words = size + shape.steps * (size // 2) + self.own_words * size
                 code.constant("t5", 4 * words * count)
-                code.ops(["add {t5}, {wp}", f"str {{t5}}, [sp, #{_SIXES_END_AT}]"])
+                code.ops(["add {t5}, {wp}", f"str {{t5}}, [sp, #{BLOCKS_END_AT}]"])
             with code.loop(f"next {size} outputs") as label:
                 self.block(size, is_rest=count == 1)
                 if count > 1:
@@ -151,16 +151,21 @@ class _Writer:
         return code.function(f"void {code.name}(const {element} *x, void *out, const int32_t *stream)")
 
     def block(self, size: int, *, is_rest: bool) -> None:
-        code, unroll = self.code, self.shape.unroll(is_rest=is_rest)
+        unroll = self.shape.unroll(is_rest=is_rest)
+        self.products(size, unroll, is_loop=unroll < self.shape.steps)
+        self.results(size, reads_end=not is_rest)
+
+    def products(self, size: int, unroll: int, *, is_loop: bool) -> None:
+        """Start values and all steps of a block, `unroll` in the body of a loop."""
+        code = self.code
         names = ", ".join(f"{{{acc}}}" for acc in _ACCUMULATORS[:size])
-        code.ops([f"ldr {{xp}}, [sp, #{_X_AT}]", "ldmia {wp}!, {{" + names + "}}"])
-        if unroll == self.shape.steps:
+        code.ops([f"ldr {{xp}}, [sp, #{X_AT}]", "ldmia {wp}!, {{" + names + "}}"])
+        if not is_loop:
             self.steps(size, unroll, ends=False)
-        else:
-            with code.loop(f"next {unroll} steps") as label:
-                end = self.steps(size, unroll, ends=True)
-                code.ops([f"cmp {{xp}}, {{{end}}}", f"bne {label}"])
-        self.results(size, is_rest=is_rest)
+            return
+        with code.loop(f"next {unroll} steps") as label:
+            end = self.steps(size, unroll, ends=True)
+            code.ops([f"cmp {{xp}}, {{{end}}}", f"bne {label}"])
 
     def steps(self, size: int, unroll: int, *, ends: bool) -> str:
         """The body of the loop; returns the register that holds the end of x."""
@@ -174,17 +179,15 @@ class _Writer:
             order.group()
         return order.end
 
-    def results(self, size: int, *, is_rest: bool) -> None:
-        """Separate A from B, scale and store; leaves the end of the sixes in t5."""
-        code, form, own_words = self.code, self.form, self.own_words
-        code.op(f"ldr {{t0}}, [sp, #{_OUT_AT}]")
+    def results(self, size: int, *, reads_end: bool) -> None:
+        """Separate A from B, scale and store; leaves the end of blocks of this size in t5 where that is wanted."""
+        code, own_words = self.code, self.own_words
+        code.op(f"ldr {{t0}}, [sp, #{OUT_AT}]")
         free = list(_FREE[1:-1])
-        if not is_rest:
-            code.op(f"ldr {{t5}}, [sp, #{_SIXES_END_AT}]")
+        if reads_end:
+            code.op(f"ldr {{t5}}, [sp, #{BLOCKS_END_AT}]")
         registers = [free.pop(0) if value is not None else "" for value in self.shared]
-        for register, value in zip(registers, self.shared, strict=True):
-            if value is not None:
-                code.constant(register, value)
+        lift = self.load_shared(registers, free)
         at_once = max(1, len(free) // own_words if own_words else size)
         for output in range(size):
             if own_words and output % at_once == 0:
@@ -197,12 +200,22 @@ class _Writer:
                 code.op(f"sub {{{acc}}}, {{{_ACCUMULATORS[output + 1]}}}")
             else:
                 code.op(f"lsl {{{acc}}}, #{FRACTION_BITS}")
-            form.scale(code, acc, multiplier, offset, third[0] if third else offset)
-            if form.layout.fraction_bits:
-                code.op(f"lsl {{{acc}}}, #{form.layout.fraction_bits}")
-            store, width = ("strb", 1) if form.layout.fraction_bits is None else ("strh", 2)
+            for group in self.scale.steps(acc, multiplier, offset, third[0] if third else offset, lift):
+                code.ops(group)
+            bits = self.scale.layout.fraction_bits
+            if bits:
+                code.op(f"lsl {{{acc}}}, #{bits}")
+            store, width = ("strb", 1) if bits is None else ("strh", 2)
             code.op(f"{store} {{{acc}}}, [{{t0}}], #{width}")
-        code.op(f"str {{t0}}, [sp, #{_OUT_AT}]")
+        code.op(f"str {{t0}}, [sp, #{OUT_AT}]")
+
+    def load_shared(self, registers: list[str], free: list[str]) -> str:
+        """Numbers that all outputs share into their registers. Returns that of the lift, where it is in one of `free`."""
+        del free
+        for register, value in zip(registers, self.shared, strict=True):
+            if value is not None:
+                self.code.constant(register, value)
+        return ""
 
 
 class _Order:
@@ -235,7 +248,7 @@ class _Order:
         wanted, register = self.loads.popleft(), self.free.pop(0)
         if wanted is None:
             self.end = register
-            self.code.op(f"ldr {{{register}}}, [sp, #{_X_END_AT}]")
+            self.code.op(f"ldr {{{register}}}, [sp, #{X_END_AT}]")
         elif isinstance(wanted, _Product):
             wanted.register = register
             self.code.op(f"ldr {{{register}}}, [{{wp}}], #4")
