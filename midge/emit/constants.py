@@ -61,7 +61,7 @@ class ConstantPool:
 
 
 def _lines(array: np.ndarray) -> list[str]:
-    values = array.reshape(-1).tolist()
+    values = (array.view(np.uint8) if array.dtype == np.bool_ else array).reshape(-1).tolist()
     if array.dtype.kind == "f":
         return wrapped(c_float(value) for value in values)
     return wrapped("INT32_MIN" if value == -(2**31) else str(value) for value in values)

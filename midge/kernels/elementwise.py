@@ -1,4 +1,4 @@
-"""What addition, subtraction and multiplication share: how broadcast operands meet the rows of the result."""
+"""What addition, multiplication, comparison and choice share: how broadcast operands meet the rows of the result."""
 
 from __future__ import annotations
 
@@ -44,11 +44,10 @@ class Operand:
         return (1, 0, 1) if self.is_by_rows else (0, 0, self.type.rows)
 
 
-def operands(node: Node, graph: Graph) -> tuple[Operand, Operand]:
-    """Both operands of an elementwise node."""
+def operands(node: Node, graph: Graph) -> tuple[Operand, ...]:
+    """The operands of an elementwise node."""
     y = graph.type(node.outputs[0])
-    left, right = (_operand(graph, name or "", y) for name in node.inputs)
-    return left, right
+    return tuple(_operand(graph, name or "", y) for name in node.inputs)
 
 
 def _operand(graph: Graph, name: str, y: TensorType) -> Operand:
@@ -74,27 +73,28 @@ class ElementwiseRows(Kernel):
 
     def bind(self, node: Node, graph: Graph) -> Binding:
         types, y = graph.input_types(node), graph.type(node.outputs[0])
-        both = operands(node, graph)
-        windows = {index: operand.window for index, operand in enumerate(both) if not operand.is_constant}
-        same_shape = tuple(index for index in windows if both[index].type.elements == y.elements)
+        found = operands(node, graph)
+        windows = {index: operand.window for index, operand in enumerate(found) if not operand.is_constant}
+        same_size = tuple(index for index in windows if found[index].type.bytes == y.bytes)
         return Binding(
-            self, tuple(operand.reads for operand in both), (Layout(self.dtype),), row_steps(types, y, windows),
-            in_place=same_shape,
+            self, tuple(operand.reads for operand in found), (Layout(y.dtype),), row_steps(types, y, windows),
+            in_place=same_size,
         )  # fmt: skip
 
     def emit(self, view: TaskView) -> LayerCode:
-        y, both = view.y.type, operands(view.node, view.graph)
+        y, found = view.y.type, operands(view.node, view.graph)
         shape = y.shape if y.rows == 1 else y.shape[2:]
-        loops = merged_loops(shape, (both[0].strides, both[1].strides, broadcast_strides(shape)))
+        loops = merged_loops(shape, (*(operand.strides for operand in found), broadcast_strides(shape)))
         names, helpers = self.names(view.node, view.graph)
+        places = {role: f"{role}[{index_text(loops, index)}]" for index, role in enumerate(_ROLES[: len(found)])}
+        parameters = [(c_element(operand.type.dtype), role) for operand, role in zip(found, places, strict=True)]
         kernel = render.specialised(
-            "common/elementwise.c.j2", self.name, loops=loops, a=f"a[{index_text(loops, 0)}]",
-            b=f"b[{index_text(loops, 1)}]", element=c_element(self.dtype), body=self.body,
-            title=_title(view.node, loops), **names,
+            "common/elementwise.c.j2", self.name, loops=loops, parameters=parameters, y_element=c_element(y.dtype),
+            body=self.body, title=_title(view.node, loops), **places, **names,
         )  # fmt: skip
         constants = []
         arguments = []
-        for role, index, operand in (("a", 0, both[0]), ("b", 1, both[1])):
+        for index, (role, operand) in enumerate(zip(places, found, strict=True)):
             data = view.graph.constant(view.node.inputs[index])
             if data is not None:
                 constants.append(Constant(role, data))
@@ -119,7 +119,12 @@ def _pointer(view: TaskView, index: int, role: str, operand: Operand) -> str:
     return f"{base} + step * {operand.row_stride}u" if operand.row_stride else base
 
 
-_TITLES = {"add": "Sum", "sub": "Difference", "mul": "Product", "binary": "Function"}
+_ROLES = "abc"
+"""Names of the operands in C."""
+_TITLES = {
+    "add": "Sum", "sub": "Difference", "mul": "Product", "binary": "Function", "compare": "Comparison",
+    "select": "Choice", "prelu": "Rectifier",
+}  # fmt: skip
 
 
 def _title(node: Node, loops: tuple[Loop, ...]) -> str:

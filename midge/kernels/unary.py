@@ -14,7 +14,7 @@ from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, L
 from midge.kernels.view import TaskView, c_element
 from midge.targets.records import Core
 
-_BYTES = (DType.INT8, DType.UINT8)
+_BYTES = (DType.INT8, DType.UINT8, DType.BOOL)
 
 
 class TableRows(Kernel):

@@ -12,6 +12,7 @@ import numpy as np
 from midge.ir.types import DType, TensorType
 from midge.ops.base import Activation, Case, Op, Types
 from midge.ops.cases import Operand, case, floats, quantized, scale_of
+from midge.ops.elementwise import expect_broadcast
 from midge.ops.windows import clamp, only
 
 
@@ -46,12 +47,7 @@ class Binary(Op):
         self.expect(len(kinds) == 1, "operands of different types or scales", "one type and scale on all sides")
         fits = output.dtype is DType.FLOAT32 or (output.dtype is DType.INT8 and self.function in _OF_BYTES)
         self.expect(fits, f"{self.function.value} of {output.dtype.value}", "float32")
-        try:
-            shape = np.broadcast_shapes(a.shape, b.shape)
-        except ValueError:
-            shape = None
-        self.expect(shape == output.shape, f"shapes {list(a.shape)} and {list(b.shape)} for {list(output.shape)}",
-                    "operands that broadcast to the result")  # fmt: skip
+        expect_broadcast(self, (a, b), output)
 
     def evaluate(self, arrays: Sequence[np.ndarray | None], inputs: Types, outputs: Sequence[TensorType]
                  ) -> tuple[np.ndarray, ...]:  # fmt: skip

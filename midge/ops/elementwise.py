@@ -77,12 +77,19 @@ def check_elementwise(op: Op, inputs: Types, output: TensorType) -> None:
         op.expect(all(is_quantized(type_) for type_ in (a, b, output)),
                   f"types {a.dtype.value}, {b.dtype.value} and {output.dtype.value}",
                   "float32, or int8 with one scale each")  # fmt: skip
+    expect_broadcast(op, (a, b), output)
+
+
+def expect_broadcast(op: Op, operands: Sequence[TensorType], output: TensorType) -> None:
+    """Guard: the operands broadcast to the result's shape."""
     try:
-        shape = np.broadcast_shapes(a.shape, b.shape)
+        shape = np.broadcast_shapes(*(operand.shape for operand in operands))
     except ValueError:
         shape = None
-    op.expect(shape == output.shape, f"shapes {list(a.shape)} and {list(b.shape)} for {list(output.shape)}",
-              "operands that broadcast to the result")  # fmt: skip
+    found = " and ".join(str(list(operand.shape)) for operand in operands)
+    op.expect(
+        shape == output.shape, f"shapes {found} for {list(output.shape)}", "operands that broadcast to the result"
+    )
 
 
 def check_sum(op: Op, inputs: Types, output: TensorType) -> None:

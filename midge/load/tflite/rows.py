@@ -321,7 +321,6 @@ def concatenation(site: Site) -> None:
 ROWS: dict[str, Callable[[Site], None]] = {
     "ADD": _elementwise(Add, "AddOptions", np.add),
     "AVERAGE_POOL_2D": _pool(AveragePool2D),
-    "CAST": shapes.cast,
     "CONCATENATION": concatenation,
     "CONV_2D": conv_2d,
     "DEPTHWISE_CONV_2D": depthwise_conv_2d,

@@ -85,12 +85,6 @@ def shape(site: Site) -> None:
     site.fold(np.array(site.type(0).shape, site.result_type().dtype.numpy))
 
 
-def cast(site: Site) -> None:
-    """CAST of a constant."""
-    values = site.known(0, "values")
-    site.fold(values.astype(site.result_type().dtype.numpy))
-
-
 def fold_integers(site: Site, compute: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> bool:
     """Fold arithmetic on integer constants without quantisation (sizes); False where it is something else."""
     a, b = site.constant(0), site.constant(1)

@@ -1,0 +1,1 @@
+"""Kernels of cast, one file for each instruction set."""

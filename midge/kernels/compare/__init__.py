@@ -1,0 +1,1 @@
+"""Kernels of compare, one file for each instruction set."""

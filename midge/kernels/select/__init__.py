@@ -1,0 +1,1 @@
+"""Kernels of select, one file for each instruction set."""
