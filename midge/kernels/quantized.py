@@ -79,16 +79,22 @@ def channel_scaling(node: Node, graph: Graph, weight_sums: np.ndarray) -> Channe
     start = np.zeros(channels, np.int64) if bias is None else bias.astype(np.int64)
     start = start - x.zero_point * weight_sums
     reach = np.abs(start).max() + 128 * np.abs(data.astype(np.int64)).sum()
-    if reach >= 2**31 and _exact_reach(data, start, channels) >= 2**31:
-        raise UnsupportedError(
-            f"{graph.name}, layer {node.name}", "the accumulator can leave 32 bits", "", "Rescale the weights"
-        )
+    if reach >= 2**31:
+        refuse_overflow(node, graph, _exact_reach(data, start, channels))
     multipliers, shifts = node.op.requantization(x, weights, y)  # type: ignore[attr-defined]
     low, high = quantized_bounds(node.op.activation, y)  # type: ignore[attr-defined]
     return ChannelScaling(
         start, np.broadcast_to(multipliers, (channels,)), np.broadcast_to(shifts, (channels,)),
         node.op.rounding, y.zero_point, low, high,  # type: ignore[attr-defined]
     )  # fmt: skip
+
+
+def refuse_overflow(node: Node, graph: Graph, reach: int) -> None:
+    """Raise UnsupportedError where an accumulator's magnitude could go as far as `reach`, past 32 bits."""
+    if reach >= 2**31:
+        raise UnsupportedError(
+            f"{graph.name}, layer {node.name}", "the accumulator can leave 32 bits", "", "Rescale the weights"
+        )
 
 
 def _exact_reach(data: np.ndarray, start: np.ndarray, channels: int) -> int:

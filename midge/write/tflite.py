@@ -19,9 +19,7 @@ from midge.ops.reduce import Reduce
 from midge.ops.take import Take
 from midge.ops.windows import Window
 from midge.write.tflite_further import FURTHER, Further
-from midge.write.tflite_options import ELEMENT_TYPES, VERSION, VERSIONS, written
-
-SAME, VALID = 0, 1
+from midge.write.tflite_options import ELEMENT_TYPES, SAME, VALID, VERSION, VERSIONS, same_padding, written
 
 
 def write_tflite(graph: Graph) -> bytes:
@@ -220,16 +218,3 @@ class _Writer:
 def _window(graph: Graph, node: Node) -> Window:
     op: Any = node.op
     return op.window() if "pool" in op.name else op.window(graph.type(node.inputs[1] or ""))
-
-
-def same_padding(window: Window, height: int, width: int) -> Padding:
-    """The padding that the SAME scheme stands for."""
-
-    def split(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
-        span = (kernel - 1) * dilation + 1
-        total = max((-(-size // stride) - 1) * stride + span - size, 0)
-        return total // 2, total - total // 2
-
-    rows = split(height, window.kernel_h, window.stride_h, window.dilation_h)
-    columns = split(width, window.kernel_w, window.stride_w, window.dilation_w)
-    return Padding(*rows, *columns)

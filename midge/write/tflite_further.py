@@ -11,8 +11,11 @@ import numpy as np
 from midge.errors import UnsupportedError
 from midge.ir.graph import Graph, Node
 from midge.ops.arg_extreme import ArgExtreme
+from midge.ops.base import Padding
 from midge.ops.compare import Compare, Function
-from midge.write.tflite_options import ELEMENT_TYPES
+from midge.ops.transposed_conv2d import TransposedConv2D
+from midge.ops.windows import Window
+from midge.write.tflite_options import ACTIVATIONS, ELEMENT_TYPES, SAME, VALID, same_padding
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +47,25 @@ def _compare(graph: Graph, node: Node) -> Further:
     return Further(_LOGICAL.get(op.function, op.function.name), _operands(node))
 
 
+def _transposed_conv2d(graph: Graph, node: Node) -> Further:
+    op, (x, weights, bias) = node.op, node.inputs
+    assert isinstance(op, TransposedConv2D) and x is not None and weights is not None
+    shape, kernel = graph.type(node.outputs[0]).shape, graph.type(weights).shape
+    if kernel[3] != graph.type(x).channels:
+        raise UnsupportedError(node.name, "a transposed convolution of groups", "one group, in .tflite files")
+    window = Window(kernel[1], kernel[2], op.stride_h, op.stride_w, 1, 1, Padding(0, 0, 0, 0))
+    same = same_padding(window, op.height, op.width)
+    if (op.top, op.left) not in ((0, 0), (same.top, same.left)):
+        raise UnsupportedError(node.name, f"{op.top} rows and {op.left} columns cut", "none, or those of SAME padding")
+    is_same = (op.top, op.left) == (same.top, same.left)
+    fields = {
+        "Padding": SAME if is_same else VALID, "StrideH": op.stride_h, "StrideW": op.stride_w,
+        "FusedActivationFunction": ACTIVATIONS[op.activation],
+    }  # fmt: skip
+    operands = (np.array(shape, np.int32), weights, x, *(() if bias is None else (bias,)))
+    return Further("TRANSPOSE_CONV", operands, "TransposeConvOptions", fields)
+
+
 def _same(code: str, title: str = "") -> Callable[[Graph, Node], Further]:
     """An operator whose operands are the node's, without options of its own."""
     return lambda graph, node: Further(code, _operands(node), title)
@@ -58,5 +80,6 @@ FURTHER: dict[str, Callable[[Graph, Node], Further]] = {
     "cast": _same("CAST"),
     "compare": _compare,
     "select": _same("SELECT_V2"),
+    "transposed_conv2d": _transposed_conv2d,
 }
 """By the operator's name."""

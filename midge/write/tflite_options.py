@@ -11,9 +11,12 @@ from midge.errors import UnsupportedError
 from midge.ir.graph import Node
 from midge.ir.types import DType
 from midge.ops import binary, map, reduce
-from midge.ops.base import Activation
+from midge.ops.base import Activation, Padding
 from midge.ops.relu import Relu
+from midge.ops.windows import Window
 
+SAME, VALID = 0, 1
+"""Padding schemes."""
 ELEMENT_TYPES = {
     DType.FLOAT32: tflite.TensorType.FLOAT32, DType.INT8: tflite.TensorType.INT8, DType.UINT8: tflite.TensorType.UINT8,
     DType.INT16: tflite.TensorType.INT16, DType.INT32: tflite.TensorType.INT32, DType.INT64: tflite.TensorType.INT64,
@@ -49,7 +52,7 @@ _FIELDS = {
     "axis": "Axis", "alpha": "Alpha",
 }  # fmt: skip
 VERSIONS = {
-    "CONV_2D": 5, "DEPTHWISE_CONV_2D": 5, "FULLY_CONNECTED": 5,
+    "CONV_2D": 5, "DEPTHWISE_CONV_2D": 5, "FULLY_CONNECTED": 5, "TRANSPOSE_CONV": 4,
     **dict.fromkeys(("CEIL", "COS", "ELU", "FLOOR", "HARD_SWISH", "LOG", "NEG", "RELU_N1_TO_1", "RESHAPE", "ROUND",
                      "RSQRT", "SIGN", "SIN", "SQRT", "SQUARE", "SQUARED_DIFFERENCE"), 1),
 }  # fmt: skip
@@ -101,3 +104,16 @@ def _code(node: Node) -> tuple[str, str]:
     if op.name not in _CODES:
         raise UnsupportedError(node.name, f"{op.name} has no equal in .tflite files")
     return _CODES[op.name]
+
+
+def same_padding(window: Window, height: int, width: int) -> Padding:
+    """The padding that the SAME scheme stands for."""
+
+    def split(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
+        span = (kernel - 1) * dilation + 1
+        total = max((-(-size // stride) - 1) * stride + span - size, 0)
+        return total // 2, total - total // 2
+
+    rows = split(height, window.kernel_h, window.stride_h, window.dilation_h)
+    columns = split(width, window.kernel_w, window.stride_w, window.dilation_w)
+    return Padding(*rows, *columns)

@@ -30,13 +30,15 @@ from midge.ops.reshape import Reshape
 from midge.ops.softmax import Softmax
 from midge.ops.sub import Sub
 from midge.ops.tanh import Tanh
+from midge.ops.transposed_conv2d import TransposedConv2D
 from midge.ops.windows import Window
 
 _SAME, _VALID = 0, 1
 
 
-def _padding(site: Site, scheme: int, x: TensorType, window: Window) -> Padding:
-    """The explicit padding of SAME or VALID: SAME makes ceil(size / stride) outputs, the odd pixel goes after."""
+def _padding(site: Site, scheme: int, image: tuple[int, ...], window: Window) -> Padding:
+    """The explicit padding of SAME or VALID round [N, H, W, C]: SAME makes ceil(size / stride) outputs, the odd pixel
+    goes after."""
     if scheme == _VALID:
         return Padding(0, 0, 0, 0)
     if scheme != _SAME:
@@ -47,8 +49,8 @@ def _padding(site: Site, scheme: int, x: TensorType, window: Window) -> Padding:
         total = max((math.ceil(size / stride) - 1) * stride + span - size, 0)
         return total // 2, total - total // 2
 
-    rows = split(x.shape[1], window.kernel_h, window.stride_h, window.dilation_h)
-    columns = split(x.shape[2], window.kernel_w, window.stride_w, window.dilation_w)
+    rows = split(image[1], window.kernel_h, window.stride_h, window.dilation_h)
+    columns = split(image[2], window.kernel_w, window.stride_w, window.dilation_w)
     return Padding(*rows, *columns)
 
 
@@ -109,7 +111,7 @@ def conv_2d(site: Site) -> None:
     if x.shape[3] % weights.shape[3] or weights.shape[0] % (x.shape[3] // weights.shape[3]):
         site.broken(f"{x.shape[3]} channels with weights of shape {list(weights.shape)}", "groups that divide both")
     window = Window(weights.shape[1], weights.shape[2], stride_h, stride_w, dilation_h, dilation_w, Padding(0, 0, 0, 0))
-    padding = _padding(site, scheme, x, window)
+    padding = _padding(site, scheme, x.shape, window)
     fields = (stride_h, stride_w, dilation_h, dilation_w, padding, site.activation(code))
     if hybrid:
         quantization = site.raw(1).quantization
@@ -138,12 +140,34 @@ def depthwise_conv_2d(site: Site) -> None:
         site.broken(f"{x.shape[3]} channels with weights of shape {list(weights.shape)}",
                     "[1, height, width, a multiple of the channels]")  # fmt: skip
     window = Window(weights.shape[1], weights.shape[2], stride_h, stride_w, dilation_h, dilation_w, Padding(0, 0, 0, 0))
-    padding = _padding(site, scheme, x, window)
+    padding = _padding(site, scheme, x.shape, window)
     op = DepthwiseConv2D(stride_h, stride_w, dilation_h, dilation_w, padding, site.activation(code), Rounding.DOUBLE,
                          multiplier)  # fmt: skip
     bias = _bias(site, weights, weights.shape[3])
     rows, columns = op.window(weights).output_size(x.shape[1], x.shape[2])
     site.emit(op, [site.required(0), site.required(1), bias], (1, rows, columns, weights.shape[3]))
+
+
+def transpose_conv(site: Site) -> None:
+    """TRANSPOSE_CONV to a constant shape: int8 and float32. Operands are that shape, weights, input and bias."""
+    shape = tuple(site.known(0, "a shape").reshape(-1).tolist())
+    inner = site.with_operands(
+        [site.required(2), site.required(1), -1 if site.operand(3) is None else site.required(3)]
+    )
+    x, weights = _image(inner), _weights(inner, 4)
+    scheme, stride_h, stride_w = site.options("TransposeConvOptions", "Padding", "StrideH", "StrideW")
+    (code,) = site.options("TransposeConvOptions", "FusedActivationFunction")
+    _positive(site, stride_h=stride_h, stride_w=stride_w)
+    site.require_dtypes(inner.required(0), inner.required(1), site.result())
+    if len(shape) != 4 or shape[0] != 1 or shape[3] != weights.shape[0] or not 1 <= min(shape) <= max(shape) < 1 << 16:
+        site.broken(f"the shape {list(shape)}", f"[1, height, width, {weights.shape[0]}]")
+    if x.shape[3] != weights.shape[3]:
+        site.broken(f"{x.shape[3]} channels with weights of shape {list(weights.shape)}", "as many")
+    window = Window(weights.shape[1], weights.shape[2], stride_h, stride_w, 1, 1, Padding(0, 0, 0, 0))
+    cut = _padding(site, scheme, shape, window)
+    op = TransposedConv2D(stride_h, stride_w, cut.top, cut.left, shape[1], shape[2], site.activation(code))
+    bias = _bias(inner, weights, weights.shape[0])
+    inner.emit(op, [inner.required(0), inner.required(1), bias], shape)
 
 
 def fully_connected(site: Site) -> None:
@@ -196,7 +220,9 @@ def _pool(make: type[AveragePool2D] | type[MaxPool2D]) -> Callable[[Site], None]
         _positive(site, filter_height=kernel_h, filter_width=kernel_w, stride_h=stride_h, stride_w=stride_w)
         site.require_dtypes(site.required(0), site.result())
         window = Window(kernel_h, kernel_w, stride_h, stride_w, 1, 1, Padding(0, 0, 0, 0))
-        op = make(kernel_h, kernel_w, stride_h, stride_w, _padding(site, scheme, x, window), site.activation(code))
+        op = make(
+            kernel_h, kernel_w, stride_h, stride_w, _padding(site, scheme, x.shape, window), site.activation(code)
+        )
         rows, columns = op.window().output_size(x.shape[1], x.shape[2])
         site.emit(op, [site.required(0)], (1, rows, columns, x.shape[3]))
 
@@ -343,6 +369,7 @@ ROWS: dict[str, Callable[[Site], None]] = {
     "SQUEEZE": shapes.squeeze,
     "SUB": _elementwise(Sub, "SubOptions", np.subtract),
     "TANH": _unary(Tanh),
+    "TRANSPOSE_CONV": transpose_conv,
     **functions.ROWS,
     **logic.ROWS,
     **movement.ROWS,

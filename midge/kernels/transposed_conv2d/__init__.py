@@ -1,0 +1,1 @@
+"""Kernels of transposed_conv2d, one file for each instruction set."""
