@@ -42,7 +42,8 @@ Cycles are **estimates**: exact counts of instructions, costed by the core's tim
 cores have memories without wait states; the board has its flash and caches. *bound* is the time of the model's
 multiply-accumulates alone, two a cycle with the DSP extension and one without (sixteen an instruction with Helium).
 Midge can come below it, because it removes what cannot matter ([folding.md](folding.md)) and needs fewer products
-([winograd.md](winograd.md)). On the Cortex-M55, whose cycles are not modelled, all figures are **instructions**, exact.
+([winograd.md](winograd.md)). On the Cortex-M55 all figures are **instructions**, exact: its cycles rest on no
+measurement of a whole network yet.
 
 Peers without a board were measured on the same emulated core, as firmware, with a first-order table that differs from
 Midge's by a few per cent; the best build of each counts. Peers with a board are results that were published for that
@@ -108,7 +109,7 @@ def _measure(board: Board, path: Path) -> dict[str, Any]:
     mismatches = program.verify(samples=1).mismatches
     kept = {name: found[name] for name in KEPT}
     rate = 16 if "mve" in board.core.isas else 2 if "armv7em" in board.core.isas else 1
-    figure = "instructions" if found["cycles"] is None else "cycles"
+    figure = "instructions" if found["cycles"] is None or "mve" in board.core.isas else "cycles"
     return {"model": path.stem, "target": board.name, "core": board.core.name, **kept, "mismatches": mismatches,
             "figure": figure, "counted": found[figure], "bound": -(-found["macs"] // rate),
             "macs_per_count_bound": rate}  # fmt: skip

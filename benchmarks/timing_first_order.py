@@ -16,7 +16,7 @@ from midge.emulate import profile as profiling
 from midge.emulate.placement import place
 from midge.emulate.program import load
 from midge.emulate.timing import decode_blocks
-from midge.emulate.timing.classify import Instruction
+from midge.emulate.timing.instruction import Instruction
 from midge.emulate.timing.pipeline import is_control
 from midge.targets import core_board
 

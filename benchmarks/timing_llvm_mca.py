@@ -20,8 +20,9 @@ from pathlib import Path
 import midge
 from midge.emulate.program import Program, load
 from midge.emulate.timing import Pipeline
-from midge.emulate.timing.classify import Instruction, decode
+from midge.emulate.timing.classify import decode
 from midge.emulate.timing.dual_issue import DualIssue, Kind, kind_name
+from midge.emulate.timing.instruction import Instruction
 from midge.emulate.timing.operands import plain_name
 from midge.emulate.timing.pipeline import is_control
 from midge.errors import UnsupportedError

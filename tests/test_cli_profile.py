@@ -184,7 +184,7 @@ def test_refusals(tmp_path: Path) -> None:
         (2, "not an ELF file", text, "--core", "cortex-m4"),
         (2, "none given", elf),
         (2, "both given", elf, *NANO, "--core", "cortex-m4"),
-        (4, "no timing table", elf, "--core", "cortex-m55"),
+        (4, "no model of it", elf, "--core", "cortex-m55"),
         (2, "no symbols of functions", stripped, "--core", "cortex-m4"),
     ]
     for status, said, *arguments in cases:

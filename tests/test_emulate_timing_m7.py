@@ -11,7 +11,7 @@ from midge.build import build
 from midge.emulate import emulate
 from midge.emulate.timing import Pipeline
 from midge.emulate.timing.classify import decode
-from midge.emulate.timing.dual_issue import parse_kind
+from midge.emulate.timing.kinds import parse_kind
 from midge.emulate.timing.operands import operands
 from midge.errors import InternalError
 from midge.targets import core_board

@@ -27,12 +27,12 @@ OPERATORS = sorted({op for op, isa in kernel_files() if isa == "mve"})
 BATCH = 40
 STRIDE = 3
 LIMITS = {
-    "kws_ref_model": (900_000, 105_000),
-    "pretrainedResnet_quant": (2_400_000, 146_000),
-    "vww_96_int8": (2_000_000, 378_000),
-    "ad01_int8": (75_000, 298_000),
+    "kws_ref_model": (900_000, 1_030_000, 105_000),
+    "pretrainedResnet_quant": (2_400_000, 2_690_000, 146_000),
+    "vww_96_int8": (2_000_000, 2_060_000, 378_000),
+    "ad01_int8": (75_000, 47_500, 298_000),
 }
-"""Instructions, and the flash of TensorFlow Lite Micro with CMSIS-NN in bytes."""
+"""Instructions; cycles, a per cent above what they are; the flash of TensorFlow Lite Micro with CMSIS-NN in bytes."""
 
 
 def failures(chosen: Sequence[Trial], folder: Path, cc: Literal["zig", "gcc"] = "zig") -> list[str]:
@@ -101,10 +101,11 @@ def test_products_of_16_bits_never_overflow() -> None:
 
 @pytest.mark.parametrize("model", LIMITS)
 def test_instructions_of_the_reference_models(mlperf_tiny: Path, model: str) -> None:
-    instructions, flash_bytes = LIMITS[model]
+    instructions, cycles, flash_bytes = LIMITS[model]
     path, target = mlperf_tiny / f"{model}.tflite", ("--core", "cortex-m55", "--json")
     found = midge("run", path, *target).object
-    assert (found["backend"], found["cycles"], found["latency_ms"]) == ("qemu", None, None)
+    assert (found["backend"], "LLVM's scheduling model" in found["timing_note"]) == ("qemu", True)
+    assert found["cycles"] == sum(layer["cycles"] for layer in found["layers"]) <= cycles
     assert sum(layer["instructions"] for layer in found["layers"]) == found["instructions"] <= instructions
     assert found["flash_bytes"]["total"] <= flash_bytes
     verified = midge("verify", path, *target, "--samples", "5").object

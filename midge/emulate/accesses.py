@@ -10,7 +10,8 @@ from unicorn import arm_const, riscv_const
 
 from midge.emulate.owners import Owners
 from midge.emulate.timing import Decoded
-from midge.emulate.timing.classify import CONDITIONS, Instruction, without_suffixes
+from midge.emulate.timing.classify import CONDITIONS, without_suffixes
+from midge.emulate.timing.instruction import Instruction
 from midge.errors import InternalError
 
 ACCESS = np.dtype(

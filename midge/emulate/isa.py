@@ -12,8 +12,9 @@ import numpy as np
 
 from midge.emulate.program import Program
 from midge.emulate.timing import Decoded
-from midge.emulate.timing.classify import MUST_BE_ALIGNED, Instruction, without_suffixes
+from midge.emulate.timing.classify import MUST_BE_ALIGNED, without_suffixes
 from midge.emulate.timing.decoder import decode
+from midge.emulate.timing.instruction import Instruction
 from midge.errors import InternalError
 from midge.targets.records import Board, Core
 

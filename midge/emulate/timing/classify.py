@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import capstone
 
+from midge.emulate.timing.classify_helium import decode_helium
+from midge.emulate.timing.instruction import Instruction
 from midge.errors import UnsupportedError
 
 CONDITIONS = ("eq", "ne", "hs", "lo", "mi", "pl", "vs", "vc", "hi", "ls", "ge", "lt", "gt", "le", "al", "cs", "cc")
@@ -62,32 +64,23 @@ MUST_BE_ALIGNED = frozenset({
 })  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Instruction:
-    """`words` is the length of a register list in 32-bit words (1 where there is none)."""
-
-    class_: str
-    text: str
-    mnemonic: str
-    """Without the width (`.w`) and type (`.f32`), but with the `s` and the condition."""
-    bytes: int
-    words: int
-    writes_pc: bool
-    """By a load, a move or an addition; branches have classes of their own."""
-    loads: frozenset[str]
-    """Registers that a load writes."""
-    address: frozenset[str]
-    """Registers that make up the address of a load or store."""
-    register_offset: bool
-    double: bool
-    """Of double precision, or moving two registers."""
-    reads: frozenset[str] = frozenset()
-    """Registers that it reads, and `results` that it writes: known on RISC-V only (for Arm see operands.py)."""
-    results: frozenset[str] = frozenset()
-
-
 def decode(code: bytes, address: int) -> tuple[Instruction, ...]:
     """The instructions of a block. UnsupportedError for one that is not known here."""
+    decoded: list[Instruction] = []
+    done = 0  # what is between here and an instruction of Armv8.1-M is Capstone's
+    for offset, size in _places(code):
+        word = int.from_bytes(code[offset : offset + 2], "little") << 16 | int.from_bytes(
+            code[offset + 2 : offset + 4], "little"
+        )
+        added = decode_helium(word, address + offset) if size == 4 else None
+        if added is not None:
+            decoded += [*_older(code[done:offset], address + done), added]
+            done = offset + size
+    return (*decoded, *_older(code[done:], address + done))
+
+
+def _older(code: bytes, address: int) -> list[Instruction]:
+    """Instructions of Armv8-M and before."""
     decoded, end = [], 0
     for _, size, mnemonic, operands in _disassembler().disasm_lite(code, address):
         decoded.append(_instruction(mnemonic, operands, size))
@@ -95,17 +88,21 @@ def decode(code: bytes, address: int) -> tuple[Instruction, ...]:
     if end != len(code):
         where = f"timing, address {address + end:#x}"
         raise UnsupportedError(where, f"unknown instruction {code[end : end + 4].hex()}")
-    return tuple(decoded)
+    return decoded
 
 
 def instruction_count(code: bytes) -> int:
     """How many Thumb instructions a block has, by their widths alone."""
-    count = offset = 0
+    return sum(1 for _ in _places(code))
+
+
+def _places(code: bytes) -> Iterator[tuple[int, int]]:
+    """Offset and width of each Thumb instruction."""
+    offset = 0
     while offset < len(code):
-        first = code[offset + 1] >> 3
-        offset += 4 if first in (0b11101, 0b11110, 0b11111) else 2
-        count += 1
-    return count
+        size = 4 if code[offset + 1] >> 3 in (0b11101, 0b11110, 0b11111) else 2
+        yield offset, size
+        offset += size
 
 
 @functools.cache

@@ -10,7 +10,7 @@ import re
 
 import capstone
 
-from midge.emulate.timing.classify import Instruction
+from midge.emulate.timing.instruction import Instruction
 from midge.errors import UnsupportedError
 
 _CLASSES = {

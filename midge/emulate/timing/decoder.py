@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from midge.emulate.timing import classify, classify_riscv
-from midge.emulate.timing.classify import Instruction
+from midge.emulate.timing.instruction import Instruction
 
 _MODULES = {"arm": classify, "riscv": classify_riscv}
 

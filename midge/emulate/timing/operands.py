@@ -6,7 +6,8 @@ import functools
 import re
 from dataclasses import dataclass
 
-from midge.emulate.timing.classify import CONDITIONS, Instruction, canonical
+from midge.emulate.timing.classify import CONDITIONS, canonical
+from midge.emulate.timing.instruction import Instruction
 
 FLAGS, GREATER_EQUAL, FLOAT_FLAGS = "flags", "ge", "fpscr"
 _REGISTER = re.compile(r"\b(r\d+|sp|lr|pc|sb|sl|fp|ip|[sd]\d+)\b")
@@ -44,6 +45,8 @@ class Operands:
 @functools.lru_cache(maxsize=1 << 16)
 def operands(instruction: Instruction) -> Operands:
     """What the instruction reads and writes; flags are registers too."""
+    if instruction.reads or instruction.results:
+        return _added(instruction)
     text = instruction.text.partition(" ")[2]
     name = plain_name(instruction)
     if instruction.class_.removeprefix("float_").startswith(("load", "store")):
@@ -56,6 +59,20 @@ def operands(instruction: Instruction) -> Operands:
     if name in _SETS_FLAGS:
         results.append(FLAGS)
     return Operands(tuple(sources), tuple(results), found.base)
+
+
+def _added(instruction: Instruction) -> Operands:
+    """Of what Armv8.1-M added, whose registers are known from its encoding."""
+    is_store = instruction.class_.startswith(("vector_store", "vector_scatter"))
+
+    def role(register: str) -> str:
+        if register in instruction.address:
+            return "index" if register.startswith("q") else "address"
+        return "data" if is_store else "plain"
+
+    advanced = sorted(instruction.address & instruction.results)
+    sources = tuple((register, role(register)) for register in sorted(instruction.reads))
+    return Operands(sources, tuple(sorted(instruction.results)), advanced[0] if advanced else "")
 
 
 def plain_name(instruction: Instruction) -> str:

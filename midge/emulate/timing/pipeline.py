@@ -1,4 +1,7 @@
-"""Cycles of a block on a core's pipeline, by its `[timing]` table: single issue here, two at once in dual_issue.py."""
+"""Cycles of a block on a core's pipeline, by its `[timing]` table.
+
+One instruction at a time here, two at once in dual_issue.py, latencies and overlapped vectors in overlapped.py.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from midge.emulate.timing import dual_issue
-from midge.emulate.timing.classify import Instruction
+from midge.emulate.timing import dual_issue, overlapped
+from midge.emulate.timing.instruction import Instruction
+from midge.emulate.timing.kinds import Kind, kinds_of
 from midge.errors import InternalError, UnsupportedError
 
 MODEL = "in-order"
+MODELS = (MODEL, dual_issue.MODEL, overlapped.MODEL)
+_NOT_KINDS = ("model", "basis", "memory", "error", "light")
 # Loads and stores of one register, whose address phase can overlap the data phase of the load before.
 _PAIRED = {"load": "load_after_load", "store": "store_after_load"}
 _MULTIPLE = ("load_multiple", "store_multiple", "float_load_multiple", "float_store_multiple")
-_BRANCHES = ("branch", "jump", "branch_link", "branch_register", "branch_link_register", "table_branch")
+_BRANCHES = ("branch", "jump", "branch_link", "branch_register", "branch_link_register", "table_branch", "loop_end",
+             "loop_skip")  # fmt: skip
 _TRANSFERS = ("float_load", "float_store", "float_move")
 
 
@@ -33,6 +40,10 @@ class Block:
     after_branch: tuple[Instruction, ...] = ()
     crosses_word: bool = False
     """It begins in the middle of a word."""
+    repeats_freely: bool = False
+    """It ends with the end of a low-overhead loop that the core remembers after its first round."""
+    entered_freely: bool = False
+    """What branches to it most often is such a one."""
 
 
 class Pipeline:
@@ -44,11 +55,13 @@ class Pipeline:
                 f"core {core}", "no timing table, so no cycles", "a core with one (docs/timing.md)",
                 "`midge verify` needs none",
             )  # fmt: skip
-        if table["model"] not in (MODEL, dual_issue.MODEL):
-            expected = f"`{MODEL}` or `{dual_issue.MODEL}`"
+        if table["model"] not in MODELS:
+            expected = " or ".join(f"`{name}`" for name in MODELS)
             raise InternalError(f"core {core}, timing", f"model `{table['model']}`", expected)
         self._core, self._table = core, table
-        self.kinds = self._dual_kinds() if table["model"] == dual_issue.MODEL else None
+        self.kinds = None if table["model"] == MODEL else self._kinds()
+        self._is_overlapped = table["model"] == overlapped.MODEL
+        self.light = overlapped.parse_light(f"core {core}, timing, `light`", str(table.get("light", "")))
 
     def number(self, name: str) -> float:
         """An entry of the table."""
@@ -64,6 +77,8 @@ class Pipeline:
         """All runs of one block. `counts[entered by a branch][left by a branch]`."""
         entered, left = counts.sum(axis=1), counts.sum(axis=0)
         last = block.code[-1]
+        if self.kinds is not None and self._is_overlapped:
+            return self._overlapped(self.kinds, block, entered, left)
         if self.kinds is not None:
             in_line = dual_issue.issue_cycles(self.kinds, block.in_line, block.code, after_branch=False)
             after = dual_issue.issue_cycles(self.kinds, block.after_branch, block.code, after_branch=True)
@@ -103,10 +118,24 @@ class Pipeline:
             return self.number("branch_taken" if taken else "branch_not_taken")
         return self._cycles(last, None) if taken else self.number("branch_not_taken")
 
-    def _dual_kinds(self) -> Mapping[str, dual_issue.Kind]:
-        names = ("model", "basis", "memory", "error")
-        texts = ((name, text) for name, text in self._table.items() if isinstance(text, str) and name not in names)
-        return dual_issue.kinds_of(self._core, tuple(sorted(texts)))
+    def _kinds(self) -> Mapping[str, Kind]:
+        texts = ((name, text) for name, text in self._table.items() if isinstance(text, str) and name not in _NOT_KINDS)
+        return kinds_of(self._core, tuple(sorted(texts)))
+
+    def _overlapped(self, kinds: Mapping[str, Kind], block: Block, entered: np.ndarray, left: np.ndarray) -> float:
+        refill = int(self.number("refill"))
+        after = overlapped.issue_cycles(
+            kinds, self.light, block.after_branch, block.code, 0 if block.entered_freely else refill
+        )
+        in_line = overlapped.issue_cycles(kinds, self.light, block.in_line, block.code, None)
+        total = int(entered[0]) * in_line + int(entered[1]) * after
+        last = block.code[-1]
+        if not is_control(last):
+            return total
+        if last.class_ == overlapped.LOOP_END:
+            # Each run of a loop meets its end once, or in each round where another loop made the core forget it.
+            return total + (1 + refill) * int(left[0] if block.repeats_freely else left.sum())
+        return total + int(left[1]) * overlapped.branch_cycles(kinds, self.light, block.code, refill)
 
     def _mispredicted(self, last: Instruction, left: np.ndarray) -> float:
         """A direct branch is guessed wrong when it does what it does less often; an indirect one always."""
