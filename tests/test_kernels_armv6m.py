@@ -140,6 +140,23 @@ def test_requantisation_equals_the_reference(rounding: Rounding, zero_point: int
     assert (results(form, acc) == reference.results(acc) + 128).all()
 
 
+@pytest.mark.parametrize("zero_point", (-128, 0, 44))
+def test_requantisation_equals_the_reference_where_few_results_occur(zero_point: int) -> None:
+    """Channels with one result, in the middle or at an end, and with results on one side of zero only."""
+    ranges = [(0, 0), (5000, 5000), (-7000, -7000), (90_000, 99_000), (-90_000, -80_000), (300, 420), (-4000, 9000)]
+    lows, highs = (np.array(column, np.int64) for column in zip(*ranges, strict=True))
+    count = len(ranges)
+    scaling = ChannelScaling(
+        np.zeros(count, np.int64), np.linspace(2**30, 2**31 - 1, count).astype(np.int64), np.full(count, -8),
+        Rounding.SINGLE, zero_point, -128, 127,
+    )  # fmt: skip
+    form = requantization(scaling, lows, highs, EXCESS)
+    assert form is not None
+    reference = Scaling(scaling.multipliers, scaling.shifts, Rounding.SINGLE, zero_point, -128, 127)
+    acc = np.linspace(lows, highs, 20_000).astype(np.int64)
+    assert (results(form, acc) == reference.results(acc) + 128).all()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("op", OPERATORS)
 def test_every_case_on_the_core(op: str, tmp_path: Path) -> None:

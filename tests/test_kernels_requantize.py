@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 
 from midge.ir.graph import Graph, GraphBuilder
 from midge.ir.types import DType, Quantization, TensorType
-from midge.kernels.add.line import find_line
+from midge.kernels.add.armv7em import Finder
+from midge.kernels.add.line import Line, find_line, reference_results
+from midge.kernels.add.wide import find_halves
+from midge.kernels.layouts import WIDE
 from midge.kernels.quantized import ChannelScaling
 from midge.kernels.requantize_armv7em import form_for
 from midge.kernels.staircase import Literal, Scaling, Staircase, accumulator_range, evaluate, literal, prove
@@ -134,15 +137,47 @@ def sum_graph(scales: tuple[float, float, float], zero_points: tuple[int, int, i
     return builder.build()
 
 
-def test_a_line_equals_the_sum_for_every_pair_of_bytes() -> None:
-    graph = sum_graph((0.0401, 0.1133, 0.0617), (4, -17, -128))
-    line = find_line(graph.nodes[0], graph)
+SUMS = {
+    "rectified": ((0.0401, 0.1133, 0.0617), (4, -17, -128)),
+    "results that no sum has": ((0.0058, 0.0058, 0.0033), (91, 91, -128)),
+    "always the highest": ((0.01, 0.02, 0.003), (-128, -128, 127)),
+    "always the lowest": ((0.01, 0.01, 0.2), (127, 127, -128)),
+    "always one in the middle": ((0.001, 0.001, 9.0), (3, -5, 20)),
+}
+
+
+@pytest.mark.parametrize("find", [find_line, find_halves])
+@pytest.mark.parametrize("sums", SUMS.values(), ids=SUMS)
+def test_a_line_equals_the_sum_for_every_pair_of_bytes(
+    find: Finder, sums: tuple[tuple[float, ...], tuple[int, ...]]
+) -> None:
+    graph = sum_graph(*sums)
+    line = find(graph.nodes[0], graph)
     assert line is not None
-    for a in range(-128, 128, 5):
-        b = np.arange(-128, 128)
-        sums = np.int64(a) * line.a_factor + b * np.int64(line.b_factor) + line.offset
-        assert np.abs(sums).max() < 2**31
-        types, outputs = graph.input_types(graph.nodes[0]), graph.output_types(graph.nodes[0])
-        wide = [TensorType(DType.INT8, (256,), type_.quantization) for type_ in (*types, *outputs) if type_]
-        expected = graph.nodes[0].op.evaluate([np.full(256, a, np.int8), b.astype(np.int8)], wide[:2], wide[2:])[0]
-        np.testing.assert_array_equal(np.clip(sums >> line.shift, -128, 127), expected)
+    assert_line(graph, line, find)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.floats(-3.0, 0.5), min_size=3, max_size=3), st.lists(st.integers(-128, 127), min_size=3, max_size=3),
+       st.sampled_from([find_line, find_halves]), st.booleans())  # fmt: skip
+def test_a_line_that_is_found_is_right(powers: list[float], zero_points: list[int], find: Finder, equal: bool) -> None:
+    scales = [10.0**power for power in powers]
+    graph = sum_graph((scales[0], scales[0] if equal else scales[1], scales[2]), tuple(zero_points))
+    line = find(graph.nodes[0], graph)
+    if line is not None:
+        assert_line(graph, line, find)
+
+
+def assert_line(graph: Graph, line: Line, find: Finder) -> None:
+    """Every pair of bytes; `find_halves` has factors of values without their zero points, of which bits are dropped."""
+    node = graph.nodes[0]
+    a, b = (graph.type(name or "").zero_point for name in node.inputs)
+    values = np.arange(-128, 128, dtype=np.int64)
+    if find is find_line:
+        parts = values * line.a_factor, values * line.b_factor
+    else:
+        bits = WIDE.fraction_bits or 0
+        parts = ((values - a) << bits) * line.a_factor >> 16, ((values - b) << bits) * line.b_factor >> 16
+    sums = parts[0][:, None] + parts[1][None, :] + line.offset
+    assert np.abs(sums).max() < 2**31
+    np.testing.assert_array_equal(np.clip(sums >> line.shift, -128, 127), reference_results(node, graph))

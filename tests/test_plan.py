@@ -88,6 +88,15 @@ def test_padded_readers_of_the_input_get_a_copy() -> None:
     assert run_graph(made.graph, [np.zeros((1, 6, 6, 3), np.int8)])[0].shape == (1, 6, 6, 4)
 
 
+@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m0plus"])
+def test_an_input_that_nobody_reads_is_kept(core: str) -> None:
+    maker = NetworkMaker(4, 6, 6, 3)
+    unread = maker._value("z", (1, 4, 4, 2))
+    maker.builder.inputs.append(unread)
+    made = plan(maker.finish(maker.conv(maker.input, 4, (1, 1))), core_board(core), PlanOptions())
+    assert made.graph.inputs == (maker.input, unread)
+
+
 def test_the_plan_is_deterministic() -> None:
     first, second = (plan(random_network(17), BOARD, PlanOptions()) for _ in range(2))
     assert (first.schedule, first.buffers) == (second.schedule, second.buffers)

@@ -196,10 +196,10 @@ class PixelWriter(ABC):
                     step(index)
                 code.ops([f"adds {{xp}}, #{unroll}", f"ldr {{{temporary}}}, [sp, #{self.end_at}]",
                           f"cmp {{xp}}, {{{temporary}}}"])  # fmt: skip
-        for index in range(0 if turns > 1 else unroll):
-            step(index)
-        for index in range(taps - turns * unroll):
-            step(index)
+        for index in range(taps - turns * unroll if turns > 1 else taps):
+            if index and index % _MOST_UNROLLED == 0:
+                code.op(f"adds {{xp}}, #{_MOST_UNROLLED}")
+            step(index % _MOST_UNROLLED)
 
     def store(self, channel: int, register: str, spare: str) -> None:
         """A byte at its channel, from the group's place in `xp`."""

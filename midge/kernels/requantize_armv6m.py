@@ -22,7 +22,7 @@ from midge.ir.types import DType
 from midge.kernels.assembly_armv6m import ThumbAssembly
 from midge.kernels.base import Layout
 from midge.kernels.quantized import ChannelScaling
-from midge.kernels.staircase import Scaling, first_accumulators
+from midge.kernels.staircase import Pair, Scaling, first_accumulators
 from midge.ops.base import Rounding
 
 _TRIED = tuple(sign * distance for distance in range(33) for sign in ((1, -1) if distance else (1,)))
@@ -162,14 +162,14 @@ def _proven(arrays: tuple[bytes, ...], rounding: Rounding, zero_point: int, low:
     if low == high or not real.min() > 0:
         return None
     steps = first_accumulators(Scaling(multipliers, shifts, rounding, zero_point, low, high), lows, highs)
-    is_reachable = (steps > lows) & (steps <= highs)
+    occur = (steps <= highs, steps > lows)
     results = np.arange(low + 1, high + 1, dtype=np.int64)[:, None] + EXCESS
     reach = np.maximum(np.abs(lows), np.abs(highs)) + 1
     origins = np.where(steps[0] > lows, steps[0] - 1, lows)
     ends = np.where(steps[-1] <= highs, steps[-1], highs + 1)
     window_bits = max(int(end - origin).bit_length() for end, origin in zip(ends, origins, strict=True))
-    whole = _Problem(real, reach, steps, is_reachable, results, np.zeros(len(real), np.int64))
-    window = _Problem(real, np.full(len(real), 1 << window_bits), steps, is_reachable, results, origins)
+    whole = _Problem(real, reach, steps, occur, results, np.zeros(len(real), np.int64))
+    window = _Problem(real, np.full(len(real), 1 << window_bits), steps, occur, results, origins)
     for problem, is_window in ((whole, False), (window, True)):
         if not problem.is_sensible:
             continue
@@ -189,8 +189,10 @@ class _Problem:
     reach: np.ndarray
     """No accumulator of a channel is so large."""
     steps: np.ndarray
-    """[results, channels]: the first accumulator that reaches a result."""
-    is_reachable: np.ndarray
+    """[results, channels]: the first accumulator that reaches a result; the lowest of all where all do, one past the
+    highest where none does."""
+    occur: Pair
+    """bool [results, channels]: whether an accumulator reaches a result, and whether one misses it."""
     results: np.ndarray
     origins: np.ndarray
     """What is subtracted from accumulators before they are scaled."""
@@ -237,8 +239,8 @@ class _Problem:
         least, most = goal - scaled(self.steps), goal - 1 - scaled(self.steps - 1)
         bounds = []
         for is_negative in (False, True):
-            reaches = self.is_reachable & ((self.steps < 0) == is_negative)
-            misses = self.is_reachable & ((self.steps - 1 < 0) == is_negative)
+            reaches = self.occur[0] & ((self.steps < 0) == is_negative)
+            misses = self.occur[1] & ((self.steps - 1 < 0) == is_negative)
             bounds += [np.where(reaches, least, -_FAR).max(0), np.where(misses, most, _FAR).min(0)]
         return tuple(bounds)
 

@@ -99,6 +99,10 @@ CASES: tuple[Case, ...] = (
     _case("maximum_s8", Function.MAXIMUM, (1, 3, 5, 4), (1, 3, 5, 4), dtype=DType.INT8),
     _case("minimum_s8_channels", Function.MINIMUM, (1, 3, 5, 4), (4,), constant="b", dtype=DType.INT8),
     _case("maximum_s8_number", Function.MAXIMUM, (1, 3, 5, 4), (1,), constant="b", dtype=DType.INT8),
+    _case("maximum_s8_relu", Function.MAXIMUM, (1, 3, 5, 4), (1, 3, 5, 4), dtype=DType.INT8,
+          activation=Activation.RELU),
+    _case("minimum_s8_relu6", Function.MINIMUM, (1, 3, 5, 4), (4,), constant="b", dtype=DType.INT8,
+          activation=Activation.RELU6),
     _case("maximum_constant", Function.MAXIMUM, (1, 3, 5, 4), (1,), constant="b"),
     _case("minimum_rows", Function.MINIMUM, (1, 3, 1, 1), (1, 3, 5, 4)),
 )  # fmt: skip

@@ -121,7 +121,7 @@ def _case(label: str, inputs: int, outputs: int, *, batch: tuple[int, ...] = (1,
 
 CASES: tuple[Case, ...] = (
     *(_case(f"i{i}_o{o}", i, o)
-      for i, o in ((1, 1), (3, 4), (4, 3), (7, 8), (8, 9), (9, 7), (16, 2), (33, 5), (64, 12), (70, 21))),
+      for i, o in ((1, 1), (3, 4), (4, 3), (7, 8), (8, 9), (9, 7), (16, 2), (33, 5), (64, 12), (70, 21), (1560, 2))),
     *(_case(f"double_i{i}_o{o}", i, o, rounding=Rounding.DOUBLE) for i, o in ((1, 3), (8, 8), (9, 5), (31, 4))),
     _case("relu", 16, 9, activation=Activation.RELU, zero_points=(-128, -128)),
     _case("relu_double", 16, 9, activation=Activation.RELU, zero_points=(-128, -128), rounding=Rounding.DOUBLE),

@@ -38,7 +38,8 @@ def tabulated(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray, x_typ
     assert x_type.quantization is not None and output.quantization is not None
     inverse_scale = np.float32(1.0) / np.float32(output.quantization.scale)
     real = np.float32(x_type.quantization.scale) * (x.astype(np.int32) - x_type.zero_point).astype(np.float32)
-    rescaled = round_half_away(function(real).astype(np.float32) * inverse_scale)
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is clamped
+        rescaled = round_half_away(function(real).astype(np.float32) * inverse_scale)
     return np.clip(rescaled + np.float32(output.zero_point), -128, 127).astype(np.int8)
 
 

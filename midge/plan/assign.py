@@ -88,7 +88,8 @@ class _Search:
         self.last = {self.roots[name]: i for i, node in enumerate(graph.nodes) for name in node.inputs if name}
 
     def start(self) -> State:
-        return tuple((name, (self._natural(name), frozenset())) for name in sorted(self.graph.inputs))
+        read = (name for name in sorted(self.graph.inputs) if name in self.last)
+        return tuple((name, (self._natural(name), frozenset())) for name in read)
 
     def next(self, states: Mapping[State, _Way], position: int, node: Node, listed: list[Candidate]
              ) -> dict[State, _Way]:  # fmt: skip

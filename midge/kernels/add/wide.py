@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from midge.ir.graph import Graph, Node
-from midge.kernels.add.line import NUDGES, Line, reference_results
+from midge.kernels.add.line import NUDGES, Line, Steps, reference_results
 from midge.kernels.assembly import Assembly
 from midge.kernels.base import Function, Layout
 from midge.kernels.layouts import WIDE
@@ -47,11 +47,7 @@ def find_halves(node: Node, graph: Graph) -> Line | None:
     a, b = (graph.type(name or "").quantization for name in node.inputs)
     y = graph.type(node.outputs[0]).quantization
     assert a is not None and b is not None and y is not None
-    results = reference_results(node, graph)
-    order = np.argsort(results, axis=None, kind="stable")
-    sorted_results = results.reshape(-1)[order]
-    firsts = np.flatnonzero(np.diff(sorted_results)) + 1
-    wanted = sorted_results[firsts]
+    steps = Steps.of(reference_results(node, graph))
     reals = (a.scale / y.scale, b.scale / y.scale)
     reach = 256 * (reals[0] + reals[1]) + 256
     shift = int(min(30 - np.ceil(np.log2(reach)), 30 - _DROPPED + _BITS - np.ceil(np.log2(max(reals)))))
@@ -62,12 +58,9 @@ def find_halves(node: Node, graph: Graph) -> Line | None:
         factors = [round(real * 2.0 ** (shift + _DROPPED - _BITS)) + change
                    for real, change in zip(reals, nudge, strict=True)]  # fmt: skip
         parts = [value * factor >> _DROPPED for value, factor in zip(values, factors, strict=True)]
-        sums = (parts[0][:, None] + parts[1][None, :]).reshape(-1)[order]
-        highest_below = np.maximum.accumulate(sums)[firsts - 1]
-        lowest_above = np.minimum.accumulate(sums[::-1])[::-1][firsts]
-        least, most = ((wanted << shift) - lowest_above).max(), ((wanted << shift) - 1 - highest_below).min()
-        if least <= most and abs(most) < 2**30:
-            return Line(factors[0], factors[1], int(least + most) // 2, shift)
+        offset = steps.offset(parts[0][:, None] + parts[1][None, :], shift)
+        if offset is not None and abs(offset) < 2**30:
+            return Line(factors[0], factors[1], offset, shift)
     return None
 
 

@@ -11,9 +11,8 @@ from midge.kernels.base import Function as CFunction
 from midge.kernels.elementwise import ElementwiseRows
 from midge.kernels.floating import float_clamp
 from midge.kernels.unary import TableRows
-from midge.ops.base import Activation
+from midge.ops.base import Activation, quantized_bounds
 from midge.ops.binary import Binary, Function
-from midge.targets.records import Core
 
 _FLOORS = (Function.FLOOR_DIV, Function.FLOOR_MOD)
 
@@ -33,15 +32,15 @@ class BinaryRowsS8(ElementwiseRows):
     body = "common/binary_f32.c.j2"
     dtype = DType.INT8
 
-    def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
-        assert isinstance(node.op, Binary)
-        if node.op.activation is not Activation.NONE:
-            return "a fused activation"
-        return super().refuse(node, graph, core)
-
     def names(self, node: Node, graph: Graph) -> tuple[dict[str, object], tuple[CFunction, ...]]:
-        assert isinstance(node.op, Binary)
-        return {"function": node.op.function.value, "plain": "int8_t", "clamp": None}, ()
+        op = node.op
+        assert isinstance(op, Binary)
+        names: dict[str, object] = {"function": op.function.value, "plain": "int8_t", "clamp": None, "bounds": None}
+        if op.activation is Activation.NONE:
+            return names, ()
+        return names | {"bounds": quantized_bounds(op.activation, graph.type(node.outputs[0]))}, (
+            render.helper("clamp"),
+        )
 
 
 class BinaryRowsF32(ElementwiseRows):
@@ -57,7 +56,7 @@ class BinaryRowsF32(ElementwiseRows):
         clamp = float_clamp(node.op.activation)
         floors = ("trunc_f32", "floor_f32") if node.op.function in _FLOORS else ()
         helpers = (*(render.helper(name) for name in floors), *clamp.helpers)
-        return {"function": node.op.function.value, "plain": "float", "clamp": clamp}, helpers
+        return {"function": node.op.function.value, "plain": "float", "clamp": clamp, "bounds": None}, helpers
 
 
 KERNELS = (BinaryTableS8(), BinaryRowsS8(), BinaryRowsF32())
