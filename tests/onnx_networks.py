@@ -148,6 +148,15 @@ def _two_outputs() -> onnx.ModelProto:
     return m.model((1, 3, 4, 5), [y, m.op("Softmax", y, axis=1)])
 
 
+def _conv_transpose(shape: tuple[int, ...], weights: tuple[int, ...], **attributes: Any) -> Callable[[], Any]:
+    def make() -> onnx.ModelProto:
+        m = Maker()
+        bias = m.random(weights[1] * attributes.get("group", 1))
+        return m.model(shape, [m.op("ConvTranspose", "x", m.random(*weights), bias, **attributes)])
+
+    return make
+
+
 NETWORKS: dict[str, Callable[[], onnx.ModelProto]] = {
     "conv": _conv((1, 3, 6, 5), (4, 3, 3, 3)),
     "conv_same_lower": _conv((1, 3, 6, 5), (4, 3, 2, 2), auto_pad="SAME_LOWER", strides=[2, 1]),
@@ -155,6 +164,15 @@ NETWORKS: dict[str, Callable[[], onnx.ModelProto]] = {
     "conv_dilated": _conv((1, 2, 9, 9), (3, 2, 3, 3), dilations=[2, 3], pads=[1, 2, 0, 3]),
     "conv_grouped": _conv((1, 4, 5, 5), (6, 2, 3, 3), group=2),
     "conv_depthwise_multiplier": _conv((1, 3, 5, 5), (6, 1, 3, 3), group=3, pads=[1, 1, 1, 1]),
+    "conv_transpose": _conv_transpose((1, 3, 5, 4), (3, 4, 3, 3), strides=[2, 2], pads=[1, 1, 1, 1]),
+    "conv_transpose_more": _conv_transpose(
+        (1, 3, 5, 4), (3, 2, 3, 2), strides=[3, 2], pads=[1, 0, 0, 1], output_padding=[1, 1]
+    ),
+    "conv_transpose_grouped": _conv_transpose((1, 4, 5, 4), (4, 3, 4, 4), strides=[2, 2], group=2),
+    "conv_transpose_same_upper": _conv_transpose((1, 3, 5, 4), (3, 4, 3, 3), strides=[2, 2], auto_pad="SAME_UPPER"),
+    "conv_transpose_same_lower": _conv_transpose((1, 3, 5, 4), (3, 4, 4, 3), strides=[2, 2], auto_pad="SAME_LOWER"),
+    "conv_transpose_shaped": _conv_transpose((1, 3, 5, 4), (3, 4, 3, 3), strides=[2, 2], output_shape=[10, 8]),
+    "conv_transpose_signal": _conv_transpose((1, 3, 9), (3, 4, 8), strides=[4], pads=[2, 2]),
     "max_pool_ceil": _one((1, 3, 7, 6), "MaxPool", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1),
     "max_pool_padded": _one((1, 3, 7, 6), "MaxPool", kernel_shape=[3, 2], strides=[2, 2], pads=[1, 0, 1, 1]),
     "average_pool": _one((1, 3, 7, 6), "AveragePool", kernel_shape=[3, 3], pads=[1, 1, 1, 1]),

@@ -43,6 +43,35 @@ def separable(layer: Layer) -> str:
     return layer.activated(layer.last(made))
 
 
+def transposed(layer: Layer) -> str:
+    """Kernel [taps, outputs, inputs]."""
+    layer.images()
+    kernel, bias = layer.need("kernel"), layer.weights("bias")
+    strides = _sizes(layer, layer.layer.strides)
+    if any(size != 1 for size in _sizes(layer, layer.layer.dilation_rate)):
+        raise Refused("dilated taps")
+    taps, sizes = kernel.shape[:-2], layer.result_shape[1:-1]
+    before = [_cut(layer, *pair, axis) for axis, pair in enumerate(zip(taps, strides, strict=True))]
+    full = [(size - 1) * stride + count
+            for size, stride, count in zip(layer.shapes[0][1:-1], strides, taps, strict=True)]  # fmt: skip
+    after = [have - cut - want for have, cut, want in zip(full, before, sizes, strict=True)]
+    operands = () if bias is None else (layer.constant(bias, "bias"),)
+    made = layer.op("ConvTranspose", layer.first(), layer.constant(np.moveaxis(kernel, (-1, -2), (0, 1)), "kernel"),
+                    *operands, strides=strides, output_padding=[max(0, -cut) for cut in after],
+                    pads=[*before, *(max(0, cut) for cut in after)])  # fmt: skip
+    return layer.activated(layer.last(made))
+
+
+def _cut(layer: Layer, taps: int, stride: int, axis: int) -> int:
+    """Results cut in front along an axis. Source: keras/src/backend/common/backend_utils.py, as for JAX."""
+    if layer.layer.padding == "valid":
+        return 0
+    more = layer.layer.output_padding
+    more = more[axis] if isinstance(more, list | tuple) else more
+    total = stride + taps - 2 if more is None else taps + taps % 2 - 2 + more
+    return max(taps - 1 - (total + 1) // 2, 0)
+
+
 def _of_depthwise(kernel: np.ndarray) -> np.ndarray:
     """[taps, inputs, multiplier] as [inputs multiplier, 1, taps]."""
     flat = kernel.reshape(*kernel.shape[:-2], -1)
@@ -105,7 +134,9 @@ def layer_norm(layer: Layer) -> str:
 ROWS: dict[str, Callable[[Layer], str]] = {
     "BatchNormalization": batch_norm,
     "Conv1D": convolution,
+    "Conv1DTranspose": transposed,
     "Conv2D": convolution,
+    "Conv2DTranspose": transposed,
     "Dense": dense,
     "DepthwiseConv1D": depthwise,
     "DepthwiseConv2D": depthwise,

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from midge.load.onnx import elementwise, functions, movement, normalize, pools, quantized, recurrent, weighted
+from midge.load.onnx import (
+    elementwise,
+    functions,
+    movement,
+    normalize,
+    pools,
+    quantized,
+    recurrent,
+    transposed,
+    weighted,
+)
 from midge.load.onnx.site import Site
 
 ROWS: dict[str, Callable[[Site], None]] = {
@@ -43,5 +53,6 @@ ROWS: dict[str, Callable[[Site], None]] = {
     **functions.ROWS,
     **quantized.ROWS,
     **recurrent.ROWS,
+    **transposed.ROWS,
 }
 """ONNX operator (of another domain with its name before it) -> the function that imports it."""

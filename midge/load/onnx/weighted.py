@@ -38,8 +38,8 @@ class Weights:
 
 def conv(site: Site) -> None:
     """Conv in one or two dimensions."""
-    target = site.target() if _reads_integers(site, 0) else None
-    convolve(site, site.held(0), site.constant(1, "weights"), _bias(site, 2), target)
+    target = site.target() if reads_integers(site, 0) else None
+    convolve(site, site.held(0), site.constant(1, "weights"), bias_of(site, 2), target)
 
 
 def convolve(site: Site, x: Held, weights: Known, bias: Known | None, target: Target | None) -> None:
@@ -70,7 +70,7 @@ def convolve(site: Site, x: Held, weights: Known, bias: Known | None, target: Ta
 
     axes = channels_last(len(x.shape))
     shape = (1, outputs, rows, columns)[: len(x.shape)]
-    _emit(site, x, weights, bias, target, arranged, 3 if is_depthwise else 0, make,
+    emit_weighted(site, x, weights, bias, target, arranged, 3 if is_depthwise else 0, make,
           lambda held: image_of(site, held), (1, rows, columns, outputs), shape, axes)  # fmt: skip
 
 
@@ -83,12 +83,12 @@ def gemm(site: Site) -> None:
     if len(x.shape) != 2 or len(weights.shape) != 2:
         site.broken(f"operands of shape {list(x.shape)} and {list(weights.shape)}", "matrices")
     flipped = weights if site.attribute("transB", 0) else _transposed(weights)
-    bias = _bias(site, 2)
+    bias = bias_of(site, 2)
     if alpha != 1.0:
         flipped = Known((flipped.array * np.float32(alpha)).astype(np.float32))
     if bias is not None:
         bias = Known(np.broadcast_to(bias.array, (flipped.shape[0],)) * np.float32(beta)) if beta != 1.0 else bias
-    target = site.target() if _reads_integers(site, 0) and flipped.quantized is not None else None
+    target = site.target() if reads_integers(site, 0) and flipped.quantized is not None else None
     connect(site, x, flipped, bias, target, (x.shape[0], flipped.shape[0]))
 
 
@@ -106,15 +106,15 @@ def matmul(site: Site) -> None:
         integers = None if weights.quantized is None else weights.quantized.reshape(flat)
         weights = weights.moved(weights.array.reshape(flat), integers)
     flipped = _transposed(weights)
-    target = site.target() if _reads_integers(site, 0) and flipped.quantized is not None else None
-    connect(site, x, flipped, _bias(site, 2), target, (*x.shape[:-1], flipped.shape[0]))
+    target = site.target() if reads_integers(site, 0) and flipped.quantized is not None else None
+    connect(site, x, flipped, bias_of(site, 2), target, (*x.shape[:-1], flipped.shape[0]))
 
 
 def linear(site: Site) -> None:
     """Weights [outputs, inputs] over the last axis of any tensor, and a bias: as other formats than ONNX have it."""
     x, weights = site.held(0), site.constant(1, "weights")
-    target = site.target() if _reads_integers(site, 0) and weights.quantized is not None else None
-    connect(site, x, weights, _bias(site, 2), target, (*x.shape[:-1], weights.shape[0]))
+    target = site.target() if reads_integers(site, 0) and weights.quantized is not None else None
+    connect(site, x, weights, bias_of(site, 2), target, (*x.shape[:-1], weights.shape[0]))
 
 
 def connect(site: Site, x: Held, weights: Known, bias: Known | None, target: Target | None,
@@ -141,10 +141,10 @@ def connect(site: Site, x: Held, weights: Known, bias: Known | None, target: Tar
     def make(activation: Activation) -> Op:
         return FullyConnected(activation, site.importer.rounding, False)
 
-    _emit(site, x, weights, bias, target, arranged, 0, make, place, flat, shape, tuple(range(len(shape))))
+    emit_weighted(site, x, weights, bias, target, arranged, 0, make, place, flat, shape, tuple(range(len(shape))))
 
 
-def _emit(site: Site, x: Held, weights: Known, bias: Known | None, target: Target | None,
+def emit_weighted(site: Site, x: Held, weights: Known, bias: Known | None, target: Target | None,
           arranged: Callable[[np.ndarray], np.ndarray], axis: int, make: Callable[[Activation], Op],
           place: Callable[[Held], str], value_shape: tuple[int, ...], shape: tuple[int, ...],
           axes: tuple[int, ...]) -> None:  # fmt: skip
@@ -203,10 +203,10 @@ def _transposed(weights: Known) -> Known:
     return Known(weights.array.T, quantized, weights.scales, weights.zero_points, axis)
 
 
-def _bias(site: Site, position: int) -> Known | None:
+def bias_of(site: Site, position: int) -> Known | None:
     return site.constant(position, "a bias") if site.has(position) else None
 
 
-def _reads_integers(site: Site, position: int) -> bool:
+def reads_integers(site: Site, position: int) -> bool:
     found = site.operand(position)
     return isinstance(found, Held) and found.is_real and found.type.dtype is DType.INT8

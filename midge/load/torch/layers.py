@@ -15,7 +15,7 @@ def convolution(call: Call) -> str:
     if len(call.shape("input")) != rank + 2:
         raise Refused("an input without a batch")
     if call.get("transposed", False):
-        raise Refused("a transposed convolution")
+        return transposed(call)
     attributes: dict[str, Any] = {
         "strides": list(call.pair("stride", rank)), "dilations": list(call.pair("dilation", rank)),
         "group": int(call.get("groups", 1)),
@@ -27,6 +27,19 @@ def convolution(call: Call) -> str:
         pads = call.pair("padding", rank)
         attributes["pads"] = [*pads, *pads]
     return call.op("Conv", call.tensor("input"), call.tensor("weight"), call.optional("bias"), **attributes)
+
+
+def transposed(call: Call) -> str:
+    rank = len(call.shape("weight")) - 2
+    if len(call.shape("input")) != rank + 2:
+        raise Refused("an input without a batch")
+    pads = call.pair("padding", rank, (0,))
+    return call.op(
+        "ConvTranspose", call.tensor("input"), call.tensor("weight"), call.optional("bias"),
+        strides=list(call.pair("stride", rank, (1,))), dilations=list(call.pair("dilation", rank, (1,))),
+        output_padding=list(call.pair("output_padding", rank, (0,))), pads=[*pads, *pads],
+        group=int(call.get("groups", 1)),
+    )  # fmt: skip
 
 
 def linear(call: Call) -> str:
@@ -136,6 +149,8 @@ ROWS: dict[str, Callable[[Call], Any]] = {
     "aten.bmm": matmul,
     "aten.conv1d": convolution,
     "aten.conv2d": convolution,
+    "aten.conv_transpose1d": transposed,
+    "aten.conv_transpose2d": transposed,
     "aten.convolution": convolution,
     "aten.layer_norm": layer_norm,
     "aten.linear": linear,
