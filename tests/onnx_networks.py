@@ -157,7 +157,33 @@ def _conv_transpose(shape: tuple[int, ...], weights: tuple[int, ...], **attribut
     return make
 
 
+def _resize(shape: tuple[int, ...], numbers: Sequence[float], *, sized: bool = False, opset: int = 17, **attributes: Any
+            ) -> Callable[[], onnx.ModelProto]:  # fmt: skip
+    def make() -> onnx.ModelProto:
+        m = Maker(opset)
+        given = ["", m.constant(numbers, np.int64)] if sized else [m.constant(numbers)]
+        return m.model(shape, [m.op("Resize", "x", "", *given, **attributes)])
+
+    return make
+
+
+_LINEAR = [
+    (f"resize_linear_{label}", sizes, {"mode": "linear", "coordinate_transformation_mode": mode})
+    for label, mode in (("half", "half_pixel"), ("torch", "pytorch_half_pixel"), ("aligned", "align_corners"),
+                        ("asymmetric", "asymmetric"))
+    for sizes in ([1, 3, 10, 7],)
+]  # fmt: skip
 NETWORKS: dict[str, Callable[[], onnx.ModelProto]] = {
+    **{name: _resize((1, 3, 4, 5), sizes, sized=True, **attributes) for name, sizes, attributes in _LINEAR},
+    "resize_linear_scaled": _resize((1, 3, 4, 5), [1, 1, 2.5, 2], mode="linear"),
+    "resize_linear_smaller": _resize((1, 3, 8, 9), [1, 3, 3, 4], sized=True, mode="linear"),
+    "resize_linear_axes": _resize((1, 3, 4, 5), [2, 3], opset=18, axes=[2, 3], mode="linear"),
+    "resize_linear_signal": _resize((1, 3, 9), [1, 3, 14], sized=True, mode="linear"),
+    "resize_nearest": _resize((1, 3, 4, 5), [1, 1, 2, 3]),
+    **{f"resize_nearest_{mode}": _resize((1, 3, 5, 7), [1, 3, 8, 4], sized=True, nearest_mode=mode)
+       for mode in ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")},
+    **{f"resize_nearest_{mode}": _resize((1, 3, 5, 7), [1, 1, 1.7, 0.6], coordinate_transformation_mode=mode)
+       for mode in ("asymmetric", "align_corners", "pytorch_half_pixel")},
     "conv": _conv((1, 3, 6, 5), (4, 3, 3, 3)),
     "conv_same_lower": _conv((1, 3, 6, 5), (4, 3, 2, 2), auto_pad="SAME_LOWER", strides=[2, 1]),
     "conv_same_upper": _conv((1, 3, 7, 5), (4, 3, 3, 2), auto_pad="SAME_UPPER", strides=[2, 2]),
@@ -196,7 +222,7 @@ NETWORKS: dict[str, Callable[[], onnx.ModelProto]] = {
     "signal": _signal,
     "arithmetic": _arithmetic,
     "two_outputs": _two_outputs,
-}
+}  # fmt: skip
 WITHOUT_REARRANGE = {name for name in NETWORKS if name.startswith(("conv", "max", "average"))} | {
     "residual", "flatten_to_gemm", "channels_last_export", "shape_arithmetic", "signal", "arithmetic", "two_outputs",
 }  # fmt: skip

@@ -62,6 +62,10 @@ TORCH: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "split, cat, flip": (lambda: Run(lambda x: torch.cat([*x.chunk(2, 1)[::-1], x.flip(3)], 1)), IMAGE),
     "slices": (lambda: Run(lambda x: x[:, 1:, ::2, -1].transpose(1, 2)), IMAGE),
     "upsample": (lambda: nn.Upsample(scale_factor=2), IMAGE),
+    "upsample bilinear": (lambda: nn.Upsample(scale_factor=2, mode="bilinear"), IMAGE),
+    "upsample aligned": (lambda: nn.UpsamplingBilinear2d((7, 11)), IMAGE),
+    "interpolate": (lambda: Run(lambda x: F.interpolate(x, (5, 9), mode="bilinear")), IMAGE),
+    "interpolate linear": (lambda: nn.Upsample(scale_factor=1.5, mode="linear"), (1, 4, 8)),
     "pixel shuffle": (lambda: nn.PixelShuffle(2), IMAGE),
     "pad": (lambda: nn.ZeroPad2d((1, 2, 0, 3)), IMAGE),
     "arithmetic": (lambda: Run(lambda x: (1 - x) * 3 / torch.add(x.abs(), 2, alpha=2) - x.pow(2).sum(1, True)), IMAGE),
@@ -152,6 +156,7 @@ KERAS: dict[str, tuple[Callable[[], list[Any]], tuple[int, ...]]] = {
     "scales": (lambda: [layers.Rescaling(1 / 255, -0.5), layers.Normalization(mean=[0.1, 0.2], variance=[1.0, 4.0])],
                 (5, 2)),
     "upsampling": (lambda: [layers.UpSampling2D((2, 3)), layers.Dropout(0.5), layers.Softmax()], (3, 4, 2)),
+    "bilinear": (lambda: [layers.UpSampling2D(2, interpolation="bilinear"), layers.Resizing(5, 7)], (3, 4, 2)),
     "dense of rank 3": (lambda: [layers.Dense(5, activation="gelu"), layers.LayerNormalization()], (4, 6)),
     "lstm and gru": (lambda: [layers.LSTM(5, return_sequences=True), layers.GRU(4), layers.Activation("tanh")], (6, 3)),
     "gru, reset before": (lambda: [layers.GRU(4, reset_after=False, go_backwards=True)], (6, 3)),
@@ -173,7 +178,7 @@ def test_keras_model(name: str, tmp_path: Path) -> None:
 
 def test_keras_layers_without_records_are_all_named() -> None:
     x = keras.Input((6, 6, 3))
-    model = keras.Model(x, layers.UnitNormalization()(layers.Resizing(3, 3)(x)))
+    model = keras.Model(x, layers.UnitNormalization()(layers.Resizing(3, 3, "bicubic")(x)))
     with pytest.raises(UnsupportedError, match=r"2 parts .*keras\.Resizing.*keras\.UnitNormalization"):
         midge.load(model)
 

@@ -13,6 +13,7 @@ from midge.ir.graph import Graph, Node
 from midge.ops.arg_extreme import ArgExtreme
 from midge.ops.base import Padding
 from midge.ops.compare import Compare, Function
+from midge.ops.resize_bilinear import ResizeBilinear
 from midge.ops.transposed_conv2d import TransposedConv2D
 from midge.ops.windows import Window
 from midge.write.tflite_options import ACTIVATIONS, ELEMENT_TYPES, SAME, VALID, same_padding
@@ -66,6 +67,15 @@ def _transposed_conv2d(graph: Graph, node: Node) -> Further:
     return Further("TRANSPOSE_CONV", operands, "TransposeConvOptions", fields)
 
 
+def _resize_bilinear(graph: Graph, node: Node) -> Further:
+    del graph
+    op = node.op
+    assert isinstance(op, ResizeBilinear)
+    fields = {"AlignCorners": op.align_corners, "HalfPixelCenters": op.half_pixel_centers}
+    size = np.array([op.height, op.width], np.int32)
+    return Further("RESIZE_BILINEAR", (*_operands(node), size), "ResizeBilinearOptions", fields)
+
+
 def _same(code: str, title: str = "") -> Callable[[Graph, Node], Further]:
     """An operator whose operands are the node's, without options of its own."""
     return lambda graph, node: Further(code, _operands(node), title)
@@ -79,6 +89,7 @@ FURTHER: dict[str, Callable[[Graph, Node], Further]] = {
     "arg_extreme": _arg_extreme,
     "cast": _same("CAST"),
     "compare": _compare,
+    "resize_bilinear": _resize_bilinear,
     "select": _same("SELECT_V2"),
     "transposed_conv2d": _transposed_conv2d,
 }

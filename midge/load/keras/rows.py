@@ -132,10 +132,13 @@ def normalization(layer: Layer) -> str:
 
 
 def upsampling(layer: Layer) -> str:
-    """Nearest neighbours: each element again and again."""
+    """Nearest neighbours: each element again and again; or bilinear."""
     layer.images()
-    if getattr(layer.layer, "interpolation", "nearest") != "nearest":
-        raise Refused(f"interpolation {layer.layer.interpolation}")
+    kind = getattr(layer.layer, "interpolation", "nearest")
+    if kind == "bilinear":
+        return _bilinear(layer)
+    if kind != "nearest":
+        raise Refused(f"interpolation {kind}")
     size = layer.layer.size
     factors = (size,) if isinstance(size, int) else tuple(size)
     wide, repeated = [1], [1]
@@ -145,6 +148,24 @@ def upsampling(layer: Layer) -> str:
     channels = layer.shapes[0][-1]
     spread = layer.op("Expand", layer.reshaped(layer.x, [*wide, channels]), layer.integers([*repeated, channels]))
     return layer.reshaped(spread, layer.result_shape)
+
+
+def resizing(layer: Layer) -> str:
+    """Bilinear, to the whole of the result."""
+    layer.images()
+    found = layer.layer
+    if found.interpolation != "bilinear":
+        raise Refused(f"interpolation {found.interpolation}")
+    if found.crop_to_aspect_ratio or found.pad_to_aspect_ratio or getattr(found, "antialias", False):
+        raise Refused("an aspect ratio that is kept, or antialiasing")
+    return _bilinear(layer)
+
+
+def _bilinear(layer: Layer) -> str:
+    batch, height, width, channels = layer.result_shape
+    sizes = layer.integers([batch, channels, height, width])
+    return layer.last(layer.op("Resize", layer.first(), "", "", sizes, mode="linear",
+                               coordinate_transformation_mode="half_pixel"))  # fmt: skip
 
 
 _DROPPED = "ActivityRegularization Dropout GaussianDropout GaussianNoise Identity SpatialDropout1D SpatialDropout2D"
@@ -173,6 +194,7 @@ ROWS: dict[str, Callable[[Layer], Any]] = {
     "ReLU": relu,
     "Rescaling": rescaling,
     "Reshape": reshape,
+    "Resizing": resizing,
     "Softmax": softmax,
     "UpSampling1D": upsampling,
     "UpSampling2D": upsampling,

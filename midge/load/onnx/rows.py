@@ -12,6 +12,7 @@ from midge.load.onnx import (
     pools,
     quantized,
     recurrent,
+    resampling,
     transposed,
     weighted,
 )
@@ -53,6 +54,7 @@ ROWS: dict[str, Callable[[Site], None]] = {
     **functions.ROWS,
     **quantized.ROWS,
     **recurrent.ROWS,
+    **resampling.ROWS,
     **transposed.ROWS,
 }
 """ONNX operator (of another domain with its name before it) -> the function that imports it."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from midge.ir.types import DType, TensorType
-from midge.load.tflite import functions, logic, movement, recurrent, shapes, variables
+from midge.load.tflite import functions, logic, movement, recurrent, resampling, shapes, variables
 from midge.load.tflite.site import Site
 from midge.ops.add import Add
 from midge.ops.average_pool2d import AveragePool2D
@@ -374,6 +374,7 @@ ROWS: dict[str, Callable[[Site], None]] = {
     **logic.ROWS,
     **movement.ROWS,
     **recurrent.ROWS,
+    **resampling.ROWS,
     **variables.ROWS,
 }
 """Builtin operator -> the function that imports it."""

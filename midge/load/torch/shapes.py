@@ -127,6 +127,29 @@ def upsample_nearest(call: Call) -> str:
     return call.reshaped(spread, wanted)
 
 
+def upsample_linear(call: Call) -> str:
+    """Between pixels, to the size of the result; a scale that leaves a part of a pixel is refused."""
+    name = "self" if call.is_tensor("self") else "input"
+    shape, wanted = call.shape(name), call.result_shapes[0]
+    given = _scales(call, len(shape) - 2)
+    aligned = bool(call.get("align_corners", False))
+    for have, want, scale in zip(shape[2:], wanted[2:], given, strict=True):
+        if scale is not None and not aligned and abs(have * scale - want) > 1e-6 * want:
+            raise Refused(f"{have} pixels scaled by {scale}")
+    mode = "align_corners" if aligned else "half_pixel"
+    return call.op("Resize", call.tensor(name), "", "", call.integers(wanted), mode="linear",
+                   coordinate_transformation_mode=mode)  # fmt: skip
+
+
+def _scales(call: Call, rank: int) -> list[float | None]:
+    """Scales given along each axis; None where the sizes say it."""
+    listed = call.get("scale_factors")
+    if listed is not None:
+        return list(listed)
+    names = ("scales",) if rank == 1 else ("scales_h", "scales_w")
+    return [call.get(name) for name in names]
+
+
 _VIEWS = (
     "_reshape_alias _unsafe_view flatten reshape squeeze squeeze_copy unflatten unsqueeze unsqueeze_copy view view_copy"
 )
@@ -152,6 +175,8 @@ ROWS: dict[str, Callable[[Call], Any]] = {
     "aten.t": transpose,
     "aten.transpose": transpose,
     "aten.unbind": unbind,
+    "aten.upsample_bilinear2d": upsample_linear,
+    "aten.upsample_linear1d": upsample_linear,
     "aten.upsample_nearest1d": upsample_nearest,
     "aten.upsample_nearest2d": upsample_nearest,
 }

@@ -1,0 +1,1 @@
+"""Kernels of resize_bilinear, one file for each instruction set."""

@@ -1,0 +1,127 @@
+"""Resize: nearest pixels move elements only, linear interpolation makes a node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from midge.load.onnx.held import Held, channels_last
+from midge.load.onnx.site import Site
+from midge.load.onnx.windows import image_of, require_image, two
+from midge.ops.resize_bilinear import ResizeBilinear
+
+_MOST_ELEMENTS = 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """From `size` elements to `results`, `scale` results to an element."""
+
+    size: int
+    results: int
+    scale: float
+
+    @property
+    def is_whole(self) -> bool:
+        """The scale is that of the sizes."""
+        return bool(np.isclose(self.results / self.size, self.scale, rtol=1e-6, atol=0))
+
+
+def resize(site: Site) -> None:
+    """Resize by constant scales or to constant sizes, nearest or linear."""
+    x, mode = site.held(0), site.attribute("mode", "nearest")
+    coordinates = site.attribute("coordinate_transformation_mode", "half_pixel")
+    axes = _axes(site, x.shape)
+    if site.attribute("antialias", 0) and any(axis.results < axis.size for axis in axes):
+        site.unsupported("antialiasing")
+    if np.prod([float(axis.results) for axis in axes]) > _MOST_ELEMENTS:
+        site.unsupported(f"a result of shape {[axis.results for axis in axes]}")
+    if mode == "nearest":
+        order = x.order
+        for number, axis in enumerate(axes):
+            order = np.take(order, _nearest(site, axis, coordinates), number)
+        site.bind(x.rearranged(order))
+    elif mode == "linear":
+        _linear(site, x, axes, coordinates)
+    else:
+        site.unsupported(f"{mode} interpolation")
+
+
+def _axes(site: Site, shape: tuple[int, ...]) -> list[_Axis]:
+    """Each axis of the operand, from the operands `scales` or `sizes` and the attribute `axes`."""
+    if site.attribute("keep_aspect_ratio_policy", "stretch") != "stretch":
+        site.unsupported("sizes that keep the aspect ratio")
+    named = [site.axis(axis, len(shape)) for axis in site.integers("axes") or range(len(shape))]
+    is_sized = site.has(3)
+    if not is_sized and not site.has(2):
+        site.broken("neither scales nor sizes", "one of them")
+    given = site.known(3 if is_sized else 2, "a size").reshape(-1).astype(np.float64)
+    limit = 1 << 24
+    if len(given) != len(named) or not np.all((given > 0) & (given < limit)):
+        site.broken(f"{given.tolist()} for {len(named)} axes", "a positive number for each")
+    found = [_Axis(size, size, 1.0) for size in shape]
+    for axis, number in zip(named, given.tolist(), strict=True):
+        size = shape[axis]
+        if is_sized:
+            found[axis] = _Axis(size, int(number), int(number) / size)
+        else:
+            found[axis] = _Axis(size, int(np.floor(size * number)), number)
+        if found[axis].results < 1:
+            site.broken(f"{size} elements scaled by {number}", "at least one element")
+    return found
+
+
+def _nearest(site: Site, axis: _Axis, coordinates: str) -> np.ndarray:
+    """Which element each result is."""
+    if axis.size == axis.results and axis.is_whole:
+        return np.arange(axis.size)
+    place, scale = np.arange(axis.results, dtype=np.float32), np.float32(axis.scale)
+    half = np.float32(0.5)
+    if coordinates == "asymmetric":
+        at = place / scale
+    elif coordinates == "half_pixel" or (coordinates == "pytorch_half_pixel" and axis.results > 1):
+        at = (place + half) / scale - half
+    elif coordinates == "pytorch_half_pixel":
+        at = place * 0
+    elif coordinates == "align_corners":
+        at = place * np.float32(axis.size - 1) / np.float32(max(axis.results - 1, 1))
+    else:
+        site.unsupported(f"{coordinates} coordinates")
+    mode = site.attribute("nearest_mode", "round_prefer_floor")
+    rounds = {
+        "round_prefer_floor": lambda p: np.ceil(p - half), "round_prefer_ceil": lambda p: np.floor(p + half),
+        "floor": np.floor, "ceil": np.ceil,
+    }  # fmt: skip
+    if mode not in rounds:
+        site.broken(f"nearest_mode {mode!r}", ", ".join(rounds))
+    return np.clip(rounds[mode](at).astype(np.int64), 0, axis.size - 1)
+
+
+def _linear(site: Site, x: Held, axes: list[_Axis], coordinates: str) -> None:
+    """Interpolation of an image or a signal: int8 where the result keeps the scale, else float32."""
+    require_image(site, x)
+    if any(axis.results != axis.size for axis in axes[:2]):
+        site.unsupported("interpolation between channels")
+    spatial = axes[2:]
+    known = ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric")
+    is_odd = coordinates == "pytorch_half_pixel" and any(axis.results == 1 < axis.size for axis in spatial)
+    if coordinates not in known or is_odd:
+        site.unsupported(f"{coordinates} coordinates")
+    if coordinates != "align_corners" and not all(axis.is_whole for axis in spatial):
+        site.unsupported(f"scales {[axis.scale for axis in spatial]} that leave a part of a pixel")
+    sizes, before = (two([axis.results for axis in spatial], 1), two([axis.size for axis in spatial], 1))
+    if max(*sizes, *before) > 1 << 12:
+        site.unsupported(f"{list(sizes)} pixels of {list(before)}")
+    target = site.target(fuses=False) if not x.type.dtype.is_float else None
+    kept = target is not None and target.quantization.quantization == x.type.quantization
+    if not kept:
+        target, x = None, site.importer.real(x)
+    op = ResizeBilinear(*sizes, coordinates == "align_corners", coordinates.endswith("half_pixel"))
+    shape = tuple(axis.results for axis in axes)
+    type_ = replace(x.type, shape=(1, *sizes, shape[1]))
+    made = site.make(op, [image_of(site, x)], type_)
+    site.finish(target, site.held_of(made, shape, channels_last(len(shape))))
+
+
+ROWS = {"Resize": resize}
