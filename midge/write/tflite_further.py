@@ -12,6 +12,7 @@ from midge.errors import UnsupportedError
 from midge.ir.graph import Graph, Node
 from midge.ops.arg_extreme import ArgExtreme
 from midge.ops.base import Padding
+from midge.ops.batch_matmul import BatchMatmul
 from midge.ops.compare import Compare, Function
 from midge.ops.resize_bilinear import ResizeBilinear
 from midge.ops.transposed_conv2d import TransposedConv2D
@@ -76,6 +77,14 @@ def _resize_bilinear(graph: Graph, node: Node) -> Further:
     return Further("RESIZE_BILINEAR", (*_operands(node), size), "ResizeBilinearOptions", fields)
 
 
+def _batch_matmul(graph: Graph, node: Node) -> Further:
+    del graph
+    op = node.op
+    assert isinstance(op, BatchMatmul)
+    return Further("BATCH_MATMUL", _operands(node), "BatchMatMulOptions",
+                   {"AdjX": op.transpose_a, "AdjY": op.transpose_b})  # fmt: skip
+
+
 def _same(code: str, title: str = "") -> Callable[[Graph, Node], Further]:
     """An operator whose operands are the node's, without options of its own."""
     return lambda graph, node: Further(code, _operands(node), title)
@@ -87,8 +96,10 @@ def _operands(node: Node) -> tuple[str, ...]:
 
 FURTHER: dict[str, Callable[[Graph, Node], Further]] = {
     "arg_extreme": _arg_extreme,
+    "batch_matmul": _batch_matmul,
     "cast": _same("CAST"),
     "compare": _compare,
+    "prelu": _same("PRELU"),
     "resize_bilinear": _resize_bilinear,
     "select": _same("SELECT_V2"),
     "transposed_conv2d": _transposed_conv2d,

@@ -52,7 +52,7 @@ _FIELDS = {
     "axis": "Axis", "alpha": "Alpha",
 }  # fmt: skip
 VERSIONS = {
-    "CONV_2D": 5, "DEPTHWISE_CONV_2D": 5, "FULLY_CONNECTED": 5, "TRANSPOSE_CONV": 4,
+    "CONV_2D": 5, "DEPTHWISE_CONV_2D": 5, "FULLY_CONNECTED": 5, "PRELU": 1, "TRANSPOSE_CONV": 4,
     **dict.fromkeys(("CEIL", "COS", "ELU", "FLOOR", "HARD_SWISH", "LOG", "NEG", "RELU_N1_TO_1", "RESHAPE", "ROUND",
                      "RSQRT", "SIGN", "SIN", "SQRT", "SQUARE", "SQUARED_DIFFERENCE"), 1),
 }  # fmt: skip

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from midge.ir.types import DType, TensorType
-from midge.load.tflite import functions, logic, movement, recurrent, resampling, shapes, variables
+from midge.load.tflite import functions, logic, movement, products, recurrent, resampling, shapes, variables
 from midge.load.tflite.site import Site
 from midge.ops.add import Add
 from midge.ops.average_pool2d import AveragePool2D
@@ -373,6 +373,7 @@ ROWS: dict[str, Callable[[Site], None]] = {
     **functions.ROWS,
     **logic.ROWS,
     **movement.ROWS,
+    **products.ROWS,
     **recurrent.ROWS,
     **resampling.ROWS,
     **variables.ROWS,

@@ -1,0 +1,1 @@
+"""Kernels of batch_matmul, one file for each instruction set."""

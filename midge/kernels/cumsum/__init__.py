@@ -1,0 +1,1 @@
+"""Kernels of cumsum, one file for each instruction set."""

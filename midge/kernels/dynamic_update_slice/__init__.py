@@ -1,0 +1,1 @@
+"""Kernels of dynamic_update_slice, one file for each instruction set."""

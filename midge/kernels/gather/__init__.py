@@ -1,0 +1,1 @@
+"""Kernels of gather, one file for each instruction set."""

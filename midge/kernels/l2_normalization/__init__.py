@@ -1,0 +1,1 @@
+"""Kernels of l2_normalization, one file for each instruction set."""

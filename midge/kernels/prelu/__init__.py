@@ -1,0 +1,1 @@
+"""Kernels of prelu, one file for each instruction set."""
