@@ -14,6 +14,8 @@ from midge.ops.arg_extreme import ArgExtreme
 from midge.ops.base import Padding
 from midge.ops.batch_matmul import BatchMatmul
 from midge.ops.compare import Compare, Function
+from midge.ops.cumsum import Cumsum
+from midge.ops.gather import Gather
 from midge.ops.resize_bilinear import ResizeBilinear
 from midge.ops.transposed_conv2d import TransposedConv2D
 from midge.ops.windows import Window
@@ -85,6 +87,21 @@ def _batch_matmul(graph: Graph, node: Node) -> Further:
                    {"AdjX": op.transpose_a, "AdjY": op.transpose_b})  # fmt: skip
 
 
+def _cumsum(graph: Graph, node: Node) -> Further:
+    del graph
+    op = node.op
+    assert isinstance(op, Cumsum)
+    axis = np.array(op.axis, np.int32)
+    return Further("CUMSUM", (*_operands(node), axis), "CumsumOptions", {"Exclusive": op.exclusive})
+
+
+def _gather(graph: Graph, node: Node) -> Further:
+    del graph
+    op = node.op
+    assert isinstance(op, Gather)
+    return Further("GATHER", _operands(node), "GatherOptions", {"Axis": op.axis})
+
+
 def _same(code: str, title: str = "") -> Callable[[Graph, Node], Further]:
     """An operator whose operands are the node's, without options of its own."""
     return lambda graph, node: Further(code, _operands(node), title)
@@ -99,6 +116,10 @@ FURTHER: dict[str, Callable[[Graph, Node], Further]] = {
     "batch_matmul": _batch_matmul,
     "cast": _same("CAST"),
     "compare": _compare,
+    "cumsum": _cumsum,
+    "dynamic_update_slice": _same("DYNAMIC_UPDATE_SLICE"),
+    "gather": _gather,
+    "l2_normalization": _same("L2_NORMALIZATION", "L2NormOptions"),
     "prelu": _same("PRELU"),
     "resize_bilinear": _resize_bilinear,
     "select": _same("SELECT_V2"),

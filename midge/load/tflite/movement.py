@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from midge.ir.types import DType, TensorType
+from midge.load.tflite import lookup
 from midge.load.tflite.shapes import axes_of, axis_of
 from midge.load.tflite.site import Site
 from midge.ops.base import Activation
@@ -109,13 +110,16 @@ def strided_slice(site: Site, x: np.ndarray) -> np.ndarray:
 
 
 def gather(site: Site) -> None:
-    """GATHER by constant indices."""
-    x = positions_of(site)
-    indices = site.known(1, "indices")
+    """GATHER along one axis; constant indices only move elements."""
     axis, batch = site.options("GatherOptions", "Axis", "BatchDims")
-    axis = axis_of(site, axis, x.ndim)
+    axis = axis_of(site, axis, len(site.type(0).shape))
     if batch:
         site.unsupported("batched indices")
+    indices = site.constant(1)
+    if indices is None:
+        lookup.gathered(site, 0, 1, axis)
+        return
+    x = positions_of(site)
     _check_indices(site, indices, x.shape[axis])
     if indices.size * (x.size // x.shape[axis]) > _MOST_ELEMENTS:
         site.unsupported("so many indices")
@@ -271,6 +275,7 @@ def pack(site: Site) -> None:
 
 
 ROWS: dict[str, Callable[[Site], None]] = {
+    **lookup.ROWS,
     "BROADCAST_TO": moved(broadcast_to),
     "DEPTH_TO_SPACE": moved(depth_to_space),
     "GATHER": gather,

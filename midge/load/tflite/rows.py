@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from midge.ops.depthwise_conv2d import DepthwiseConv2D
 from midge.ops.dequantize import Dequantize
 from midge.ops.fully_connected import FullyConnected
 from midge.ops.logistic import Logistic
+from midge.ops.map import Function, Map
 from midge.ops.max_pool2d import MaxPool2D
 from midge.ops.mean import Mean, reduced_shape
 from midge.ops.mul import Mul
@@ -213,20 +215,39 @@ def _hybrid_fully_connected(site: Site, weights: TensorType, activation: Activat
 
 def _pool(make: type[AveragePool2D] | type[MaxPool2D]) -> Callable[[Site], None]:
     def pool(site: Site) -> None:
-        x = _image(site)
-        scheme, kernel_h, kernel_w, stride_h, stride_w, code = site.options(
-            "Pool2DOptions", "Padding", "FilterHeight", "FilterWidth", "StrideH", "StrideW", "FusedActivationFunction"
-        )
-        _positive(site, filter_height=kernel_h, filter_width=kernel_w, stride_h=stride_h, stride_w=stride_w)
-        site.require_dtypes(site.required(0), site.result())
-        window = Window(kernel_h, kernel_w, stride_h, stride_w, 1, 1, Padding(0, 0, 0, 0))
-        op = make(
-            kernel_h, kernel_w, stride_h, stride_w, _padding(site, scheme, x.shape, window), site.activation(code)
-        )
-        rows, columns = op.window().output_size(x.shape[1], x.shape[2])
-        site.emit(op, [site.required(0)], (1, rows, columns, x.shape[3]))
+        op, shape = _pool_of(site, make)
+        site.emit(op, [site.required(0)], shape)
 
     return pool
+
+
+def l2_pool(site: Site) -> None:
+    """L2_POOL_2D of float32: the root of the mean of squares."""
+    x, (op, shape) = site.type(0), _pool_of(site, AveragePool2D)
+    if not x.dtype.is_float:
+        site.unsupported("")
+    chain, pooled = site.chain(), TensorType(DType.FLOAT32, shape)
+    squares = chain.add(Map(Function.SQUARE), [chain.operand], x)
+    means = chain.add(replace(op, activation=Activation.NONE), [squares], pooled)
+    if op.activation is Activation.NONE:
+        chain.finish(Map(Function.SQRT), [means], shape)
+    else:
+        chain.finish(Relu(op.activation), [chain.add(Map(Function.SQRT), [means], pooled)], shape)
+
+
+def _pool_of(site: Site, make: type[AveragePool2D] | type[MaxPool2D]
+             ) -> tuple[AveragePool2D | MaxPool2D, tuple[int, ...]]:  # fmt: skip
+    """The pool that the operator's options say, and the shape of its result."""
+    x = _image(site)
+    scheme, kernel_h, kernel_w, stride_h, stride_w, code = site.options(
+        "Pool2DOptions", "Padding", "FilterHeight", "FilterWidth", "StrideH", "StrideW", "FusedActivationFunction"
+    )
+    _positive(site, filter_height=kernel_h, filter_width=kernel_w, stride_h=stride_h, stride_w=stride_w)
+    site.require_dtypes(site.required(0), site.result())
+    window = Window(kernel_h, kernel_w, stride_h, stride_w, 1, 1, Padding(0, 0, 0, 0))
+    op = make(kernel_h, kernel_w, stride_h, stride_w, _padding(site, scheme, x.shape, window), site.activation(code))
+    rows, columns = op.window().output_size(x.shape[1], x.shape[2])
+    return op, (1, rows, columns, x.shape[3])
 
 
 def _elementwise(make: Callable[[Activation], Add | Sub | Mul], options: str,
@@ -351,8 +372,8 @@ ROWS: dict[str, Callable[[Site], None]] = {
     "CONV_2D": conv_2d,
     "DEPTHWISE_CONV_2D": depthwise_conv_2d,
     "DEQUANTIZE": dequantize,
-    "EXPAND_DIMS": shapes.expand_dims,
     "FULLY_CONNECTED": fully_connected,
+    "L2_POOL_2D": l2_pool,
     "LOGISTIC": _unary(Logistic),
     "MAX_POOL_2D": _pool(MaxPool2D),
     "MEAN": mean,
@@ -363,10 +384,7 @@ ROWS: dict[str, Callable[[Site], None]] = {
     "RELU": _unary(lambda: Relu(Activation.RELU)),
     "RELU6": _unary(lambda: Relu(Activation.RELU6)),
     "RELU_N1_TO_1": _unary(lambda: Relu(Activation.RELU_N1_TO_1)),
-    "RESHAPE": shapes.reshape,
-    "SHAPE": shapes.shape,
     "SOFTMAX": softmax,
-    "SQUEEZE": shapes.squeeze,
     "SUB": _elementwise(Sub, "SubOptions", np.subtract),
     "TANH": _unary(Tanh),
     "TRANSPOSE_CONV": transpose_conv,
@@ -376,6 +394,7 @@ ROWS: dict[str, Callable[[Site], None]] = {
     **products.ROWS,
     **recurrent.ROWS,
     **resampling.ROWS,
+    **shapes.ROWS,
     **variables.ROWS,
 }
 """Builtin operator -> the function that imports it."""

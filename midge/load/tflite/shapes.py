@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from midge.load.tflite.site import Site
+from midge.ops.rearrange import Rearrange
 from midge.ops.reshape import Reshape
 
 _MAX_FOLDED_VALUES = 1 << 22
@@ -98,3 +99,57 @@ def fold_integers(site: Site, compute: Callable[[np.ndarray, np.ndarray], np.nda
         site.unsupported("a large computation on constants")
     site.fold(compute(a, b).astype(a.dtype))
     return True
+
+
+def fill(site: Site) -> None:
+    """FILL of a constant shape with one value, constant or not."""
+    shape = _shape_of(site, 0)
+    if site.type(1).elements != 1:
+        site.broken(f"a value of shape {list(site.type(1).shape)}", "one number")
+    value = site.constant(1)
+    if value is not None:
+        site.fold(np.full(shape, value.reshape(-1)[0], value.dtype))
+        return
+    if len(shape) == 0:
+        _emit_reshape(site.with_operands([site.required(1)]), shape)
+        return
+    op = Rearrange(shape, 0, (math.prod(shape),), (0,))
+    site.emit(op, [site.required(1)], shape)
+
+
+def zeros_like(site: Site) -> None:
+    """ZEROS_LIKE: known at import."""
+    type_ = site.type(0)
+    site.fold(np.full(type_.shape, type_.zero_point, type_.dtype.numpy))
+
+
+def broadcast_args(site: Site) -> None:
+    """BROADCAST_ARGS of constant shapes."""
+    first, second = _shape_of(site, 0), _shape_of(site, 1)
+    try:
+        shape = np.broadcast_shapes(first, second)
+    except ValueError:
+        site.broken(f"shapes {list(first)} and {list(second)}", "shapes that broadcast")
+    site.fold(np.array(shape, site.result_type().dtype.numpy))
+
+
+def _shape_of(site: Site, position: int) -> tuple[int, ...]:
+    """The shape that a constant operand says."""
+    sizes = site.known(position, "a shape")
+    if sizes.dtype.kind != "i" or sizes.ndim != 1 or sizes.size > 8 or sizes.min(initial=1) < 1:
+        site.broken(f"a shape of {sizes.size} numbers", "up to 8 positive integers")
+    shape = tuple(int(size) for size in sizes)
+    if math.prod(shape) > _MAX_FOLDED_VALUES:
+        site.unsupported(f"a tensor of shape {list(shape)}")
+    return shape
+
+
+ROWS: dict[str, Callable[[Site], None]] = {
+    "BROADCAST_ARGS": broadcast_args,
+    "EXPAND_DIMS": expand_dims,
+    "FILL": fill,
+    "RESHAPE": reshape,
+    "SHAPE": shape,
+    "SQUEEZE": squeeze,
+    "ZEROS_LIKE": zeros_like,
+}

@@ -12,6 +12,7 @@ from midge.errors import ModelError
 from midge.ir.graph import GraphBuilder
 from midge.ir.types import DType, Quantization, TensorType
 from midge.ir.verify import verify_type
+from midge.load.tflite.chain import Chain
 from midge.load.tflite.file import CONSTANT_DTYPES, RawModel, RawOperator, RawTensor
 from midge.load.tflite.variables import Variables
 from midge.ops.base import Activation, Op, Rounding
@@ -390,31 +391,3 @@ class Site:
         if shape != tensor.shape and not tensor.dynamic:
             self.broken(f"a result of shape {list(tensor.shape)}", f"{list(shape)}")
         self.importer.set_shape(result, shape)
-
-
-class Chain:
-    """Nodes that stand for one operator, added one after the other; `finish` adds the one that makes its result."""
-
-    def __init__(self, site: Site) -> None:
-        self._site = site
-        self._is_spoiled = site.importer.reads_spoiled(site.operator)
-        self._count = 0
-
-    @property
-    def operand(self) -> str:
-        """The value of operand 0."""
-        return "" if self._is_spoiled else self._site.importer.value(self._site.required(0))
-
-    def add(self, op: Op, names: Sequence[str], type_: TensorType) -> str:
-        """Add a node; returns the value that it makes."""
-        if self._is_spoiled:
-            return ""
-        builder, operator = self._site.importer.builder, self._site.operator
-        made = builder.value(builder.unique(f"{operator.code.lower()}_{operator.index}_{self._count}"), type_)
-        op.check([builder.values[name].type for name in names], [type_])
-        builder.node(op, tuple(names), [made], name=f"{op.name}_{operator.index}_{self._count}")
-        self._count += 1
-        return made
-
-    def finish(self, op: Op, names: Sequence[str], shape: tuple[int, ...]) -> None:
-        self._site.emit_named(op, list(names), shape)
