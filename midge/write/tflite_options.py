@@ -53,8 +53,8 @@ _FIELDS = {
 }  # fmt: skip
 VERSIONS = {
     "CONV_2D": 5, "DEPTHWISE_CONV_2D": 5, "FULLY_CONNECTED": 5, "PRELU": 1, "TRANSPOSE_CONV": 4,
-    **dict.fromkeys(("CEIL", "COS", "CUMSUM", "ELU", "FLOOR", "HARD_SWISH", "LOG", "NEG", "RELU_N1_TO_1", "RESHAPE", "ROUND",
-                     "RSQRT", "SIGN", "SIN", "SQRT", "SQUARE", "SQUARED_DIFFERENCE"), 1),
+    **dict.fromkeys(("CEIL", "COS", "CUMSUM", "ELU", "FLOOR", "HARD_SWISH", "LOG", "NEG", "RELU_N1_TO_1", "RESHAPE",
+                     "ROUND", "RSQRT", "SIGN", "SIN", "SQRT", "SQUARE", "SQUARED_DIFFERENCE"), 1),
 }  # fmt: skip
 """Versions of operators tell a runtime which types of operands to expect; 2 for all others."""
 VERSION = 2

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from midge.errors import MidgeError, ModelError, UnsupportedError
 from midge.ir.graph import Graph
+from midge.load.tflite.batches import fold_batches
 from midge.load.tflite.file import RawModel, RawOperator, read_tflite
 from midge.load.tflite.functions import REFUSED
 from midge.load.tflite.rows import ROWS, WITH_STATE
@@ -30,7 +31,7 @@ def load_tflite(path: str | Path, numerics: Numerics = "litert") -> Graph:
 
 def graph_of(content: bytes, file: str, name: str, numerics: Numerics = "litert") -> Graph:
     """The graph of a .tflite file's bytes; `file` names it in messages."""
-    raw = read_tflite(content, file)
+    raw = fold_batches(read_tflite(content, file))
     importer = Importer(raw, name, numerics)
     live = _live_operators(raw)
     _check_results(raw, live)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from midge.ir.types import DType, TensorType
-from midge.load.tflite import functions, logic, movement, products, recurrent, resampling, shapes, variables
+from midge.load.tflite import batches, functions, logic, movement, products, recurrent, resampling, shapes, variables
 from midge.load.tflite.site import Site
 from midge.ops.add import Add
 from midge.ops.average_pool2d import AveragePool2D
@@ -123,7 +123,7 @@ def conv_2d(site: Site) -> None:
         op = Conv2DHybrid(*fields, asymmetric=len(quantization.scales) > 1)
     else:
         op = Conv2D(*fields, Rounding.DOUBLE)
-    bias = _bias(site, weights, weights.shape[0])
+    op, bias = batches.spread(site, op), _bias(site, weights, weights.shape[0])
     rows, columns = op.window(weights).output_size(x.shape[1], x.shape[2])
     site.emit(op, [site.required(0), site.required(1), bias], (1, rows, columns, weights.shape[0]))
 
@@ -145,7 +145,7 @@ def depthwise_conv_2d(site: Site) -> None:
     padding = _padding(site, scheme, x.shape, window)
     op = DepthwiseConv2D(stride_h, stride_w, dilation_h, dilation_w, padding, site.activation(code), Rounding.DOUBLE,
                          multiplier)  # fmt: skip
-    bias = _bias(site, weights, weights.shape[3])
+    op, bias = batches.spread(site, op), _bias(site, weights, weights.shape[3])
     rows, columns = op.window(weights).output_size(x.shape[1], x.shape[2])
     site.emit(op, [site.required(0), site.required(1), bias], (1, rows, columns, weights.shape[3]))
 
@@ -388,6 +388,7 @@ ROWS: dict[str, Callable[[Site], None]] = {
     "SUB": _elementwise(Sub, "SubOptions", np.subtract),
     "TANH": _unary(Tanh),
     "TRANSPOSE_CONV": transpose_conv,
+    **batches.ROWS,
     **functions.ROWS,
     **logic.ROWS,
     **movement.ROWS,

@@ -1,0 +1,170 @@
+"""Operators of .tflite files that become several nodes, or none: checked against LiteRT's reference kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from litert_runner import assert_equal, run_litert
+from tflite_maker import Maker, Subgraph
+
+from midge.errors import UnsupportedError
+from midge.ir.graph import Graph
+from midge.ir.interpret import run_graph
+from midge.load.tflite import graph_of
+from midge.ops.cases import random_inputs
+from midge.ops.conv2d import Conv2D
+from midge.ops.depthwise_conv2d import DepthwiseConv2D
+
+RNG = np.random.default_rng(11)
+
+
+def checked(maker: Maker, inputs: tuple[np.ndarray, ...] | None = None) -> Graph:
+    """The graph of the file, which gives what LiteRT gives."""
+    content = maker.finish()
+    graph = graph_of(content, "m.tflite", "m")
+    inputs = random_inputs(graph, np.random.default_rng(3)) if inputs is None else inputs
+    expected = run_litert(content, inputs)
+    for theirs, ours in zip(expected, run_graph(graph, inputs), strict=True):
+        assert_equal(theirs, ours, "m.tflite")
+    return graph
+
+
+def refusal(maker: Maker) -> str:
+    with pytest.raises(UnsupportedError) as caught:
+        graph_of(maker.finish(), "m.tflite", "m")
+    return str(caught.value)
+
+
+def _conv(g: Subgraph, x: int, y_shape: tuple[int, ...], channels: int, *, depthwise: bool, is_int8: bool,
+          same: bool, stride: int = 1) -> int:  # fmt: skip
+    outputs = channels if depthwise else 3
+    shape = (1, 3, 3, outputs) if depthwise else (outputs, 3, 3, channels)
+    if is_int8:
+        weights = g.constant(RNG.integers(-127, 128, shape), np.int8, scale=0.01)
+        bias, kind, more = (
+            g.constant(RNG.integers(-99, 99, outputs), np.int32),
+            np.int8,
+            {"scale": 0.3, "zero_point": -9},
+        )
+    else:
+        weights, bias = g.constant(RNG.standard_normal(shape)), g.constant(RNG.standard_normal(outputs))
+        kind, more = np.float32, {}
+    fields: dict[str, Any] = {"Padding": 0 if same else 1, "StrideH": stride, "StrideW": stride}
+    if depthwise:
+        options = ("DepthwiseConv2DOptions", {**fields, "DepthMultiplier": 1})
+        return g.op("DEPTHWISE_CONV_2D", [x, weights, bias], y_shape, kind, options, **more)
+    return g.op("CONV_2D", [x, weights, bias], y_shape, kind, ("Conv2DOptions", fields), **more)
+
+
+def _dilated(*, depthwise: bool = False, is_int8: bool = True, same: bool = False,
+             pads: tuple[tuple[int, int], ...] = ((2, 3), (3, 3)), cuts: tuple[tuple[int, int], ...] = ((0, 1), (0, 0)),
+             block: tuple[int, int] = (2, 3), stride: int = 1) -> Maker:  # fmt: skip
+    """An image of 9x9 pixels in batches of every second row and third column, convolved."""
+    maker = Maker()
+    g = maker.subgraph()
+    kind, more = (np.int8, {"scale": 0.05, "zero_point": 7}) if is_int8 else (np.float32, {})
+    x = g.input((1, 9, 9, 4), kind, **more)
+    rows, columns = ((9 + sum(pair)) // step for pair, step in zip(pads, block, strict=True))
+    count = block[0] * block[1]
+    blocks = g.constant(block, np.int32)
+    y = g.op("SPACE_TO_BATCH_ND", [x, blocks, g.constant(pads, np.int32)], (count, rows, columns, 4), kind,
+             ("SpaceToBatchNDOptions", {}), **more)  # fmt: skip
+    if not same:
+        rows, columns = (rows - 3) // stride + 1, (columns - 3) // stride + 1
+    channels = 4 if depthwise else 3
+    y = _conv(g, y, (count, rows, columns, channels), 4, depthwise=depthwise, is_int8=is_int8, same=same, stride=stride)
+    shape = (1, rows * block[0] - sum(cuts[0]), columns * block[1] - sum(cuts[1]), channels)
+    more = {"scale": 0.3, "zero_point": -9} if is_int8 else {}
+    g.outputs.append(g.op("BATCH_TO_SPACE_ND", [y, blocks, g.constant(cuts, np.int32)], shape, kind,
+                          ("BatchToSpaceNDOptions", {}), **more))  # fmt: skip
+    return maker
+
+
+@pytest.mark.parametrize("is_int8", [False, True], ids=["float32", "int8"])
+@pytest.mark.parametrize("depthwise", [False, True], ids=["conv", "depthwise"])
+@pytest.mark.parametrize("same", [False, True], ids=["valid", "same"])
+def test_batches_round_a_convolution_are_a_dilation(is_int8: bool, depthwise: bool, same: bool) -> None:
+    graph = checked(_dilated(depthwise=depthwise, is_int8=is_int8, same=same))
+    (node,) = graph.nodes
+    assert isinstance(node.op, Conv2D | DepthwiseConv2D) and (node.op.dilation_h, node.op.dilation_w) == (2, 3)
+
+
+def test_batches_round_a_convolution_that_are_no_dilation() -> None:
+    assert "strides between" in refusal(_dilated(stride=2))
+    assert "cuts more than was padded" in refusal(_dilated(pads=((0, 1), (0, 0)), cuts=((1, 0), (0, 0))))
+
+
+@pytest.mark.parametrize("pads", [((0, 0), (0, 0)), ((1, 2), (3, 0))], ids=["whole", "padded"])
+def test_batches_alone(pads: tuple[tuple[int, int], ...]) -> None:
+    maker = Maker()
+    g = maker.subgraph()
+    x = g.input((1, 6, 6, 2), np.int8, scale=0.05, zero_point=7)
+    rows, columns = ((6 + sum(pair)) // 3 for pair in pads)
+    blocks, more = g.constant([3, 3], np.int32), {"scale": 0.05, "zero_point": 7}
+    y = g.op("SPACE_TO_BATCH_ND", [x, blocks, g.constant(pads, np.int32)], (9, rows, columns, 2), np.int8,
+             ("SpaceToBatchNDOptions", {}), **more)  # fmt: skip
+    back = g.op("BATCH_TO_SPACE_ND", [y, blocks, g.constant([[1, 0], [0, 2]], np.int32)],
+                (1, rows * 3 - 1, columns * 3 - 2, 2), np.int8, ("BatchToSpaceNDOptions", {}), **more)  # fmt: skip
+    g.outputs += [y, back]
+    checked(maker)
+
+
+def _single(code: str, operands: Callable[[Subgraph], list[int]], shape: tuple[int, ...], dtype: Any = np.float32,
+            options: tuple[str, dict[str, Any]] | None = None) -> Maker:  # fmt: skip
+    maker = Maker()
+    g = maker.subgraph()
+    g.outputs.append(g.op(code, operands(g), shape, dtype, options))
+    return maker
+
+
+FLOATS = (1, 3, 4, 5)
+SINGLES: dict[str, tuple[Maker, int]] = {
+    "add_n": (_single("ADD_N", lambda g: [g.input(FLOATS) for _ in range(4)], FLOATS), 3),
+    "add_n of two": (_single("ADD_N", lambda g: [g.input(FLOATS) for _ in range(2)], FLOATS), 1),
+    **{f"cumsum{' reversed' * back}{' exclusive' * exclusive}": (
+        _single("CUMSUM", lambda g: [g.input(FLOATS), g.constant(1, np.int32)], FLOATS, np.float32,
+                ("CumsumOptions", {"Exclusive": exclusive, "Reverse": back})), 1 + 2 * back)
+       for back in (False, True) for exclusive in (False, True)},
+    "fill": (_single("FILL", lambda g: [g.constant([2, 3], np.int32), g.input(())], (2, 3)), 1),
+    "l2 pool": (_single("L2_POOL_2D", lambda g: [g.input(FLOATS)], (1, 2, 2, 5), np.float32,
+                        ("Pool2DOptions", {"Padding": 0, "FilterHeight": 3, "FilterWidth": 2, "StrideH": 2,
+                                           "StrideW": 2})), 3),
+    "l2 pool relu6": (_single("L2_POOL_2D", lambda g: [g.input(FLOATS)], (1, 2, 3, 5), np.float32,
+                              ("Pool2DOptions", {"Padding": 1, "FilterHeight": 2, "FilterWidth": 2, "StrideH": 1,
+                                                 "StrideW": 1, "FusedActivationFunction": 3})), 4),
+    "logical not": (_single("LOGICAL_NOT", lambda g: [g.input(FLOATS, np.bool_)], FLOATS, np.bool_), 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SINGLES)
+def test_one_operator(name: str) -> None:
+    maker, nodes = SINGLES[name]
+    assert len(checked(maker).nodes) == nodes
+
+
+@pytest.mark.parametrize("is_int8", [False, True], ids=["float32", "int8 table"])
+def test_embedding_lookup(is_int8: bool) -> None:
+    maker = Maker()
+    g = maker.subgraph()
+    ids = g.input((6,), np.int32)
+    table = (g.constant(RNG.integers(-127, 128, (20, 8)), np.int8, scale=0.02) if is_int8
+             else g.constant(RNG.standard_normal((20, 8))))  # fmt: skip
+    g.outputs.append(g.op("EMBEDDING_LOOKUP", [ids, table], (6, 8)))
+    graph = checked(maker, (np.array([0, 19, 3, 3, 7, 1], np.int32),))
+    assert [node.op.name for node in graph.nodes] == ["gather", "dequantize"][: 1 + is_int8]
+
+
+def test_shapes_are_known_at_import() -> None:
+    """A shape that BROADCAST_ARGS works out, filled with zeros, takes no node but the sum's."""
+    maker = Maker()
+    g = maker.subgraph()
+    x = g.input((1, 3, 5))
+    shape = g.op("BROADCAST_ARGS", [g.constant([1, 3, 1], np.int32), g.constant([5], np.int32)], (3,), np.int32)
+    ones = g.op("FILL", [shape, g.constant(1.5)], (1, 3, 5))
+    zeros = g.op("ZEROS_LIKE", [x], (1, 3, 5))
+    total = g.op("ADD", [ones, zeros], (1, 3, 5), np.float32, ("AddOptions", {}))
+    g.outputs.append(g.op("ADD", [x, total], (1, 3, 5), np.float32, ("AddOptions", {})))
+    assert len(checked(maker).nodes) == 1
