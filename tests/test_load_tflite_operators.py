@@ -168,3 +168,70 @@ def test_shapes_are_known_at_import() -> None:
     total = g.op("ADD", [ones, zeros], (1, 3, 5), np.float32, ("AddOptions", {}))
     g.outputs.append(g.op("ADD", [x, total], (1, 3, 5), np.float32, ("AddOptions", {})))
     assert len(checked(maker).nodes) == 1
+
+
+def _branch(*, known: bool, taken: bool = True) -> Maker:
+    """IF of x + 1 (with a constant of its own) and 2 x."""
+    maker = Maker()
+    g, then, otherwise = (maker.subgraph() for _ in range(3))
+    flag = g.constant(taken, np.bool_) if known else g.input((), np.bool_)
+    x = g.input((1, 4))
+    for part, code, options, number in ((then, "ADD", "AddOptions", 1.0), (otherwise, "MUL", "MulOptions", 2.0)):
+        y = part.input((1, 4))
+        part.outputs.append(part.op(code, [y, part.constant(number)], (1, 4), np.float32, (options, {})))
+    g.outputs += g.ops("IF", [flag, x], [(1, 4)], [np.float32],
+                       ("IfOptions", {"ThenSubgraphIndex": 1, "ElseSubgraphIndex": 2}))  # fmt: skip
+    return maker
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_branch_that_is_known(taken: bool) -> None:
+    (node,) = checked(_branch(known=True, taken=taken)).nodes
+    assert node.op.name == ("add" if taken else "mul")
+
+
+def test_a_branch_that_varies_is_refused() -> None:
+    assert "IF (layer 0, 't2') on bool: a branch that is chosen at run time" in refusal(_branch(known=False))
+
+
+def _loop(turns: int, *, known: bool = True, code: str = "MUL") -> Maker:
+    """While i < turns: i += 1, x = x w, w a constant of the body. The condition and the body are subgraphs."""
+    maker = Maker()
+    g, condition, body = (maker.subgraph() for _ in range(3))
+    i = g.constant(0, np.int32) if known else g.input((), np.int32)
+    x = g.input((1, 4))
+    a, _ = condition.input((), np.int32), condition.input((1, 4))
+    condition.outputs.append(condition.op("LESS", [a, condition.constant(turns, np.int32)], (), np.bool_))
+    a, y = body.input((), np.int32), body.input((1, 4))
+    body.outputs.append(body.op("ADD", [a, body.constant(1, np.int32)], (), np.int32, ("AddOptions", {})))
+    options = ("MulOptions", {}) if code == "MUL" else None
+    body.outputs.append(body.op(code, [y, body.constant([1.5, -0.5, 2.0, 1.0])], (1, 4), np.float32, options))
+    made = g.ops("WHILE", [i, x], [(), (1, 4)], [np.int32, np.float32],
+                 ("WhileOptions", {"CondSubgraphIndex": 1, "BodySubgraphIndex": 2}))  # fmt: skip
+    g.outputs.append(g.op("NEG", [made[1]], (1, 4)))
+    return maker
+
+
+@pytest.mark.parametrize("turns", [0, 1, 5])
+def test_a_loop_whose_turns_are_known(turns: int) -> None:
+    graph = checked(_loop(turns))
+    assert [node.op.name for node in graph.nodes] == ["mul"] * turns + ["map"]
+    assert len(list(graph.constants())) == min(turns, 1)
+
+
+def test_loops_that_are_refused() -> None:
+    assert "WHILE (layer 0, 't2') on int32: a loop whose turns are counted at run time" in refusal(
+        _loop(3, known=False)
+    )
+    assert "a loop of 256 turns or more" in refusal(_loop(256))
+    assert "in subgraph 2: ATAN2 (layer 4, 't5') on float32" in refusal(_loop(3, code="ATAN2"))
+
+
+def test_a_subgraph_that_calls_itself_is_refused() -> None:
+    maker = Maker()
+    g, again = maker.subgraph(), maker.subgraph()
+    for part in (g, again):
+        x = part.input((1, 4))
+        part.outputs += part.ops("IF", [part.constant(True, np.bool_), x], [(1, 4)], [np.float32],
+                                 ("IfOptions", {"ThenSubgraphIndex": 1, "ElseSubgraphIndex": 1}))  # fmt: skip
+    assert "more than 8 deep" in refusal(maker)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from midge.errors import MidgeError, ModelError, UnsupportedError
 from midge.ir.graph import Graph
 from midge.load.tflite.batches import fold_batches
-from midge.load.tflite.file import RawModel, RawOperator, read_tflite
+from midge.load.tflite.file import RawOperator, read_tflite
 from midge.load.tflite.functions import REFUSED
+from midge.load.tflite.liveness import check_results, live_operators
 from midge.load.tflite.rows import ROWS, WITH_STATE
 from midge.load.tflite.site import Importer, Numerics, Site, UnsupportedLayer
-from midge.load.tflite.variables import EFFECTS, add_states
+from midge.load.tflite.variables import add_states
 from midge.ops.reshape import Reshape
 
 
@@ -31,10 +33,11 @@ def load_tflite(path: str | Path, numerics: Numerics = "litert") -> Graph:
 
 def graph_of(content: bytes, file: str, name: str, numerics: Numerics = "litert") -> Graph:
     """The graph of a .tflite file's bytes; `file` names it in messages."""
-    raw = fold_batches(read_tflite(content, file))
-    importer = Importer(raw, name, numerics)
-    live = _live_operators(raw)
-    _check_results(raw, live)
+    raw = read_tflite(content, file)
+    raw = replace(fold_batches(raw), subgraphs=tuple(fold_batches(subgraph) for subgraph in raw.subgraphs))
+    importer = Importer(raw, name, numerics, _import)
+    live = live_operators(raw)
+    check_results(raw, live)
     problems = _add_inputs(importer)
     problems += [problem for operator in live for problem in _import(importer, operator)]
     if problems:
@@ -87,33 +90,6 @@ def _check_order(importer: Importer, operator: RawOperator, site: Site) -> None:
         name = importer.raw.tensors[index].name
         raise ModelError(site.where, f"tensor {index} {name!r} read before anything makes it",
                          "layers in execution order", "Export the model again")  # fmt: skip
-
-
-def _live_operators(raw: RawModel) -> list[RawOperator]:
-    """The operators that some output or variable depends on, in the file's order."""
-    needed = set(raw.outputs)
-    live = []
-    for operator in reversed(raw.operators):
-        if needed.intersection(operator.outputs) or operator.code in EFFECTS:
-            live.append(operator)
-            needed.update(operator.inputs)
-    return live[::-1]
-
-
-def _check_results(raw: RawModel, live: list[RawOperator]) -> None:
-    """Every tensor is made once, and every output is made."""
-    defined = {tensor.index for tensor in raw.tensors if tensor.data is not None} | set(raw.inputs)
-    for operator in live:
-        for index in operator.outputs:
-            if index in defined:
-                raise ModelError(f"{raw.file}: layer {operator.index} ({operator.code})",
-                                 f"tensor {index} {raw.tensors[index].name!r} made a second time",
-                                 "one layer to make each tensor", "Export the model again")  # fmt: skip
-            defined.add(index)
-    for index in raw.outputs:
-        if index not in defined:
-            raise ModelError(f"{raw.file}: output {raw.tensors[index].name!r}", "nothing that makes it",
-                             "a layer's result", "Export the model again")  # fmt: skip
 
 
 def _finish(importer: Importer) -> Graph:

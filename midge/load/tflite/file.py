@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -118,7 +118,7 @@ class RawModel:
     """The first subgraph of a model; the others, which operators call by their numbers, in `subgraphs`."""
 
     file: str
-    tensors: tuple[RawTensor, ...]
+    tensors: Sequence[RawTensor]
     operators: tuple[RawOperator, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]

@@ -147,8 +147,6 @@ ROWS: dict[str, Callable[[Site], None]] = {
 }
 
 REFUSED = {
-    "IF": "a branch that is chosen at run time",
     "STABLEHLO_COMPOSITE": "a composite: export the model with its composites decomposed",
-    "WHILE": "a loop whose turns are counted at run time",
 }
 """Why an operator has no import, where there is more to say than that."""

@@ -9,7 +9,18 @@ from dataclasses import replace
 import numpy as np
 
 from midge.ir.types import DType, TensorType
-from midge.load.tflite import batches, functions, logic, movement, products, recurrent, resampling, shapes, variables
+from midge.load.tflite import (
+    batches,
+    control,
+    functions,
+    logic,
+    movement,
+    products,
+    recurrent,
+    resampling,
+    shapes,
+    variables,
+)
 from midge.load.tflite.site import Site
 from midge.ops.add import Add
 from midge.ops.average_pool2d import AveragePool2D
@@ -389,6 +400,7 @@ ROWS: dict[str, Callable[[Site], None]] = {
     "TANH": _unary(Tanh),
     "TRANSPOSE_CONV": transpose_conv,
     **batches.ROWS,
+    **control.ROWS,
     **functions.ROWS,
     **logic.ROWS,
     **movement.ROWS,

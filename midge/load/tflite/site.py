@@ -14,6 +14,7 @@ from midge.ir.types import DType, Quantization, TensorType
 from midge.ir.verify import verify_type
 from midge.load.tflite.chain import Chain
 from midge.load.tflite.file import CONSTANT_DTYPES, RawModel, RawOperator, RawTensor
+from midge.load.tflite.inlined import Inlined
 from midge.load.tflite.variables import Variables
 from midge.ops.base import Activation, Op, Rounding
 from midge.ops.reshape import Reshape
@@ -40,11 +41,15 @@ class UnsupportedLayer(Exception):
 class Importer:
     """The state of one import: the graph so far, and what is known of each tensor."""
 
-    def __init__(self, raw: RawModel, name: str, numerics: Numerics) -> None:
-        self.raw = raw
+    def __init__(self, raw: RawModel, name: str, numerics: Numerics,
+                 step: Callable[[Importer, RawOperator], list[str]]) -> None:  # fmt: skip
+        self._tensors = list(raw.tensors)  # those of subgraphs follow when they are put in
+        self.raw = replace(raw, tensors=self._tensors)
         self.builder = GraphBuilder(name)
         self.fully_connected_rounding = Rounding.DOUBLE if numerics == "tflm" else Rounding.SINGLE
         self.variables = Variables()
+        self.inlined = Inlined(len(raw.operators))
+        self._step = step
         self._names: dict[int, str] = {}
         self._constants: dict[int, np.ndarray] = {}
         self._shapes: dict[int, tuple[int, ...]] = {}
@@ -57,6 +62,23 @@ class Importer:
             raise ModelError(self.raw.file, f"tensor {index} as an input twice", "each input once",
                              "Export the model again")  # fmt: skip
         self.builder.inputs.append(self._add(index, None))
+
+    def step(self, operator: RawOperator) -> list[str]:
+        """Import one operator; returns why it is unsupported, as a list of at most one."""
+        return self._step(self, operator)
+
+    def add_tensor(self, tensor: RawTensor) -> int:
+        """Take over a tensor of a subgraph; returns its index."""
+        index = len(self._tensors)
+        self._tensors.append(replace(tensor, index=index))
+        if tensor.data is None:
+            self._results.add(index)
+        return index
+
+    def same_kind(self, tensor: RawTensor, index: int) -> bool:
+        """Whether a tensor of the file has the element type and quantisation of another one."""
+        other = self._tensors[index]
+        return tensor.dtype == other.dtype and self._quantization(tensor) == self._quantization(other)
 
     def add_held(self, index: int) -> None:
         """A tensor that a state holds when an inference begins; `add_states` makes the state."""
