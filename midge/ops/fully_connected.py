@@ -134,8 +134,10 @@ CASES: tuple[Case, ...] = (
     _case("no_bias", 10, 6, bias=False),
     _case("rows", 8, 5, batch=(3,)),
     _case("rows_keep_dims", 8, 5, batch=(1, 2), keep_dims=True),
+    _case("image_keep_dims", 7, 5, batch=(1, 4, 3), keep_dims=True, zero_points=(-20, 90)),
     _case("image_flattened", 4, 6, batch=(1, 1, 1)),
     _case("float", 9, 7, dtype=DType.FLOAT32),
     _case("float_relu_rows", 8, 4, batch=(1, 3), keep_dims=True, activation=Activation.RELU, dtype=DType.FLOAT32),
+    _case("float_image_keep_dims", 5, 3, batch=(1, 4, 3), keep_dims=True, dtype=DType.FLOAT32),
     _case("float_no_bias", 33, 3, bias=False, dtype=DType.FLOAT32),
 )  # fmt: skip

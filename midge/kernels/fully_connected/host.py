@@ -9,7 +9,7 @@ import numpy as np
 from midge.kernels import vectors
 from midge.kernels.base import LayerCode
 from midge.kernels.floating import float_bias, float_clamp
-from midge.kernels.fully_connected.portable import FullyConnectedF32, FullyConnectedS8
+from midge.kernels.fully_connected.portable import FullyConnectedF32, FullyConnectedS8, dense_pointers, dense_vectors
 from midge.kernels.quantized import channel_scaling
 from midge.kernels.vectors import Shape
 from midge.kernels.view import TaskView
@@ -20,7 +20,7 @@ def product_shape(view: TaskView, weights: np.ndarray) -> Shape:
     """A fully connected layer as a product."""
     outputs, inputs = weights.shape
     return Shape(
-        columns=view.x.type.elements // inputs, outputs=outputs, taps=1, runs=1, run=inputs, pixel_step=inputs,
+        columns=dense_vectors(view, inputs), outputs=outputs, taps=1, runs=1, run=inputs, pixel_step=inputs,
         run_step=0,
     )  # fmt: skip
 
@@ -43,7 +43,8 @@ class FullyConnectedS8Host(FullyConnectedS8):
         shape = product_shape(view, weights)
         functions = vectors.product_s8(self.name, title(shape), shape, scaling)
         constants = vectors.constants_s8(weights[:, np.newaxis], scaling)
-        body = vectors.body_s8(view, functions[-1], shape, scaling, [view.x.whole()], view.y.whole())
+        x, y = dense_pointers(view)
+        body = vectors.body_s8(view, functions[-1], shape, scaling, [x], y)
         return LayerCode(functions, constants, body)
 
 
@@ -58,7 +59,8 @@ class FullyConnectedF32Host(FullyConnectedF32):
         shape = product_shape(view, weights)
         functions = vectors.product_f32(self.name, title(shape), shape, float_clamp(op.activation))
         constants = vectors.constants_f32(weights[:, np.newaxis], float_bias(view.node, view.graph, shape.outputs))
-        return LayerCode(functions, constants, vectors.body_f32(view, functions[-1], [view.x.whole()], view.y.whole()))
+        x, y = dense_pointers(view)
+        return LayerCode(functions, constants, vectors.body_f32(view, functions[-1], [x], y))
 
 
 KERNELS = (FullyConnectedS8Host(), FullyConnectedF32Host())

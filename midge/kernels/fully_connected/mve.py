@@ -5,10 +5,17 @@ from __future__ import annotations
 from typing import ClassVar
 
 from midge.ir.graph import Graph, Node
+from midge.ir.types import DType
 from midge.kernels import dots_mve
-from midge.kernels.base import Binding, Constant, Kernel, LayerCode, Reads
+from midge.kernels.base import Binding, Constant, Kernel, LayerCode
 from midge.kernels.dots_mve import VECTOR, Shape
-from midge.kernels.fully_connected.portable import FullyConnectedS8, dense_steps
+from midge.kernels.fully_connected.portable import (
+    FullyConnectedS8,
+    dense_pointers,
+    dense_reads,
+    dense_steps,
+    dense_vectors,
+)
 from midge.kernels.layouts import NATURAL
 from midge.kernels.requantize_mve import requantized
 from midge.kernels.view import TaskView
@@ -29,24 +36,21 @@ class FullyConnectedS8Dots(Kernel):
         return None if requantized(node, graph, channel_axis=0) is not None else "no requantisation in 32 bits"
 
     def bind(self, node: Node, graph: Graph) -> Binding:
-        x, weights = graph.type(node.inputs[0] or ""), graph.type(node.inputs[1] or "")
-        reads = Reads(NATURAL, over_bytes=-weights.shape[1] % VECTOR, flat=x.rows > 1)
-        return Binding(self, (reads, None, None)[: len(node.inputs)], (NATURAL,), dense_steps(node, graph))
+        reads = dense_reads(node, graph, DType.INT8, -graph.type(node.inputs[1] or "").shape[1] % VECTOR)
+        return Binding(self, reads, (NATURAL,), dense_steps(node, graph))
 
     def emit(self, view: TaskView) -> LayerCode:
         weights = view.graph.constant(view.node.inputs[1])
         form = requantized(view.node, view.graph, channel_axis=0)
         assert weights is not None and form is not None
         outputs, inputs = weights.shape
-        shape = Shape(1, (0,), inputs, inputs, view.x.type.elements // inputs, outputs)
+        shape = Shape(1, (0,), inputs, inputs, dense_vectors(view, inputs), outputs)
         name = f"{view.prefix}_{self.name}_{shape.key}_{form.key}"
         title = f"Fully connected: {shape.columns} times {inputs} values in, {outputs} out."
         kernel = dots_mve.function(name, shape, form, outputs, 1, title)
         words = dots_mve.stream(weights[:, None, None], shape, form, outputs, 1)
-        body = (
-            f"    const int8_t *const rows[1] = {{{view.x.whole()}}};\n"
-            f"    {name}(rows, {view.y.whole()}, {view.constant('weights')});\n"
-        )
+        x, y = dense_pointers(view)
+        body = f"    const int8_t *const rows[1] = {{{x}}};\n    {name}(rows, {y}, {view.constant('weights')});\n"
         return LayerCode((kernel,), (Constant("weights", words, 4),), body)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from midge.ir.graph import Graph, Node
 from midge.ir.types import DType
 from midge.kernels import render
-from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, Reads, Step
+from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, Reads, Step, row_steps
 from midge.kernels.floating import float_bias, float_clamp
 from midge.kernels.quantized import ChannelScaling, channel_scaling
 from midge.kernels.view import TaskView
@@ -17,11 +17,38 @@ from midge.ops.fully_connected import FullyConnected
 from midge.targets.records import Core
 
 
+def is_by_rows(node: Node, graph: Graph) -> bool:
+    """True where each row of x makes a row of the result; else x is one matrix, and the result one row."""
+    return graph.type(node.outputs[0]).rows > 1
+
+
 def dense_steps(node: Node, graph: Graph) -> tuple[Step, ...]:
-    """One step: all rows of x (side by side, as one matrix), all rows of the result."""
+    """A step for each row of the result; or one for all rows of x (side by side, as one matrix)."""
     x, y = graph.type(node.inputs[0] or ""), graph.type(node.outputs[0])
+    if is_by_rows(node, graph):
+        return row_steps(graph.input_types(node), y, {0: (1, 0, 1)})
     operands = tuple((0, x.rows - 1) if index == 0 else None for index in range(len(node.inputs)))
     return (Step(operands, y.rows),)
+
+
+def dense_reads(node: Node, graph: Graph, dtype: DType, over_bytes: int) -> tuple[Reads | None, ...]:
+    """How values of x, weights and bias are read."""
+    flat = graph.type(node.inputs[0] or "").rows > 1 and not is_by_rows(node, graph)
+    x = Reads(Layout(dtype), over_bytes=over_bytes, flat=flat)
+    return (x, None, None)[: len(node.inputs)]
+
+
+def dense_pointers(view: TaskView) -> tuple[str, str]:
+    """C expressions of what a step reads of x, and of what it makes of the result."""
+    if is_by_rows(view.node, view.graph):
+        return view.x.at(1, 0), view.y.at(1, 0)
+    return view.x.whole(), view.y.whole()
+
+
+def dense_vectors(view: TaskView, inputs: int) -> int:
+    """How many vectors of so many inputs a step multiplies."""
+    x = view.x.type
+    return (x.row_elements if is_by_rows(view.node, view.graph) else x.elements) // inputs
 
 
 def refuse_dense(node: Node, graph: Graph, dtype: DType) -> str | None:
@@ -47,25 +74,26 @@ class FullyConnectedS8(Kernel):
         return refuse_dense(node, graph, DType.INT8)
 
     def bind(self, node: Node, graph: Graph) -> Binding:
-        x = Reads(Layout(DType.INT8), over_bytes=self.run_multiple - 1, flat=graph.type(node.inputs[0] or "").rows > 1)
-        return Binding(self, (x, None, None)[: len(node.inputs)], (Layout(DType.INT8),), dense_steps(node, graph))
+        reads = dense_reads(node, graph, DType.INT8, self.run_multiple - 1)
+        return Binding(self, reads, (Layout(DType.INT8),), dense_steps(node, graph))
 
     def emit(self, view: TaskView) -> LayerCode:
         weights = view.graph.constant(view.node.inputs[1])
         assert weights is not None
         outputs, inputs = weights.shape
         scaling = channel_scaling(view.node, view.graph, weights.sum(1, dtype=np.int64))
-        vectors = view.x.type.elements // inputs
+        vectors = dense_vectors(view, inputs)
         packed = np.pad(weights, ((0, 0), (0, -inputs % self.run_multiple)))
         kernel = render.function(
             self.template, f"{self.name}_i{inputs}o{outputs}v{vectors}{scaling.key}",
             inputs=inputs, padded_inputs=packed.shape[1], outputs=outputs, vectors=vectors, scaling=scaling,
         )  # fmt: skip
+        x, y = dense_pointers(view)
         arguments = "".join(f", {view.constant(role)}" for role in ("weights", *scaling.roles))
         return LayerCode(
             (*self.helpers(scaling), kernel),
             (Constant("weights", packed, self.run_multiple), *scaling.constants),
-            f"    {kernel.name}({view.x.whole()}, {view.y.whole()}{arguments});\n",
+            f"    {kernel.name}({x}, {y}{arguments});\n",
         )
 
     def helpers(self, scaling: ChannelScaling) -> tuple[Function, ...]:
@@ -83,20 +111,21 @@ class FullyConnectedF32(Kernel):
         return refuse_dense(node, graph, DType.FLOAT32)
 
     def bind(self, node: Node, graph: Graph) -> Binding:
-        x = Reads(Layout(DType.FLOAT32), flat=graph.type(node.inputs[0] or "").rows > 1)
-        return Binding(self, (x, None, None)[: len(node.inputs)], (Layout(DType.FLOAT32),), dense_steps(node, graph))
+        reads = dense_reads(node, graph, DType.FLOAT32, 0)
+        return Binding(self, reads, (Layout(DType.FLOAT32),), dense_steps(node, graph))
 
     def emit(self, view: TaskView) -> LayerCode:
         op, weights = view.node.op, view.graph.constant(view.node.inputs[1])
         assert weights is not None and isinstance(op, FullyConnected)
         outputs, inputs = weights.shape
-        vectors = view.x.type.elements // inputs
+        vectors = dense_vectors(view, inputs)
         clamp = float_clamp(op.activation)
         kernel = render.function(
             "fully_connected/portable_f32.c.j2", f"{self.name}_i{inputs}o{outputs}v{vectors}{clamp.key}",
             inputs=inputs, outputs=outputs, vectors=vectors, clamp=clamp,
         )  # fmt: skip
-        arguments = f"{view.x.whole()}, {view.y.whole()}, {view.constant('weights')}, {view.constant('bias')}"
+        x, y = dense_pointers(view)
+        arguments = f"{x}, {y}, {view.constant('weights')}, {view.constant('bias')}"
         return LayerCode(
             (*clamp.helpers, kernel),
             (Constant("weights", weights), Constant("bias", float_bias(view.node, view.graph, outputs))),
