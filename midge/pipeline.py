@@ -173,9 +173,13 @@ def _flash_limit(model: Model, board: Board, options: Options) -> int:
 
 
 def _built(model: Model, made: Plan, options: Options, directory: Path) -> Compiled:
-    """Sources and image of a plan."""
+    """Sources and image of a plan.
+
+    A budget is held against the image, so that the error can say which one is enough; what the board's flash can't hold
+    is not linked.
+    """
     sources = make_sources(made, model, options)
-    check_flash(sources.weight_bytes, "constants alone", made, options)
+    check_flash(sources.weight_bytes, "constants alone", made, replace(options, flash_bytes=None))
     image = build(sources, made.board, directory, cc=options.cc, optimize=options.optimize)
     return Compiled(model, made.board, options, made, sources, image)
 

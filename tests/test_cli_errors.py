@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -157,6 +158,9 @@ def test_deploy_spares_folders_with_files(tmp_path: Path) -> None:
 def test_models_that_do_not_fit(tmp_path: Path) -> None:
     outcome = refuse(3, "more than --flash allows", "compile", DIGITS, *NANO, "--flash", "4000", "-o", tmp_path / "out")
     assert "Largest constants: " in outcome.err
+    (smallest,) = re.findall(r"smallest budget that works: --flash (\d+)", outcome.err)
+    assert midge("compile", DIGITS, *NANO, "--flash", smallest).status == 0
+    refuse(3, f": --flash {smallest}.", "compile", DIGITS, *NANO, "--flash", str(int(smallest) - 1))
     outcome = refuse(3, "more than --ram allows", "run", DIGITS, *NANO, "--ram", "500")
     assert "Largest buffers at the peak: " in outcome.err
     assert files_below(tmp_path) == []
@@ -177,6 +181,17 @@ def test_errors_leave_no_temporary_folders(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     refuse(3, "--flash", "run", DIGITS, *NANO, "--flash", "5000")
     assert files_below(tmp_path) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_is_no_bug() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-m", "midge", "boards"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (2, "midge: error: writing: no space left on device\n")
+
+
+def test_the_demo_knows_its_board_before_it_begins() -> None:
+    refuse(2, "unknown", "demo", "--board", "nope")
 
 
 def test_debug_adds_the_traceback() -> None:

@@ -22,6 +22,7 @@ Step = Callable[[str, int | None], Callable[[int], None]]
 
 def demonstrate(board: str = DEFAULT_BOARD, samples: int | None = None, step: Step | None = None) -> Demonstration:
     """Compile the bundled model for a board and run real test digits (all of them, or the first `samples`)."""
+    api.find_target(board, None)  # a wrong name is told before the work begins
     images, labels = demo.digits_samples()
     if samples is not None and not 1 <= samples <= len(images):
         raise UsageError("--samples", f"{samples}", f"1 to {len(images)}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import io
 import os
 import sys
@@ -18,6 +20,8 @@ EXIT_USAGE = 2
 EXIT_INTERNAL = 70
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
+_OF_THE_MACHINE = (errno.EACCES, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENOSPC, errno.EPERM, errno.EROFS)
+"""A full disk and the like: no bug of ours, wherever it strikes."""
 REPORT_CURE = "Run it again with --debug, and please report what it prints"
 
 
@@ -57,14 +61,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         return _close_pipe()
+    except OSError as error:
+        if error.errno in _OF_THE_MACHINE:
+            return _fail(f"{error.filename or 'writing'}: {(error.strerror or str(error)).lower()}", EXIT_USAGE, debug)
+        return _fail(_bug(error), EXIT_INTERNAL, debug)
     except Exception as error:
-        return _fail(f"a bug in Midge: {type(error).__name__}: {error}. {REPORT_CURE}", EXIT_INTERNAL, debug)
+        return _fail(_bug(error), EXIT_INTERNAL, debug)
+
+
+def _bug(error: Exception) -> str:
+    return f"a bug in Midge: {type(error).__name__}: {error}. {REPORT_CURE}"
 
 
 def _fail(message: str, status: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    sys.stdout.flush()
+    with contextlib.suppress(OSError):  # a full disk may be what the message is about
+        sys.stdout.flush()
     print(f"midge: error: {' '.join(message.split())}", file=sys.stderr)
     return status
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -166,11 +167,18 @@ def row_steps(types: Sequence[TensorType | None], out: TensorType,
 
     `windows[i] = (stride, before, span)`; operands that are not named there have no rows (constants).
     """
+    return _row_steps(len(types), tuple(sorted(windows.items())), out.rows)
+
+
+@lru_cache(maxsize=256)
+def _row_steps(count: int, windows: tuple[tuple[int, tuple[int, int, int]], ...], rows: int) -> tuple[Step, ...]:
+    """Made once for all kernels of a layer: of tall images there are many."""
+    by_operand = dict(windows)
 
     def need(index: int, row: int) -> tuple[int, int] | None:
-        if index not in windows:
+        if index not in by_operand:
             return None
-        stride, before, span = windows[index]
+        stride, before, span = by_operand[index]
         return row * stride - before, row * stride - before + span - 1
 
-    return tuple(Step(tuple(need(i, row) for i in range(len(types))), 1) for row in range(out.rows))
+    return tuple(Step(tuple(need(i, row) for i in range(count)), 1) for row in range(rows))
