@@ -6,26 +6,22 @@ from unittest.mock import patch
 
 import fuzz
 import pytest
+from networks import NetworkMaker
 from wild_layers import LAYERS
 from wild_networks import wild_network
 
-import midge
 from midge.ir.interpret import run_graph
 from midge.ir.text import print_graph
 from midge.kernels.add.line import Line
 from midge.ops import CASES
 
-FOUND = {
-    38: "cortex-m33 ram frame", 47: "cortex-m33 flash frame", 57: "cortex-m0plus ram rows",
-    1021: "cortex-m0plus latency rows", 1044: "cortex-m0plus latency frame",
-}  # fmt: skip
-"""Seeds that once found something, under which combination."""
 
-
-@pytest.mark.parametrize(("seed", "how"), FOUND.items())
-def test_what_it_found_stays_right(seed: int, how: str) -> None:
+@pytest.mark.parametrize("seed", range(8))
+def test_some(seed: int) -> None:
+    """Of cores, goals and ways of input each has its turn; all orders of networks, float32 among them."""
     graph = wild_network(seed)
-    assert fuzz.failure(graph, fuzz.Combination(*how.split()), fuzz.samples_of(graph, seed)) is None
+    (how,) = fuzz.combinations(graph, seed, fuzz.CORES, every=False)
+    assert fuzz.failure(graph, how, fuzz.samples_of(graph, seed)) is None
 
 
 @pytest.mark.slow
@@ -54,25 +50,18 @@ def test_a_wrong_kernel_is_found_and_its_layer_named(capsys: pytest.CaptureFixtu
         line = right(*arguments)
         return line and Line(line.a_factor, line.b_factor, line.offset + (1 << line.shift), line.shift)
 
-    seed = next(seed for seed in range(100) if "add_s8_line" in kernels_of(seed))
-    with patch("midge.kernels.add.armv6m.line_of", wrong):
-        assert fuzz.main([str(seed), str(seed + 1), "--cores", "cortex-m0plus"]) == 1
+    maker = NetworkMaker(1, 4, 3, 4)
+    graph = maker.finish(maker.add(maker.input, maker.conv(maker.input, 4, (1, 1))))
+    with patch("fuzz.wild_network", lambda seed: graph):
+        assert fuzz.main(["3", "4", "--cores", "cortex-m0plus"]) == 0
+        with patch("midge.kernels.add.armv6m.line_of", wrong):
+            assert fuzz.main(["3", "4", "--cores", "cortex-m0plus"]) == 1
     out = capsys.readouterr().out
-    assert f"{seed} cortex-m0plus" in out and " = Add(" in out and "0 equal, 1 failed" in out
-
-
-def kernels_of(seed: int) -> str:
-    """Names of the kernels of a network whose result its sums can change."""
-    graph = wild_network(seed)
-    if not any(node.op.name == "add" for node in graph.nodes) or len(graph.nodes) > 4:
-        return ""
-    (how,) = fuzz.combinations(graph, seed, ["cortex-m0plus"], every=False)
-    program = midge.compile(graph, core=how.core, optimize=how.optimize, input_by=how.input_by)  # type: ignore[arg-type]
-    return str(program.compiled.plan.kernels)
+    assert "3 cortex-m0plus" in out and " = Add(" in out and "0 equal, 1 failed" in out
 
 
 def test_a_cut_network_computes_the_value() -> None:
-    graph = wild_network(38)
+    graph = next(graph for seed in range(99) if len((graph := wild_network(seed)).nodes) > 4 and not graph.states)
     inputs = fuzz.samples_of(graph, 0)[0]
     name = graph.nodes[2].outputs[0]
     part = fuzz.cut(graph, name)

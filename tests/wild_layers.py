@@ -7,23 +7,24 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from wild_networks import Wild
+from wild_weighted import conv, depthwise, fully_connected, lstm, residual, transposed
 
 from midge.ir.types import DType, Quantization, TensorType
 from midge.ops import map as maps
 from midge.ops import reduce as reduces
 from midge.ops.add import Add
+from midge.ops.arg_extreme import ArgExtreme
 from midge.ops.average_pool2d import AveragePool2D
-from midge.ops.base import Activation, Padding, Rounding
+from midge.ops.base import Activation
 from midge.ops.binary import Binary
 from midge.ops.binary import Function as BinaryFunction
+from midge.ops.cast import Cast
+from midge.ops.compare import Compare
+from midge.ops.compare import Function as Compared
 from midge.ops.concatenation import Concatenation
-from midge.ops.conv2d import Conv2D
-from midge.ops.depthwise_conv2d import DepthwiseConv2D
 from midge.ops.dequantize import Dequantize
-from midge.ops.fully_connected import FullyConnected
 from midge.ops.leaky_relu import LeakyRelu
 from midge.ops.logistic import Logistic
-from midge.ops.lstm import Lstm
 from midge.ops.max_pool2d import MaxPool2D
 from midge.ops.mean import Mean, reduced_shape
 from midge.ops.mul import Mul
@@ -32,6 +33,8 @@ from midge.ops.quantize import Quantize
 from midge.ops.rearrange import rearrangement
 from midge.ops.relu import Relu
 from midge.ops.reshape import Reshape
+from midge.ops.resize_bilinear import ResizeBilinear
+from midge.ops.select import Select
 from midge.ops.softmax import Softmax
 from midge.ops.sub import Sub
 from midge.ops.take import Take
@@ -39,80 +42,6 @@ from midge.ops.tanh import Tanh
 from midge.ops.windows import Window
 
 Layer = Callable[[Wild, str, Sequence[str]], str | None]
-
-
-def conv(maker: Wild, x: str, values: Sequence[str]) -> str | None:
-    del values
-    shape = maker.shape_of(x)
-    if len(shape) != 4:
-        return None
-    groups = maker.whole(1, 1, 1, 1, 2, 3, shape[3])
-    if shape[3] % groups:
-        return None
-    outputs = groups * maker.whole(1, 2, 3, 4, 5, 7, 8, 13, 16, 24)
-    kernel = (1, 1) if maker.chance(0.35) else (maker.whole(1, 2, 3, 3, 3, 5), maker.whole(1, 2, 3, 3, 3, 5))
-    window = _Windows(maker, kernel)
-    weights, data = maker.weights((outputs, *kernel, shape[3] // groups), 0)
-    op = Conv2D(*window.strides, *window.dilations, window.padding, maker.activation(), Rounding.DOUBLE)
-    return _convolution(maker, x, op, op.window(weights), weights, data, 0)
-
-
-def depthwise(maker: Wild, x: str, values: Sequence[str]) -> str | None:
-    del values
-    shape = maker.shape_of(x)
-    if len(shape) != 4:
-        return None
-    multiplier = maker.whole(1, 1, 1, 1, 2, 3)
-    kernel = (maker.whole(1, 2, 3, 3, 3, 4, 5), maker.whole(1, 2, 3, 3, 3, 4, 5))
-    window = _Windows(maker, kernel)
-    weights, data = maker.weights((1, *kernel, shape[3] * multiplier), 3)
-    op = DepthwiseConv2D(*window.strides, *window.dilations, window.padding, maker.activation(), Rounding.DOUBLE,
-                         multiplier)  # fmt: skip
-    return _convolution(maker, x, op, op.window(weights), weights, data, 3)
-
-
-class _Windows:
-    """Strides, dilations and padding of a convolution."""
-
-    def __init__(self, maker: Wild, kernel: tuple[int, int]) -> None:
-        stride = maker.whole(1, 1, 1, 2, 2, 3)
-        self.strides = (stride, stride if maker.chance(0.7) else maker.whole(1, 2, 3))
-        dilation = maker.whole(1, 1, 1, 1, 2, 3)
-        self.dilations = (dilation, dilation if maker.chance(0.7) else maker.whole(1, 2))
-        reach = tuple((size - 1) * each + 1 for size, each in zip(kernel, self.dilations, strict=True))
-        self.padding = maker.padding((reach[0], reach[1]))
-
-
-def _convolution(maker: Wild, x: str, op: Conv2D | DepthwiseConv2D, window: Window, weights: TensorType,
-                 data: np.ndarray, axis: int) -> str | None:  # fmt: skip
-    shape, channels = maker.shape_of(x), weights.shape[axis]
-    rows, columns = window.output_size(shape[1], shape[2])
-    if rows < 1 or columns < 1:
-        return None
-    result = maker.typed((1, rows, columns, channels), maker.result_scale(x, weights, data, axis))
-    return maker.layer(op, [x, maker.value(weights, data), maker.bias(channels)], result)
-
-
-def fully_connected(maker: Wild, x: str, values: Sequence[str]) -> str | None:
-    del values
-    type_ = maker.type_of(x)
-    keep = maker.chance(0.3)
-    if not keep and maker.chance(0.8):
-        x = _flattened(maker, x)
-    depth = maker.shape_of(x)[-1]
-    outputs = maker.whole(1, 2, 3, 5, 8, 10, 13, 17, 32)
-    weights, data = maker.weights((outputs, depth), 0)
-    rows = type_.elements // depth
-    shape = (*maker.shape_of(x)[:-1], outputs) if keep else (rows, outputs)
-    rounding = Rounding.SINGLE if maker.chance(0.7) else Rounding.DOUBLE
-    op = FullyConnected(maker.activation(), rounding, keep)
-    result = maker.typed(shape, maker.result_scale(x, weights, data, 0))
-    return maker.layer(op, [x, maker.value(weights, data), maker.bias(outputs)], result)
-
-
-def _flattened(maker: Wild, x: str) -> str:
-    shape = (1, maker.type_of(x).elements)
-    return x if maker.shape_of(x) == shape else maker.layer(Reshape(shape), [x], maker.like(x, shape)) or x
 
 
 def elementwise(maker: Wild, x: str, values: Sequence[str]) -> str | None:
@@ -301,60 +230,42 @@ def through_float(maker: Wild, x: str, values: Sequence[str]) -> str | None:
     return made and maker.layer(Quantize(), [made], maker.typed(maker.shape_of(x)))
 
 
-def residual(maker: Wild, x: str, values: Sequence[str]) -> str | None:
-    """A convolution that keeps the shape, and the sum of what went in and what came out."""
+def choice(maker: Wild, x: str, values: Sequence[str]) -> str | None:
+    """The value where it compares to another one, and a constant elsewhere. A float may be on either side."""
+    if maker.is_float:
+        return None
+    function = (Compared.LESS, Compared.GREATER_EQUAL, Compared.EQUAL)[int(maker.rng.integers(3))]
+    flag = maker.layer(Compare(function), [x, _partner(maker, x, values)], TensorType(DType.BOOL, maker.shape_of(x)))
+    other = maker.constant(maker.like(x, _broadcastable(maker, x)))
+    return flag and maker.layer(Select(), [flag, x, other], maker.type_of(x))
+
+
+def index(maker: Wild, x: str, values: Sequence[str]) -> str | None:
+    """Where the largest or smallest value is, perhaps as floats: an output, for no other layer reads it."""
+    del values
+    if maker.is_float:
+        return None
+    axis, keep = maker.axis(maker.shape_of(x)), maker.chance(0.5)
+    shape = reduced_shape(maker.shape_of(x), (axis,), keep)
+    found = maker.layer(ArgExtreme(maker.chance(0.7), axis, keep), [x], TensorType(DType.INT32, shape))
+    if found is not None and maker.chance(0.5):
+        maker.layer(Cast(), [found], TensorType(DType.FLOAT32, shape))
+    return None
+
+
+def resize(maker: Wild, x: str, values: Sequence[str]) -> str | None:
+    del values
     shape = maker.shape_of(x)
     if len(shape) != 4:
         return None
-    kernel = (3, 3) if maker.chance(0.7) else (1, 3)
-    weights, data = maker.weights((shape[3], *kernel, shape[3]), 0)
-    padding = Padding(kernel[0] // 2, kernel[0] // 2, kernel[1] // 2, kernel[1] // 2)
-    op = Conv2D(1, 1, 1, 1, padding, maker.activation(), Rounding.DOUBLE)
-    made = _convolution(maker, x, op, op.window(weights), weights, data, 0)
-    return made and elementwise(maker, made, [x])
-
-
-def lstm(maker: Wild, x: str, values: Sequence[str]) -> str | None:
-    """Over the rows; its states live from one inference to the next."""
-    del values
-    elements = maker.type_of(x).elements
-    steps = maker.whole(*(size for size in range(1, 7) if elements % size == 0))
-    if elements // steps > 40:
-        return None
-    width, depth = maker.whole(1, 2, 3, 4, 5, 8), elements // steps
-    x = maker.layer(Reshape((1, steps, depth)), [x], maker.like(x, (1, steps, depth))) or x
-    held = maker.typed((1, width), maker.scale(0.008, 0.3))
-    wide = Quantization((2.0 ** -maker.whole(9, 11, 12, 12, 15),), (0,), None)
-    cells = held if maker.is_float else TensorType(DType.INT16, (1, width), wide)
-    names: list[str | None] = [x]
-    for shape in [(width, depth)] * 4 + [(width, width)] * 4:
-        if maker.is_float:
-            names.append(maker.constant(TensorType(DType.FLOAT32, shape)))
-            continue
-        type_ = TensorType(DType.INT8, shape, Quantization((maker.scale(0.01, 0.5),), (0,), None))
-        names.append(maker.value(type_, maker.rng.integers(-127, 128, shape).astype(np.int8)))
-    for _ in range(4):
-        data = maker.rng.integers(-3000, 3000, width)
-        type_ = TensorType(DType.FLOAT32 if maker.is_float else DType.INT32, (width,))
-        names.append(maker.value(type_, (data / 2000).astype(np.float32) if maker.is_float else data.astype(np.int32)))
-    before = [maker.value(type_) for type_ in (held, cells)]
-    result = TensorType(held.dtype, (1, steps, width), held.quantization)
-    scale = 0.0 if held.quantization is None else held.quantization.scale
-    op = Lstm(scale, held.zero_point, maker.whole(0, 0, 1) * 1.5)
-    made = maker.layer(op, [*names, *before], result, held, cells)
-    if made is not None:
-        for name, after in zip(before, maker.builder.nodes[-1].outputs[1:], strict=True):
-            type_ = maker.type_of(name)
-            maker.builder.state(name, after, np.full(type_.shape, type_.zero_point, type_.dtype.numpy))
-    else:
-        for name in before:
-            del maker.builder.values[name]
-    return made
+    sizes = tuple(maker.whole(1, size, 2 * size, size + 3, (size + 1) // 2) for size in shape[1:3])
+    ways = ((False, False), (True, False), (False, True))[int(maker.rng.integers(3))]
+    return maker.layer(ResizeBilinear(*sizes, *ways), [x], maker.like(x, (1, *sizes, shape[3])))
 
 
 LAYERS: tuple[tuple[Layer, float], ...] = (
-    (conv, 6), (depthwise, 4), (residual, 2), (fully_connected, 2), (pool, 2.5), (elementwise, 3), (extremum, 0.7),
-    (concatenation, 1.5), (pad, 1), (split, 1), (movement, 1), (reduction, 1.5), (reshape, 0.7), (unary, 2.5),
-    (through_float, 0.3), (lstm, 0.7),
+    (conv, 6), (depthwise, 4), (residual, 2), (transposed, 1), (fully_connected, 2), (lstm, 0.7), (pool, 2.5),
+    (elementwise, 3), (extremum, 0.7), (choice, 0.5), (concatenation, 1.5), (pad, 1), (split, 1), (movement, 1),
+    (reduction, 1.5), (index, 0.4), (reshape, 0.7), (resize, 0.7), (unary, 2.5), (through_float, 0.3),
 )  # fmt: skip
 """Each with how often it is drawn."""
