@@ -177,7 +177,6 @@ def test_refusals(tmp_path: Path) -> None:
     elf = hand_made(tmp_path)
     text = tmp_path / "text.elf"
     text.write_text("no firmware", encoding="utf-8")
-    stripped = hand_made(tmp_path, 0, FIRMWARE, "stripped.elf", "-Wl,--strip-all")
     cases = [
         (2, "no such file", tmp_path / "none.elf", "--core", "cortex-m4"),
         (2, "is a folder", tmp_path, "--core", "cortex-m4"),
@@ -185,12 +184,34 @@ def test_refusals(tmp_path: Path) -> None:
         (2, "none given", elf),
         (2, "both given", elf, *NANO, "--core", "cortex-m4"),
         (4, "no model of it", elf, "--core", "cortex-m55"),
-        (2, "no symbols of functions", stripped, "--core", "cortex-m4"),
     ]
     for status, said, *arguments in cases:
         outcome = midge("profile", *arguments, "--json")
         assert (outcome.status, outcome.out) == (status, ""), outcome.err
         assert outcome.err.startswith("midge: error: ") and said in outcome.err and outcome.err.count("\n") == 1
+
+
+def test_stripped_firmware_is_counted_by_segments(tmp_path: Path) -> None:
+    named = midge("profile", hand_made(tmp_path), *NANO, "--args", "abc", "--json").object
+    elf = hand_made(tmp_path, 0, FIRMWARE, "stripped.elf", "-Wl,--strip-all")
+    headless = tmp_path / "headless.elf"
+    content = bytearray(elf.read_bytes())
+    content[32:36], content[46:52] = bytes(4), bytes(6)  # where the section headers are, their size and number
+    headless.write_bytes(content)
+    for path in (elf, headless):
+        found = midge("profile", path, *NANO, "--args", "abc", "--json").object
+        assert [function["name"] for function in found["functions"]] == ["code at 0x00000000"]
+        assert (found["instructions"], found["cycles"]) == (named["instructions"], named["cycles"])
+
+
+def test_what_the_firmware_returns(tmp_path: Path) -> None:
+    """A status is reported; a reason that is no application's exit is an error."""
+    for reason, status in ((3, 3), (0x20026, 0)):
+        text = FIRMWARE.replace("0x20026", f"{reason:#x}")
+        found = midge("profile", hand_made(tmp_path, 0, text), "--core", "cortex-m4", "--json").object
+        assert (found["exit_status"], found["printed"]) == (status, "done\n")
+    outcome = midge("profile", hand_made(tmp_path, 0, FIRMWARE.replace("0x20026", "0x20023")), "--core", "cortex-m4")
+    assert outcome.status == 5 and "broke off: done" in outcome.err
 
 
 def test_fault_names_the_function(tmp_path: Path) -> None:
@@ -205,7 +226,7 @@ def test_firmware_as_c_libraries_start_it(tmp_path: Path) -> None:
     calls = """    ldr r0, =0xE0001000
     movs r1, #1
     str r1, [r0]
-    ldr r2, [r0, #4]
+    ldr r2, [r0, #8]
     ldr r0, =0xE0000E80
     ldr r1, [r0]
     orrs r1, r2

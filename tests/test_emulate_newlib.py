@@ -111,6 +111,31 @@ int main(int count, char **arguments)
 """
 
 
+PLAIN = r"""
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static float arena[50000];
+
+int main(int count, char **arguments)
+{
+    char *heap = malloc(100000);
+    volatile unsigned *cycles = (unsigned *)0xE0001004, *timer = (unsigned *)0xE000E010;
+    const unsigned start = *cycles;
+    timer[1] = 999999;
+    timer[0] = 5;
+    while (*cycles - start < 100000 || !(timer[0] & 0x10000))
+        ;
+    memset(heap, 1, 100000);
+    for (int i = 0; i < 50000; ++i)
+        arena[i] = (float)heap[i] * 0.5f;
+    printf("%d %s %d %d\n", count, arguments[1], (int)(arena[49999] * 10), *(unsigned *)0xE000ED00 == 0x410FC241);
+    return 7;
+}
+"""
+
+
 def firmware(folder: Path, flash: int) -> Path:
     (folder / "main.c").write_text(SOURCE, encoding="utf-8")
     (folder / "link.ld").write_text(LINKER_SCRIPT % flash, encoding="utf-8")
@@ -121,6 +146,21 @@ def firmware(folder: Path, flash: int) -> Path:
         cwd=folder, check=False, capture_output=True, text=True,
     )  # fmt: skip
     if "rdimon.specs" in done.stderr:
+        pytest.skip("GCC is here without newlib")
+    assert done.returncode == 0, done.stderr
+    return elf
+
+
+def with_the_librarys_start(folder: Path) -> Path:
+    """Without vectors, and with a stack where the host says that memory is free."""
+    (folder / "plain.c").write_text(PLAIN, encoding="utf-8")
+    elf = folder / "plain.elf"
+    done = subprocess.run(
+        [COMPILER, "-O2", "-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16", "plain.c",
+         "-specs=nano.specs", "-specs=rdimon.specs", "-Wl,-Ttext-segment=0", "-Wl,-Tdata=0x20000000", "-o", elf.name],
+        cwd=folder, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    if "rdimon.specs" in done.stderr or "nano.specs" in done.stderr:
         pytest.skip("GCC is here without newlib")
     assert done.returncode == 0, done.stderr
     return elf
@@ -160,3 +200,10 @@ def test_the_boards_memory_stands_before_both_addresses(tmp_path: Path) -> None:
     assert counts[0] == counts[1]
     assert counts[0]["dot"] == counts[2]["dot"] and counts[0]["dot"][0] > 50 * 64 * 4
     assert found[0].cycles > bare.cycles
+
+
+def test_the_librarys_own_start(tmp_path: Path) -> None:
+    """It asks for free memory, waits for two clocks, fills a heap and an arena, and returns a status."""
+    found = profile(with_the_librarys_start(tmp_path), find_board("nucleo-l4r5zi"), "fw more")
+    assert (found.printed, found.exit_status) == ("2 more 5 1\n", 7)
+    assert {"main", "memset", "_malloc_r"} <= {function.name for function in found.functions}

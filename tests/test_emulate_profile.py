@@ -43,7 +43,7 @@ def test_errors_name_the_function(tmp_path: Path) -> None:
     image = build(tiny_network.sources(text), core_board("cortex-m4"), tmp_path)
     with pytest.raises(ToolError, match=r"firmware.elf, function `tiny_layer_1`.*write of 4 bytes at 0x40000000"):
         profile(image.elf, core_board("cortex-m4"), "fw")
-    with pytest.raises(ToolError, match="ended with an error: usage"):
+    with pytest.raises(ToolError, match="broke off: usage"):
         profile(image.elf, core_board("cortex-m4"), "fw x")
 
 

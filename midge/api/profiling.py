@@ -35,5 +35,6 @@ def profile(
         cycles=found.cycles,
         cycles_note=cycles_note(target),
         printed=found.printed,
+        exit_status=found.exit_status,
         backend="unicorn",
     )

@@ -16,7 +16,7 @@ SYS_READC, SYS_ISERROR, SYS_ISTTY, SYS_SEEK, SYS_FLEN = 0x07, 0x08, 0x09, 0x0A, 
 SYS_CLOCK, SYS_TIME, SYS_ERRNO, SYS_GET_CMDLINE, SYS_HEAPINFO = 0x10, 0x11, 0x13, 0x15, 0x16
 SYS_EXIT, SYS_EXIT_EXTENDED = 0x18, 0x20
 SYS_TMPNAM, SYS_REMOVE, SYS_RENAME, SYS_SYSTEM, SYS_ELAPSED, SYS_TICKFREQ = 0x0D, 0x0E, 0x0F, 0x12, 0x30, 0x31
-STOPPED_APPLICATION_EXIT = 0x20026
+STOPPED_APPLICATION_EXIT, FIRST_REASON = 0x20026, 0x20000
 FAILED = 0xFFFF_FFFF
 CONSOLE = ":tt"
 FEATURES = ":semihosting-features"
@@ -54,6 +54,10 @@ class Host:
     printed: bytearray = field(default_factory=bytearray)
     exit_failed: bool | None = None
     """None while the firmware runs; then whether it ended with an error."""
+    exit_status: int | None = None
+    """What it returned, where it ended by itself: None while it runs, and where it broke off."""
+    heap: tuple[int, int] | None = None
+    """Where free memory begins and ends; None where the firmware shall use what it was linked with."""
     unknown: int | None = None
     """The number of a call that is not implemented here."""
     _open: dict[int, _Open] = field(default_factory=dict)
@@ -207,19 +211,23 @@ class Host:
         return 0
 
     def heap_info(self, memory: Memory, block: int) -> int:
-        """All zero: the firmware shall use what it was linked with."""
+        """Base and limit of the heap, base and limit of the stack: all free memory for both, as QEMU answers."""
         (address,) = self._words(memory, block, 1)
-        memory.write(address, bytes(16))
+        first, end = self.heap or (0, 0)
+        memory.write(address, b"".join(word.to_bytes(4, "little") for word in (first, end, end, first)))
         return 0
 
     def exit(self, memory: Memory, reason: int) -> int:
         del memory
         self.exit_failed = reason != STOPPED_APPLICATION_EXIT
+        # Some start-up code gives its status in place of a reason.
+        self.exit_status = 0 if not self.exit_failed else reason if reason < FIRST_REASON else None
         return 0
 
     def exit_extended(self, memory: Memory, block: int) -> int:
         reason, status = self._words(memory, block, 2)
         self.exit_failed = reason != STOPPED_APPLICATION_EXIT or status != 0
+        self.exit_status = status if reason == STOPPED_APPLICATION_EXIT else None
         return 0
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from unicorn import unicorn_const
 from unicorn.unicorn import Uc, UcError
 
+from midge.emulate import private_bus
 from midge.emulate.architecture import UNDEFINED, architecture_of
 from midge.emulate.host import Host
 from midge.emulate.program import Program
@@ -14,10 +15,6 @@ from midge.errors import ToolError, UnsupportedError, UsageError
 from midge.targets.records import Board
 
 PAGE_BYTES = 4096
-SYSTEM_CONTROL_SPACE, SYSTEM_CONTROL_BYTES = 0xE000_E000, 0x1000
-# The rest of the private peripheral bus: trace and debug units (ITM, DWT, FPB, TPIU). They read as zero and ignore
-# writes, as QEMU has them; so a cycle counter stands still.
-DEBUG_UNITS = ((0xE000_0000, 0xE000), (0xE000_F000, 0xF_1000))
 SECURE_ALIAS_BIT = 1 << 28
 NOWHERE = 0xFFFF_FFFE
 ACCESSES = {
@@ -53,6 +50,7 @@ class Machine:
         self.architecture = architecture_of(core)
         self.uc = Uc(self.architecture.arch, self.architecture.mode)
         self.uc.ctl_set_cpu_model(self.architecture.models[core.unicorn_model])
+        self._bus = private_bus.PrivateBus(core.name)
         self._map_memories()
         self._fault: DeviceFault | None = None
         self.uc.hook_add(unicorn_const.UC_HOOK_INTR, self._on_exception)
@@ -67,9 +65,7 @@ class Machine:
             if region.kind in rights:
                 self._map(region.base, region.bytes, rights[region.kind])
         if not self.board.is_riscv:
-            self.uc.mem_map(SYSTEM_CONTROL_SPACE, SYSTEM_CONTROL_BYTES)
-            for base, count in DEBUG_UNITS:
-                self.uc.mmio_map(base, count, _read_zero, None, _ignore_write, None)
+            self.uc.mmio_map(private_bus.BASE, private_bus.BYTES, self._read_bus, None, self._write_bus, None)
 
     def _map(self, base: int, count: int, rights: int) -> None:
         """Unicorn maps whole pages; where a region is no multiple of one, the rest of its last page is mapped too."""
@@ -160,6 +156,14 @@ class Machine:
             self._fault = DeviceFault(f"unknown semihosting call {self.host.unknown:#x}", pc, None, self.sp)
         return True
 
+    def _read_bus(self, uc: Uc, offset: int, count: int, data: object) -> int:
+        del uc, data
+        return self._bus.read(offset, count)
+
+    def _write_bus(self, uc: Uc, offset: int, count: int, value: int, data: object) -> None:
+        del uc, data
+        self._bus.write(offset, count, value)
+
     def _on_exception(self, uc: Uc, number: int, data: object) -> None:
         del data
         cpu = self.architecture
@@ -176,15 +180,6 @@ class Machine:
         what = ACCESSES.get(kind, "access of {n} bytes at {a:#010x}").format(a=address, n=count)
         self._fault = DeviceFault(what, self.pc, address, self.sp)
         return False
-
-
-def _read_zero(uc: Uc, offset: int, count: int, data: object) -> int:
-    del uc, offset, count, data
-    return 0
-
-
-def _ignore_write(uc: Uc, offset: int, count: int, value: int, data: object) -> None:
-    del uc, offset, count, value, data
 
 
 _QEMU_CURE = "Use QEMU where it has the core, or another board"

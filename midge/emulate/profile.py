@@ -12,7 +12,7 @@ from midge.emulate.host import Host
 from midge.emulate.machine import DeviceFault, Machine
 from midge.emulate.owners import function_owners
 from midge.emulate.placement import Placement, place
-from midge.emulate.program import Program, Segment, load
+from midge.emulate.program import Program, Segment, load, named_by_segments
 from midge.emulate.report import with_memory
 from midge.emulate.timing import Cost, Pipeline, cost, decode_blocks
 from midge.errors import ToolError, UsageError
@@ -38,19 +38,23 @@ class Profile:
     instructions: int
     cycles: int
     printed: str
+    exit_status: int
+    """What the firmware returned in the first run."""
 
 
 def profile(elf: Path, board: Board, args: str = "", minus_args: str | None = None) -> Profile:
     """Run a firmware from reset to its exit and count. With `minus_args` the counts of a second run are subtracted.
 
     A firmware that is linked for other addresses than the board's runs at its own, with the board's core, clock and
-    caches (placement.place).
+    caches (placement.place). A stripped one has a function for each segment of code.
     """
     program = load(elf)
     if not program.functions:
-        raise UsageError(str(elf), "no symbols of functions", "a firmware that is not stripped")
+        program = named_by_segments(program)
+    if not program.functions:
+        raise UsageError(str(elf), "no segment with code", "a firmware")
     placed = place(program, board)
-    counts, printed = _count(program, placed, args)
+    counts, host = _count(program, placed, args)
     if minus_args is not None:
         counts = _difference(counts, _count(program, placed, minus_args)[0])
     names = function_owners(program).names
@@ -60,27 +64,29 @@ def profile(elf: Path, board: Board, args: str = "", minus_args: str | None = No
         if counts.instructions[owner]
     ]
     ranked = tuple(sorted(functions, key=lambda function: (-function.cycles, function.name)))
-    return Profile(ranked, sum(f.instructions for f in ranked), sum(f.cycles for f in ranked), printed)
+    return Profile(
+        ranked, sum(f.instructions for f in ranked), sum(f.cycles for f in ranked), host.text, host.exit_status or 0
+    )
 
 
-def _count(program: Program, placed: Placement, args: str) -> tuple[Cost, str]:
-    """Counts by function, and what was printed. Where single accesses matter it runs twice (unicorn.trace)."""
+def _count(program: Program, placed: Placement, args: str) -> tuple[Cost, Host]:
+    """Counts by function, and what the host has seen. Where single accesses matter it runs twice (unicorn.trace)."""
     board = placed.board
     pipeline = Pipeline(board.core.name, board.core.timing)
     owners = function_owners(program)
-    counter, printed, program = run(program, placed, args, None)
+    counter, host, program = run(program, placed, args, None)
     decoded = decode_blocks(program, counter.blocks)
     counts = cost(program, counter.blocks, len(owners.names), pipeline, decoded)
     if follows_reads(board) or not board.core.architecture.startswith("armv6-m"):
         watched = accesses(decoded, owners, follows_reads(board), program.machine)
         counter, _, _ = run(program, placed, args, watched)
-    return with_memory(counts, counter.tallies, pipeline, board), printed
+    return with_memory(counts, counter.tallies, pipeline, board), host
 
 
 def run(program: Program, placed: Placement, args: str,
-         watched: Accesses | None) -> tuple[Counter, str, Program]:  # fmt: skip
-    """The counts, what was printed, and the program with the code that it made for itself."""
-    board, host = placed.board, Host(args)
+         watched: Accesses | None) -> tuple[Counter, Host, Program]:  # fmt: skip
+    """The counts, what the host has seen, and the program with the code that it made for itself."""
+    board, host = placed.board, Host(args, heap=_free_memory(program, placed.board))
     machine = Machine(board, program, host)
     counter = Counter(machine.uc, function_owners(program), watched)
     set_caches(counter, board)
@@ -93,9 +99,16 @@ def run(program: Program, placed: Placement, args: str,
         where = f"{program.path.name}, function `{function.name if function else '?'}`, pc {fault.pc:#010x}"
         raise ToolError(where, fault.what, f"what board {board.name} can do") from fault
     counter.disable()
-    if host.exit_failed:
-        raise ToolError(program.path.name, f"ended with an error: {host.text.strip() or 'no message'}")
-    return counter, host.text, _with_copied_code(program, machine, counter)
+    if host.exit_status is None:
+        raise ToolError(program.path.name, f"broke off: {host.text.strip() or 'no message'}")
+    return counter, host, _with_copied_code(program, machine, counter)
+
+
+def _free_memory(program: Program, board: Board) -> tuple[int, int]:
+    """From the end of the program's data to the end of the RAM."""
+    ram = board.ram
+    ends = [s.address + s.memory_bytes for s in program.segments if ram.base <= s.address < ram.base + ram.bytes]
+    return (max(ends, default=ram.base) + 15) & ~15, ram.base + ram.bytes
 
 
 def _with_copied_code(program: Program, machine: Machine, counter: Counter) -> Program:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from elftools.common.exceptions import ELFError
@@ -23,6 +23,7 @@ class Segment:
     data: bytes
     memory_bytes: int
     writable: bool
+    executable: bool = True
 
     @property
     def linked_apart(self) -> bool:
@@ -64,6 +65,16 @@ class Program:
         raise KeyError(f"{address:#x}")
 
 
+def named_by_segments(program: Program) -> Program:
+    """For one that is stripped: each segment of code as one function."""
+    functions = tuple(
+        Symbol(f"code at {segment.address:#010x}", "", segment.address, len(segment.data), True)
+        for segment in sorted(program.segments, key=lambda segment: segment.address)
+        if segment.executable and segment.data
+    )
+    return replace(program, functions=functions)
+
+
 _MACHINES = {"EM_ARM": "arm", "EM_RISCV": "riscv"}
 
 
@@ -83,6 +94,7 @@ def _load(path: Path, stamp: tuple[int, int]) -> Program:
                     segment.data(),
                     segment["p_memsz"],
                     bool(segment["p_flags"] & 2),
+                    bool(segment["p_flags"] & 1),
                 )
                 for segment in elf.iter_segments("PT_LOAD")
                 if segment["p_memsz"]

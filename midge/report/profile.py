@@ -31,6 +31,7 @@ def profile_json(profiling: Profiling) -> Json:
             for function in profiling.functions
         ],
         "printed": profiling.printed,
+        "exit_status": profiling.exit_status,
         "timing_note": profiling.cycles_note,
         "backend": profiling.backend,
         "midge": __version__,
@@ -57,6 +58,7 @@ def profile_text(profiling: Profiling) -> tuple[RenderableType, ...]:
         ("time", f"{duration(profiling.latency_ms)} at {clock(profiling.board.clock_hz)}"),
         ("cycles", profiling.cycles_note),
         ("each", "cycles per instruction"),
+        *([("returned", str(profiling.exit_status))] if profiling.exit_status else []),
         *(("printed", line) for line in _lines(profiling.printed)),
     ])  # fmt: skip
     return heading(profiling.firmware, profiling.board), functions, facts

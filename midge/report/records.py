@@ -316,6 +316,8 @@ class Profiling:
     cycles_note: str
     printed: str
     """What the firmware wrote to the console."""
+    exit_status: int
+    """What it returned."""
     backend: str
 
     @property
