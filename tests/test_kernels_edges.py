@@ -17,12 +17,15 @@ from midge.ir.types import DType, TensorType
 from midge.kernels import kernel_files
 from midge.ops.add import Add
 from midge.ops.base import Activation, Op, Padding, Rounding
+from midge.ops.binary import Binary
+from midge.ops.binary import Function as Pair
 from midge.ops.cases import floats, quantized, random_inputs
 from midge.ops.concatenation import Concatenation
 from midge.ops.conv2d_hybrid import Conv2DHybrid
 from midge.ops.copy import Copy
 from midge.ops.depthwise_conv2d import DepthwiseConv2D
 from midge.ops.logistic import Logistic
+from midge.ops.map import Function, Map
 from midge.ops.mean import Mean
 from midge.ops.mul import Mul
 from midge.ops.pad import Pad
@@ -206,6 +209,27 @@ EXTREMES = np.array([-np.inf, -3e38, -104.5, -103.9, -88.0, -1e-3, -1e-38, -0.0,
 def test_extreme_floats(op: Op, tmp_path: Path) -> None:
     n = Network(floats((1, 16)))
     check(n.build(n.layer(op, ["x"], floats((1, 16)))), [(EXTREMES,)], tmp_path)
+
+
+BASES = (-np.inf, -3.0, -1.0, -0.5, -0.0, 0.0, 1e-3, 0.7, 1.0, 2.5, 40.0, np.inf)
+EXPONENTS = (-3.0, -2.0, -0.5, 0.0, 0.3, 1.0, 2.0, 3.0, 7.0, 11.5, 1e9)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_powers_of_all_signs(tmp_path: Path) -> None:
+    """Whole exponents, odd and even, of negative numbers; fractions of them have no power; zeros and infinities."""
+    shape = (len(BASES), len(EXPONENTS))
+    n = Network(floats(shape))
+    n.input("n", floats(shape))
+    graph = n.build(n.layer(Binary(Pair.POWER, NONE), ["x", "n"], floats(shape)))
+    x, exponents = np.meshgrid(np.array(BASES, np.float32), np.array(EXPONENTS, np.float32), indexing="ij")
+    check(graph, [(np.ascontiguousarray(x), np.ascontiguousarray(exponents))], tmp_path)
+
+
+def test_error_function_near_zero(tmp_path: Path) -> None:
+    n = Network(floats((1, 64)))
+    graph = n.build(n.layer(Map(Function.ERF), ["x"], floats((1, 64))))
+    check(graph, [(np.linspace(-0.3, 0.3, 64, dtype=np.float32).reshape(1, 64),)], tmp_path)
 
 
 def test_softmax_of_large_floats(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ class Function(enum.Enum):
     FLOOR_MOD = "floor_mod"
     MAXIMUM = "maximum"
     MINIMUM = "minimum"
+    POWER = "power"
     SQUARED_DIFFERENCE = "squared_difference"
 
 
@@ -66,6 +67,8 @@ def _apply(function: Function, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if function is Function.FLOOR_MOD:
         rest = np.fmod(a, b)
         return np.where((rest != 0) & ((b < 0) != (rest < 0)), rest + b, rest)
+    if function is Function.POWER:
+        return np.power(a.astype(np.float64), b.astype(np.float64)).astype(np.float32)
     if function is Function.SQUARED_DIFFERENCE:
         return (a - b) * (a - b)
     return np.maximum(a, b) if function is Function.MAXIMUM else np.minimum(a, b)

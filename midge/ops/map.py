@@ -24,6 +24,7 @@ class Function(enum.Enum):
     CEIL = "ceil"
     COS = "cos"
     ELU = "elu"
+    ERF = "erf"
     EXP = "exp"
     FLOOR = "floor"
     GELU = "gelu"
@@ -87,10 +88,14 @@ def _in_float64(function: Function, x: np.ndarray) -> np.ndarray:
         return np.where(x < 0, np.expm1(np.minimum(x, 0)), x)
     if function is Function.HARD_SWISH:
         return x * np.clip(x + 3, 0, 6) / 6
+    if function is Function.ERF:
+        return _erf(x)
     if function is Function.GELU:
-        return 0.5 * x * (1 + np.vectorize(math.erf, otypes=[np.float64])(x / math.sqrt(2)))
+        return 0.5 * x * (1 + _erf(x / math.sqrt(2)))
     return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 
+
+_erf = np.vectorize(math.erf, otypes=[np.float64])
 
 _POSITIVE = (Function.LOG, Function.RSQRT, Function.SQRT, Function.RECIPROCAL)
 

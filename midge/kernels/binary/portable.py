@@ -9,7 +9,7 @@ from midge.ir.types import DType
 from midge.kernels import render
 from midge.kernels.base import Function as CFunction
 from midge.kernels.elementwise import ElementwiseRows
-from midge.kernels.floating import float_clamp
+from midge.kernels.floating import exp_helpers, float_clamp
 from midge.kernels.unary import TableRows
 from midge.ops.base import Activation, quantized_bounds
 from midge.ops.binary import Binary, Function
@@ -54,8 +54,12 @@ class BinaryRowsF32(ElementwiseRows):
     def names(self, node: Node, graph: Graph) -> tuple[dict[str, object], tuple[CFunction, ...]]:
         assert isinstance(node.op, Binary)
         clamp = float_clamp(node.op.activation)
-        floors = ("trunc_f32", "floor_f32") if node.op.function in _FLOORS else ()
-        helpers = (*(render.helper(name) for name in floors), *clamp.helpers)
+        helpers = clamp.helpers
+        if node.op.function in _FLOORS:
+            helpers = (render.helper("trunc_f32"), render.helper("floor_f32"), *helpers)
+        elif node.op.function is Function.POWER:
+            named = tuple(render.helper(name) for name in ("log_f32", "trunc_f32", "power_f32"))
+            helpers = (*exp_helpers(), *named, *helpers)
         return {"function": node.op.function.value, "plain": "float", "clamp": clamp, "bounds": None}, helpers
 
 

@@ -33,6 +33,7 @@ _CALLS = {
 }
 _WITH_EXP = {
     Function.ELU: ("midge_elu_f32(x[i])", ("elu_f32",)),
+    Function.ERF: ("midge_erf_f32(x[i])", ("erf_f32",)),
     Function.EXP: ("midge_exp_f32(x[i])", ()),
     Function.GELU: ("0.5f * x[i] * (1.0f + midge_erf_f32(x[i] * 0x1.6a09e6p-1f))", ("erf_f32",)),
     Function.GELU_TANH: (

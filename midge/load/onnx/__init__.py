@@ -10,7 +10,7 @@ import numpy as np
 from midge.errors import MidgeError, ModelError, UnsupportedError
 from midge.ir.graph import Graph
 from midge.load.onnx.file import RawModel, RawNode, read_onnx
-from midge.load.onnx.folding import can_fold, fold
+from midge.load.onnx.folding import FOLDED, can_fold, fold
 from midge.load.onnx.held import Known, Order
 from midge.load.onnx.ports import add_inputs, add_outputs
 from midge.load.onnx.rewrite import rewrite
@@ -30,6 +30,8 @@ _CONTRADICTIONS = (
     MemoryError,
 )
 """What arithmetic on shapes raises where a damaged file's attributes do not fit its tensors."""
+_NATIVE = frozenset((*ROWS, *FOLDED, "Constant", "Shape"))
+"""Operators that are not taken apart."""
 
 
 def load_onnx(path: str | Path, rounding: Rounding = Rounding.SINGLE) -> tuple[Graph, dict[str, Order]]:
@@ -40,7 +42,7 @@ def load_onnx(path: str | Path, rounding: Rounding = Rounding.SINGLE) -> tuple[G
     UnsupportedError listing every operator without an import. Source: ONNX operator specifications, opsets 7 to 24.
     """
     path = Path(path)
-    raw = read_onnx(path)
+    raw = read_onnx(path, _NATIVE)
     if len(raw.nodes) > _MOST_NODES:
         raise UnsupportedError(raw.file, f"{len(raw.nodes):,} operators", f"at most {_MOST_NODES:,}")
     return graph_of(raw, path.stem, rounding)

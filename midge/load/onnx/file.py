@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from midge.errors import ModelError, UnsupportedError
 from midge.load.onnx.halves import as_float32, has_halves
+from midge.load.onnx.inline import inlined
 
 OLDEST_OPSET = 7
 """Before opset 7, arithmetic broadcast by attributes."""
@@ -58,24 +60,39 @@ class RawModel:
     shapes: dict[str, tuple[int, ...]]
 
 
-def read_onnx(path: Path) -> RawModel:
-    """The records of a file. Raises ModelError for what is no valid ONNX model, UnsupportedError for old ones."""
+def read_onnx(path: Path, native: Collection[str] = ()) -> RawModel:
+    """The records of a file. Raises ModelError for what is no valid ONNX model, UnsupportedError for old ones.
+
+    Functions of the file are put in place, and so are operators that ONNX defines by others, unless they are `native`.
+    """
     import onnx
 
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise UnsupportedError(path.name, "a file of more than 2 GB", "a model for a microcontroller")
         model = onnx.load_model(str(path), load_external_data=_has_data_beside(path))
-        onnx.checker.check_model(model)
+        _check(model)
+        model = inlined(model, native)
+        model = as_float32(model) if has_halves(model) else model
     except UnsupportedError:
         raise
     except OSError as error:
         raise ModelError(str(path), f"cannot be read ({(error.strerror or str(error)).lower()})") from error
     except Exception as error:  # protobuf and the checker raise many kinds
-        if not _is_only_unsorted(error):
-            raise ModelError(path.name, f"no valid ONNX model ({_first_line(error)})",
-                             "a file that onnx.checker accepts", "Export the model again") from error  # fmt: skip
-    return raw_of(as_float32(model) if has_halves(model) else model, path.name)
+        raise ModelError(path.name, f"no valid ONNX model ({_first_line(error)})",
+                         "a file that onnx.checker accepts", "Export the model again") from error  # fmt: skip
+    return raw_of(model, path.name)
+
+
+def _check(model: Any) -> None:
+    """onnx.checker, but for its complaint about the order of nodes, which is mended here."""
+    import onnx
+
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        if "topologically sorted" not in str(error):
+            raise
 
 
 def raw_of(model: Any, file: str) -> RawModel:
@@ -96,11 +113,6 @@ def raw_of(model: Any, file: str) -> RawModel:
 def _has_data_beside(path: Path) -> bool:
     """External data are read only where the file's folder holds more than the file (onnx keeps paths inside it)."""
     return path.parent.is_dir()
-
-
-def _is_only_unsorted(error: Exception) -> bool:
-    """The checker's complaint about the order of nodes, which is mended here."""
-    return "topologically sorted" in str(error)
 
 
 def _first_line(error: Exception) -> str:

@@ -10,21 +10,22 @@ import numpy as np
 
 from midge.errors import ModelError, UnsupportedError
 from midge.load.onnx.file import RawModel, RawNode
-from midge.load.onnx.held import Known
+from midge.load.onnx.held import MOST_ELEMENTS, Known
 from midge.load.onnx.quantized import dequantized
 
 _NAMES = """
-    Abs Add And Cast CastLike Ceil Clip Concat Constant ConstantOfShape Div Equal Erf Exp Expand Flatten Floor Gather
-    GatherND Greater Identity Less Log MatMul Max Min Mod Mul Neg Not Or Pad Pow QuantizeLinear Range Reciprocal
-    ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Relu Reshape Round Shape Sigmoid Sign Size Slice Softmax Split
-    Sqrt Squeeze Sub Sum Tanh Tile Transpose Unsqueeze Where
+    Abs Add And ArgMax ArgMin Cast CastLike Ceil Clip Concat Constant ConstantOfShape Cos CumSum Div Equal Erf Exp
+    Expand EyeLike Flatten Floor Gather GatherElements GatherND Greater GreaterOrEqual Identity IsInf IsNaN Less
+    LessOrEqual Log MatMul Max Mean Min Mod Mul Neg NonZero Not Or Pad Pow QuantizeLinear Range Reciprocal ReduceL1
+    ReduceL2 ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape Round ScatterElements
+    ScatterND Shape Sigmoid Sign Sin Size Slice Softmax Split Sqrt Squeeze Sub Sum Tan Tanh Tile Transpose Trilu
+    Unsqueeze Where Xor
 """
-_FOLDED = frozenset(_NAMES.split())
-_MOST_ELEMENTS = 1 << 24
+FOLDED = frozenset(_NAMES.split())
 
 
 def can_fold(node: RawNode) -> bool:
-    return node.op in _FOLDED or node.op == "DequantizeLinear"
+    return node.op in FOLDED or node.op == "DequantizeLinear"
 
 
 def fold(node: RawNode, operands: Sequence[Known | None], raw: RawModel) -> tuple[Known, ...]:
@@ -36,9 +37,9 @@ def fold(node: RawNode, operands: Sequence[Known | None], raw: RawModel) -> tupl
     if node.op == "DequantizeLinear":
         return (_dequantize(node, arrays, raw),)
     largest = max(_result_elements(node, arrays), max((a.size for a in arrays if a is not None), default=1))
-    if largest > _MOST_ELEMENTS:
+    if largest > MOST_ELEMENTS:
         raise UnsupportedError(f"{raw.file}: {node.title}", f"a constant of {largest:,} elements",
-                               f"at most {_MOST_ELEMENTS:,}", "Use a model made for microcontrollers")  # fmt: skip
+                               f"at most {MOST_ELEMENTS:,}", "Use a model made for microcontrollers")  # fmt: skip
     try:
         results = _evaluate(node, arrays, raw.opset)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Functions of one and two values, reductions, and what is made of them."""
+"""Functions of one and two values, and what is made of them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,7 @@ from midge.ops.base import Activation, Op
 from midge.ops.binary import Binary
 from midge.ops.binary import Function as Pair
 from midge.ops.map import Function, Map
-from midge.ops.mean import Mean, reduced_shape
 from midge.ops.mul import Mul
-from midge.ops.reduce import Function as Total
-from midge.ops.reduce import Reduce
-from midge.ops.relu import Relu
 from midge.ops.sub import Sub
 
 
@@ -78,12 +74,12 @@ def divide(site: Site) -> None:
         elementwise.div(site)
 
 
-def cast(site: Site) -> None:
+def cast(site: Site, to: int | None = None) -> None:
     """Casts that float32 can follow: to a float type, and to integers, which are then whole float32 numbers.
 
     Whole numbers of float32 are exact up to 2^24 in magnitude, which is what files in this form need.
     """
-    x, to = site.held(0), int(site.attribute("to", 1))
+    x, to = site.held(0), int(site.attribute("to", 1)) if to is None else to
     if x.type.dtype in (DType.INT8, DType.UINT8) and not x.is_real and to in _FLOATS:
         site.bind(_numbers(site, x))
         return
@@ -95,6 +91,14 @@ def cast(site: Site) -> None:
         site.bind(replace(x if x.is_whole else apply(site, Function.TRUNC, x), is_whole=True))
     else:
         site.unsupported(f"from {x.type.dtype.value} to type {to}")
+
+
+def cast_like(site: Site) -> None:
+    """CastLike: to the type of a constant."""
+    from onnx import helper
+
+    like = site.known(1, "the element type of a tensor")
+    cast(site, int(helper.np_dtype_to_tensor_dtype(like.dtype)))
 
 
 _FLOATS, _WIDE_INTEGERS = (1, 10, 11, 16), (6, 7)
@@ -125,175 +129,88 @@ def clip(site: Site) -> None:
     site.bind(found)
 
 
-def leaky_relu(site: Site) -> None:
-    """LeakyRelu: the larger of x and alpha x (the smaller, where alpha is above 1)."""
-    alpha = float(site.attribute("alpha", 0.01))
+def tangent(site: Site) -> None:
     x = site.held(0)
-    site.bind(two(site, pair(Pair.MAXIMUM if alpha <= 1 else Pair.MINIMUM), x, two(site, Mul, x, number(alpha))))
+    site.bind(two(site, pair(Pair.DIV), apply(site, Function.SIN, x), apply(site, Function.COS, x)))
 
 
-def prelu(site: Site) -> None:
-    """PRelu: max(x, 0) + slope min(x, 0)."""
-    x, slope = site.held(0), site.constant(1, "slopes")
-    below = two(site, Mul, two(site, pair(Pair.MINIMUM), x, number(0.0)), slope)
-    site.bind(two(site, Add, one(site, Relu(Activation.RELU), x), below))
+def hyperbolic(make: Callable[[Activation], Op]) -> Callable[[Site], None]:
+    """Sinh and Cosh: (e^x ± e^-x) / 2."""
+
+    def row(site: Site) -> None:
+        x = site.held(0)
+        rising, falling = apply(site, Function.EXP, x), apply(site, Function.EXP, apply(site, Function.NEG, x))
+        site.bind(two(site, Mul, two(site, make, rising, falling), number(0.5)))
+
+    return row
 
 
-def hard_sigmoid(site: Site) -> None:
-    """HardSigmoid: alpha x + beta, between 0 and 1."""
-    scaled = two(site, Mul, site.held(0), number(float(site.attribute("alpha", 0.2))))
-    shifted = two(site, Add, scaled, number(float(site.attribute("beta", 0.5))))
-    site.bind(two(site, pair(Pair.MINIMUM), one(site, Relu(Activation.RELU), shifted), number(1.0)))
+def remainder(site: Site) -> None:
+    """Mod: with the sign of the divisor, or (fmod) of the dividend."""
+    a, b = site.operand(0), site.operand(1)
+    if not site.attribute("fmod", 0):
+        elementwise.combine(site, pair(Pair.FLOOR_MOD), a, b)
+        return
+    times = apply(site, Function.TRUNC, two(site, pair(Pair.DIV), a, b))
+    site.bind(two(site, Sub, a, two(site, Mul, times, b)))
 
 
-def elu(site: Site) -> None:
-    if float(site.attribute("alpha", 1.0)) != 1.0:
-        site.unsupported("alpha other than 1")
-    site.bind(apply(site, Function.ELU, site.held(0)))
-
-
-def gelu(site: Site) -> None:
-    is_tanh = site.attribute("approximate", "none") == "tanh"
-    site.bind(apply(site, Function.GELU_TANH if is_tanh else Function.GELU, site.held(0)))
-
-
-def softplus(site: Site) -> None:
-    """Softplus: max(x, 0) + ln(1 + e^-|x|)."""
-    x = site.held(0)
-    power = apply(site, Function.EXP, apply(site, Function.NEG, apply(site, Function.ABS, x)))
-    logarithm = apply(site, Function.LOG, two(site, Add, power, number(1.0)))
-    site.bind(two(site, Add, one(site, Relu(Activation.RELU), x), logarithm))
+def mean_of(site: Site) -> None:
+    """Mean of any number of operands."""
+    count = len(site.node.inputs)
+    if count == 1:
+        site.bind(site.operand(0))
+        return
+    total: Known | Held = site.operand(0)
+    for position in range(1, count):
+        total = two(site, Add, total, site.operand(position))
+    site.bind(two(site, Mul, total, number(1.0 / count)))
 
 
 def power(site: Site) -> None:
-    """Pow with the exponents 2, 1/2, -1/2, 1 and 3."""
-    exponent, x = site.number(1, "an exponent"), site.held(0)
-    if exponent == 2.0:
+    """Pow; with the exponents 2, 3, 1, 1/2, -1/2 and -1 as what these are."""
+    x, exponent = site.operand(0), site.operand(1)
+    constant = exponent.array.reshape(-1) if isinstance(exponent, Known) else np.zeros(0)
+    value = float(constant[0]) if constant.size == 1 else None
+    if value is None or isinstance(x, Known) or value not in (1.0, 2.0, 3.0, *_POWERS):
+        site.bind(two(site, pair(Pair.POWER), x, exponent))
+    elif value == 1.0:
+        site.bind(x)
+    elif value == 2.0:
         elementwise.combine(site, Mul, x, x)
-    elif exponent == 3.0:
+    elif value == 3.0:
         site.bind(two(site, Mul, x, two(site, Mul, x, x)))
-    elif exponent in _POWERS:
-        site.bind(apply(site, _POWERS[exponent], x))
     else:
-        site.unsupported(f"the exponent {exponent}")
+        site.bind(apply(site, _POWERS[value], x))
 
 
 _POWERS = {0.5: Function.SQRT, -0.5: Function.RSQRT, -1.0: Function.RECIPROCAL}
 
 
-def log_softmax(site: Site) -> None:
-    """LogSoftmax along one axis: d - ln(sum(e^d)) with d = x - max(x)."""
-    x = site.importer.real(site.held(0))
-    rank, is_old = len(x.shape), site.importer.raw.opset < 13
-    axis = site.axis(int(site.attribute("axis", 1 if is_old else -1)), rank)
-    if is_old and any(size != 1 for size in x.shape[axis + 1 :]):
-        site.unsupported("several axes at once")
-    distance = two(site, Sub, x, reduced(site, Total.MAX, x, (axis,)))
-    total = reduced(site, Total.SUM, apply(site, Function.EXP, distance), (axis,))
-    site.bind(two(site, Sub, distance, apply(site, Function.LOG, total)))
-
-
-def reduced(site: Site, function: Total | None, x: Held, axes: tuple[int, ...], *, keep_dims: bool = True) -> Held:
-    """A reduction (None: the mean) over axes of the ONNX tensor, in float32."""
-    x = site.importer.real(x)
-    lying = x.axes or tuple(range(len(x.shape)))
-    operand = site.place(x, lying)
-    inner = tuple(sorted(lying.index(axis) for axis in axes))
-    source = site.importer.builder.values[operand].type
-    op = Mean(inner, keep_dims) if function is None else Reduce(function, inner, keep_dims)
-    made = site.make(op, [operand], TensorType(DType.FLOAT32, reduced_shape(source.shape, inner, keep_dims)))
-    kept = lying if keep_dims else tuple(axis for axis in lying if axis not in axes)
-    left = sorted(kept)
-    return site.held_of(made, reduced_shape(x.shape, axes, keep_dims), tuple(left.index(axis) for axis in kept))
-
-
-def reduce_by(function: Total) -> Callable[[Site], None]:
-    """A row for ReduceSum and its like."""
-
-    def row(site: Site) -> None:
-        x = site.held(0)
-        rank, named = len(x.shape), site.integers("axes", 1)
-        if not named and site.attribute("noop_with_empty_axes", 0):
-            site.bind(x)
-            return
-        axes = tuple(sorted({site.axis(axis, rank) for axis in named or range(rank)}))
-        site.bind(reduced(site, function, x, axes, keep_dims=bool(site.attribute("keepdims", 1))))
-
-    return row
-
-
-def global_max(site: Site) -> None:
-    """GlobalMaxPool."""
-    x = site.held(0)
-    site.bind(reduced(site, Total.MAX, x, tuple(range(2, len(x.shape)))))
-
-
-def layer_norm(site: Site) -> None:
-    """LayerNormalization over the axes from `axis` on: (x - mean) / sqrt(variance + epsilon), scaled and shifted."""
-    if any(site.node.outputs[1:]):
-        site.unsupported("mean and deviation as results")
-    x = site.importer.real(site.held(0))
-    rank = len(x.shape)
-    axes = tuple(range(site.axis(int(site.attribute("axis", -1)), rank), rank))
-    site.bind(_normalized(site, x, axes, float(site.attribute("epsilon", 1e-5))))
-    _scale_and_shift(site, lambda array: array)
-
-
-def instance_norm(site: Site) -> None:
-    """InstanceNormalization: each channel of an image."""
-    x = site.importer.real(site.held(0))
-    rank = len(x.shape)
-    site.bind(_normalized(site, x, tuple(range(2, rank)), float(site.attribute("epsilon", 1e-5))))
-    _scale_and_shift(site, lambda array: array.reshape(-1, *(1,) * (rank - 2)))
-
-
-def _normalized(site: Site, x: Held, axes: tuple[int, ...], epsilon: float) -> Held:
-    distance = two(site, Sub, x, reduced(site, None, x, axes))
-    variance = reduced(site, None, two(site, Mul, distance, distance), axes)
-    factor = apply(site, Function.RSQRT, two(site, Add, variance, number(epsilon)))
-    return two(site, Mul, distance, factor)
-
-
-def _scale_and_shift(site: Site, arranged: Callable[[np.ndarray], np.ndarray]) -> None:
-    """Operands 1 and 2 as factor and offset of the result so far."""
-    for position, make in ((1, Mul), (2, Add)):
-        if site.has(position):
-            constant = Known(arranged(site.known(position, "a scale or offset")))
-            site.bind(two(site, make, site.importer.tensors[site.node.outputs[0]], constant))
-
-
 ROWS: dict[str, Callable[[Site], None]] = {
     "Abs": mapped(Function.ABS),
     "Cast": cast,
+    "CastLike": cast_like,
     "Ceil": mapped(Function.CEIL),
     "Clip": clip,
     "Cos": mapped(Function.COS),
+    "Cosh": hyperbolic(Add),
     "Div": divide,
-    "Elu": elu,
+    "Erf": mapped(Function.ERF),
     "Exp": mapped(Function.EXP),
     "Floor": mapped(Function.FLOOR),
-    "Gelu": gelu,
-    "GlobalMaxPool": global_max,
-    "HardSigmoid": hard_sigmoid,
-    "HardSwish": mapped(Function.HARD_SWISH),
-    "InstanceNormalization": instance_norm,
-    "LayerNormalization": layer_norm,
-    "LeakyRelu": leaky_relu,
     "Log": mapped(Function.LOG),
-    "LogSoftmax": log_softmax,
     "Max": extreme(Pair.MAXIMUM),
+    "Mean": mean_of,
     "Min": extreme(Pair.MINIMUM),
+    "Mod": remainder,
     "Neg": mapped(Function.NEG),
-    "PRelu": prelu,
     "Pow": power,
     "Reciprocal": mapped(Function.RECIPROCAL),
-    "ReduceMax": reduce_by(Total.MAX),
-    "ReduceMin": reduce_by(Total.MIN),
-    "ReduceProd": reduce_by(Total.PROD),
-    "ReduceSum": reduce_by(Total.SUM),
     "Round": mapped(Function.ROUND),
     "Sign": mapped(Function.SIGN),
     "Sin": mapped(Function.SIN),
-    "Softplus": softplus,
+    "Sinh": hyperbolic(Sub),
     "Sqrt": mapped(Function.SQRT),
+    "Tan": tangent,
 }

@@ -13,6 +13,8 @@ import numpy as np
 
 from midge.ir.types import TensorType
 
+MOST_ELEMENTS = 1 << 24
+"""Of one tensor: more than any microcontroller holds, and few enough to compute with."""
 Order = tuple[int, ...]
 """A permutation of axes: axis k of the arrangement is axis `order[k]` of the ONNX tensor."""
 

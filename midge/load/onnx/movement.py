@@ -8,17 +8,21 @@ from collections.abc import Callable
 import numpy as np
 
 from midge.ir.types import DType, TensorType
-from midge.load.onnx.held import Held, Known
+from midge.load.onnx.held import MOST_ELEMENTS, Held, Known
 from midge.load.onnx.site import Site
 from midge.ops.base import Activation
 from midge.ops.concatenation import Concatenation
 from midge.ops.pad import Pad
 
-_MOST_ELEMENTS = 1 << 24
-
 
 def identity(site: Site) -> None:
-    """Identity, and Dropout at inference."""
+    site.bind(site.operand(0))
+
+
+def dropout(site: Site) -> None:
+    """Dropout at inference: nothing."""
+    if any(site.node.outputs[1:]) or (site.has(2) and site.known(2, "the mode").any()):
+        site.unsupported("training mode, or the mask as a result")
     site.bind(site.operand(0))
 
 
@@ -110,7 +114,7 @@ def gather(site: Site, x: np.ndarray) -> np.ndarray:
         site.broken(f"indices of type {indices.dtype}", "integers")
     if indices.min() < -x.shape[axis] or indices.max() >= x.shape[axis]:
         site.broken(f"indices {indices.min()} to {indices.max()}", f"within {x.shape[axis]} elements")
-    if indices.size * (x.size // x.shape[axis]) > _MOST_ELEMENTS:
+    if indices.size * (x.size // x.shape[axis]) > MOST_ELEMENTS:
         site.unsupported("so many indices")
     return np.take(x, indices, axis=axis)
 
@@ -121,7 +125,7 @@ def expand(site: Site, x: np.ndarray) -> np.ndarray:
         shape = np.broadcast_shapes(x.shape, wanted)
     except ValueError:
         site.broken(f"the shape {list(wanted)} for {list(x.shape)}", "shapes that broadcast")
-    if math.prod(shape) > _MOST_ELEMENTS:
+    if math.prod(shape) > MOST_ELEMENTS:
         site.unsupported(f"a tensor of shape {list(shape)}")
     return np.broadcast_to(x, shape)
 
@@ -131,7 +135,8 @@ def space_to_depth(site: Site, x: np.ndarray) -> np.ndarray:
     if x.ndim != 4 or size < 1 or x.shape[2] % size or x.shape[3] % size:
         site.broken(f"blocks of {size} in shape {list(x.shape)}", "blocks that divide height and width")
     n, c, h, w = x.shape
-    blocks = x.reshape(n, c, h // size, size, w // size, size).transpose(0, 3, 5, 1, 2, 4)
+    blocks = x.reshape(n, c, h // size, size, w // size, size)
+    blocks = blocks.transpose((0, 3, 5, 1, 2, 4) if site.attribute("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4))
     return blocks.reshape(n, c * size * size, h // size, w // size)
 
 

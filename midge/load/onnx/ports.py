@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from midge.errors import ModelError, UnsupportedError
 from midge.ir.types import DType, Quantization, TensorType
 from midge.load.onnx.file import RawNode, RawPort
-from midge.load.onnx.held import Held, Known, Order, arrangement, channels_last
+from midge.load.onnx.held import MOST_ELEMENTS, Held, Known, Order, arrangement, channels_last
 from midge.load.onnx.scales import UNSIGNED_EXCESS, type_of_scale
 from midge.load.onnx.site import Importer
 from midge.ops.quantize import Quantize
@@ -54,6 +55,8 @@ def _problem(port: RawPort) -> str | None:
         return "an open shape; export it with fixed sizes"
     if any(size is not None and size < 1 for size in port.shape):
         return f"the shape {list(port.shape)}"
+    if math.prod(size or 1 for size in port.shape) > MOST_ELEMENTS:
+        return f"a tensor of shape {list(port.shape)}"
     return None
 
 

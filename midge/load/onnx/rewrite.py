@@ -83,7 +83,7 @@ def _with_norm(layer: RawNode, node: RawNode, known: dict[str, Known]) -> RawNod
     if outputs is None or layer.op == "MatMul" or known[layer.inputs[1]].quantized is not None:
         return None
     scale, offset, mean, variance = (known[name].array.astype(np.float64).reshape(-1) for name in node.inputs[1:])
-    if scale.size != outputs:
+    if any(array.size != outputs for array in (scale, offset, mean, variance)):
         return None
     factor = scale / np.sqrt(variance + float(node.attributes.get("epsilon", 1e-5)))
     weights = known[layer.inputs[1]].array.astype(np.float64)
@@ -94,6 +94,8 @@ def _with_norm(layer: RawNode, node: RawNode, known: dict[str, Known]) -> RawNod
         if layer.inputs[2] not in known:
             return None
         bias = known[layer.inputs[2]].array.astype(np.float64).reshape(-1)
+        if bias.size not in (1, outputs):
+            return None
     beta, alpha = float(layer.attributes.get("beta", 1.0)), float(layer.attributes.get("alpha", 1.0))
     names = tuple(f"{what} of layer {layer.index} with layer {node.index}" for what in ("weights", "bias"))
     known[names[0]] = Known((weights * alpha * factor.reshape(along)).astype(np.float32))

@@ -93,6 +93,10 @@ def strided_slice(site: Site, x: np.ndarray) -> np.ndarray:
         bit = 1 << entry
         if ellipsis_mask & bit:
             skipped = x.ndim - named
+            if skipped < 0 or ellipsis_mask & (bit - 1):
+                site.broken(
+                    f"{named} bounds and several gaps for rank {x.ndim}", "one gap, and no more bounds than axes"
+                )
             index += [slice(None)] * skipped
             axis += skipped
             continue
