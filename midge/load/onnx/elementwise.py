@@ -70,14 +70,14 @@ def combine(site: Site, make: Callable[[Activation], Op], a: Operand, b: Operand
 def combined(site: Site, make: Callable[[Activation], Op], a: Operand, b: Operand, target: Target | None) -> Held:
     """The node of two operands, in the integers of `target`, or in float32."""
     shape = np.broadcast_shapes(a.shape, b.shape)
-    axes = _common_axes([a, b], shape)
+    axes = common_axes([a, b], shape)
     names = [_operand(site, operand, shape, axes, is_integer=target is not None) for operand in (a, b)]
     out = tuple(shape[axis] for axis in axes)
     if target is None:
         made = site.make(make(Activation.NONE), names, TensorType(DType.FLOAT32, out))
     else:
         made = site.make(make(target.activation), names, replace(target.quantization, shape=out))
-    whole = target is None and make in _KEEP_WHOLE and all(_is_whole(operand) for operand in (a, b))
+    whole = target is None and make in _KEEP_WHOLE and all(is_whole(operand) for operand in (a, b))
     return replace(site.held_of(made, shape, axes), is_whole=whole)
 
 
@@ -85,8 +85,11 @@ _KEEP_WHOLE = (Add, Sub, Mul)
 """What makes whole numbers of whole numbers."""
 
 
-def _is_whole(operand: Operand) -> bool:
-    return operand.is_whole if isinstance(operand, Held) else operand.array.dtype.kind in "iu"
+def is_whole(operand: Operand) -> bool:
+    """True where the ONNX tensor has an integer type."""
+    if isinstance(operand, Known):
+        return operand.array.dtype.kind in "iu"
+    return operand.is_whole or not (operand.is_real or operand.type.dtype.is_float)
 
 
 def _is_quantized(operand: Operand) -> bool:
@@ -96,7 +99,7 @@ def _is_quantized(operand: Operand) -> bool:
     return operand.quantized is not None and operand.scales is not None and operand.scales.size == 1
 
 
-def _common_axes(operands: Sequence[Operand], shape: tuple[int, ...]) -> Order:
+def common_axes(operands: Sequence[Operand], shape: tuple[int, ...]) -> Order:
     """The arrangement of the first operand that has the result's shape and a plain arrangement."""
     for operand in operands:
         if isinstance(operand, Held) and operand.shape == shape:

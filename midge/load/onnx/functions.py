@@ -66,8 +66,10 @@ def divide(site: Site) -> None:
     """Division; by constants, multiplication by 1 / constant. Of whole numbers, their fraction is cut off."""
     divisor = site.operand(1)
     if isinstance(divisor, Held):
-        elementwise.combine(site, pair(Pair.DIV), site.operand(0), divisor)
-    elif isinstance(x := site.operand(0), Held) and x.is_whole:
+        quotient = two(site, pair(Pair.DIV), site.operand(0), divisor)
+        whole = elementwise.is_whole(divisor)
+        site.bind(replace(apply(site, Function.TRUNC, quotient), is_whole=True) if whole else quotient)
+    elif isinstance(x := site.operand(0), Held) and elementwise.is_whole(x):
         quotient = two(site, pair(Pair.DIV), x, Known(divisor.array.astype(np.float32)))
         site.bind(replace(apply(site, Function.TRUNC, quotient), is_whole=True))
     else:
@@ -80,15 +82,14 @@ def cast(site: Site, to: int | None = None) -> None:
     Whole numbers of float32 are exact up to 2^24 in magnitude, which is what files in this form need.
     """
     x, to = site.held(0), int(site.attribute("to", 1)) if to is None else to
-    if x.type.dtype in (DType.INT8, DType.UINT8) and not x.is_real and to in _FLOATS:
-        site.bind(_numbers(site, x))
-        return
-    if not (x.is_real or x.type.dtype is DType.FLOAT32):
-        site.unsupported(f"from {x.type.dtype.value} to type {to}")
-    if to in _FLOATS:
-        site.bind(replace(x, is_whole=False))
-    elif to in _WIDE_INTEGERS:
-        site.bind(replace(x if x.is_whole else apply(site, Function.TRUNC, x), is_whole=True))
+    is_number = not x.is_real and not x.type.dtype.is_float
+    if to == _BOOL:
+        site.bind(x if x.type.dtype is DType.BOOL else site.importer.cast(site.importer.real(x), DType.BOOL))
+    elif to in _FLOATS:
+        site.bind(replace(site.importer.real(x) if is_number else x, is_whole=False))
+    elif to in _INTEGERS:
+        x = site.importer.real(x)
+        site.bind(replace(x if x.is_whole or is_number else apply(site, Function.TRUNC, x), is_whole=True))
     else:
         site.unsupported(f"from {x.type.dtype.value} to type {to}")
 
@@ -101,16 +102,8 @@ def cast_like(site: Site) -> None:
     cast(site, int(helper.np_dtype_to_tensor_dtype(like.dtype)))
 
 
-_FLOATS, _WIDE_INTEGERS = (1, 10, 11, 16), (6, 7)
-"""FLOAT, FLOAT16, DOUBLE, BFLOAT16; INT32, INT64 (onnx.TensorProto.DataType)."""
-
-
-def _numbers(site: Site, x: Held) -> Held:
-    """Integers as the numbers that they are: those without a scale, as their type says."""
-    quantization = x.type.quantization
-    if quantization is None or (quantization.scale, quantization.zero_point) not in ((1.0, 0), (1.0, -128)):
-        site.unsupported("integers with a scale read as numbers")
-    return replace(site.importer.real(replace(x, is_real=True)), is_whole=True)
+_FLOATS, _INTEGERS, _BOOL = (1, 10, 11, 16), (2, 3, 4, 5, 6, 7, 12), 9
+"""FLOAT, FLOAT16, DOUBLE, BFLOAT16; 8 to 64 bits (undefined out of range); BOOL (onnx.TensorProto.DataType)."""
 
 
 def clip(site: Site) -> None:

@@ -54,10 +54,17 @@ class Held:
     order: np.ndarray
     is_real: bool = False
     is_whole: bool = False
+    is_unsigned: bool = False
+    """The ONNX tensor is uint8, the value int8 with everything 128 less."""
 
     @property
     def shape(self) -> tuple[int, ...]:
         return self.order.shape
+
+    @property
+    def zero_point(self) -> int:
+        """The ONNX tensor's zero point, where it has one."""
+        return self.type.zero_point + (128 if self.is_unsigned else 0)
 
     def rearranged(self, order: np.ndarray) -> Held:
         return replace(self, order=order)

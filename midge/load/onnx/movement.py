@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 from midge.ir.types import DType, TensorType
+from midge.load.onnx.elementwise import is_whole
 from midge.load.onnx.held import MOST_ELEMENTS, Held, Known
 from midge.load.onnx.site import Site
 from midge.ops.base import Activation
 from midge.ops.concatenation import Concatenation
-from midge.ops.pad import Pad
 
 
 def identity(site: Site) -> None:
@@ -159,7 +160,7 @@ def split(site: Site) -> None:
     if sizes is None:
         part = -(-x.shape[axis] // len(site.node.outputs))
         sizes = tuple(min(part, x.shape[axis] - first) for first in range(0, x.shape[axis], part))
-    if sum(sizes) != x.shape[axis] or len(sizes) != len(site.node.outputs) or min(sizes) < 1:
+    if sum(sizes) != x.shape[axis] or len(sizes) != len(site.node.outputs) or min(sizes) < 0:
         site.broken(f"parts {list(sizes)} of {x.shape[axis]}", "parts that make up the whole, one for each result")
     ends = np.cumsum(sizes)[:-1]
     for position, order in enumerate(np.split(x.order, ends, axis)):
@@ -171,6 +172,7 @@ def concat(site: Site) -> None:
     """Concat along any axis; int8 operands come to one scale first."""
     operands = [site.operand(position) for position in range(len(site.node.inputs))]
     first = next(operand for operand in operands if isinstance(operand, Held))
+    operands = [operand for operand in operands if operand is first or 0 not in operand.shape]
     rank = len(first.shape)
     axis = site.axis(int(site.attribute("axis", 0)), rank)
     for operand in operands:
@@ -198,36 +200,51 @@ def concat(site: Site) -> None:
         target.quantization.dtype, out, target.quantization.quantization
     )  # fmt: skip
     made = site.make(Concatenation(axes.index(axis), Activation.NONE), names, type_)
-    site.finish(target, site.held_of(made, tuple(shape), axes))
+    whole = target is None and all(is_whole(operand) for operand in operands)
+    site.finish(target, replace(site.held_of(made, tuple(shape), axes), is_whole=whole))
 
 
-def pad(site: Site) -> None:
-    """Pad with zeros."""
-    x = site.held(0)
-    rank = len(x.shape)
-    if site.attribute("mode", "constant") != "constant":
-        site.unsupported(f"the mode {site.attribute('mode')}")
-    value = site.number(2, "the padding value") if site.has(2) else float(site.attribute("value", 0.0))
-    if value != 0.0:
-        site.unsupported(f"padding with {value}")
-    pads = site.integers("pads", 1) or ()
-    axes = tuple(site.axis(axis, rank) for axis in site.integers("axes", 3) or range(rank))
-    if len(pads) != 2 * len(axes) or max(pads, default=0) > 1 << 20:
-        site.broken(f"pads {list(pads)}", f"{2 * len(axes)} numbers")
-    pairs = [(0, 0)] * rank
-    for position, axis in enumerate(axes):
-        pairs[axis] = (pads[position], pads[position + len(axes)])
-    crop = tuple(slice(max(-before, 0), size - max(-after, 0))
-                 for size, (before, after) in zip(x.shape, pairs, strict=True))  # fmt: skip
-    x = x.rearranged(x.order[crop])
-    pairs = [(max(before, 0), max(after, 0)) for before, after in pairs]
-    if not any(map(any, pairs)):
-        site.bind(x)
-        return
-    lying = x.axes or tuple(range(rank))
-    operand = site.place(x, lying)
-    shape = tuple(size + sum(pair) for size, pair in zip(x.shape, pairs, strict=True))
-    type_ = TensorType(x.type.dtype, tuple(shape[axis] for axis in lying), x.type.quantization)
-    made = site.make(Pad(tuple(pairs[axis] for axis in lying)), [operand], type_)
-    held = site.held_of(made, shape, lying)
-    site.bind(Held(held.value, held.type, held.order, x.is_real))
+def tile(site: Site, x: np.ndarray) -> np.ndarray:
+    """Tile: the whole tensor several times along each axis."""
+    repeats = site.integers("repeats", 1) or ()
+    if len(repeats) != x.ndim or min(repeats, default=1) < 1:
+        site.broken(f"repeats {list(repeats)}", f"{x.ndim} positive numbers")
+    if x.size * math.prod(repeats) > MOST_ELEMENTS:
+        site.unsupported(f"a tensor of {x.size * math.prod(repeats):,} elements")
+    return np.tile(x, repeats)
+
+
+def gather_elements(site: Site, x: np.ndarray) -> np.ndarray:
+    """GatherElements by constant indices."""
+    indices, axis = site.known(1, "indices"), site.axis(int(site.attribute("axis", 0)), x.ndim)
+    fits = indices.dtype.kind in "iu" and indices.ndim == x.ndim and 0 < indices.size <= MOST_ELEMENTS
+    if not fits or indices.min() < -x.shape[axis] or indices.max() >= x.shape[axis]:
+        site.broken(f"indices of shape {list(indices.shape)}", f"integers within {x.shape[axis]} elements")
+    grid = list(np.indices(indices.shape, sparse=True))
+    grid[axis] = indices
+    return x[tuple(grid)]
+
+
+def gather_nd(site: Site, x: np.ndarray) -> np.ndarray:
+    """GatherND by constant indices, without batches."""
+    indices = site.known(1, "indices")
+    if site.attribute("batch_dims", 0):
+        site.unsupported("batches")
+    if indices.dtype.kind not in "iu" or not indices.ndim or not 1 <= indices.shape[-1] <= x.ndim:
+        site.broken(f"indices of shape {list(indices.shape)}", "integers, a row for each result")
+    return x[tuple(np.moveaxis(indices, -1, 0))]
+
+
+def reverse_sequence(site: Site, x: np.ndarray) -> np.ndarray:
+    """ReverseSequence with constant lengths: the first elements of each sequence, backwards."""
+    lengths = site.known(1, "lengths of sequences").reshape(-1)
+    time, batch = int(site.attribute("time_axis", 0)), int(site.attribute("batch_axis", 1))
+    if x.ndim < 2 or {time, batch} != {0, 1} or lengths.size != x.shape[batch]:
+        site.broken(f"{lengths.size} lengths for shape {list(x.shape)}", "one for each sequence")
+    result = x.copy()
+    for position, length in enumerate(lengths.tolist()):
+        if not 0 <= length <= x.shape[time]:
+            site.broken(f"a length of {length}", f"at most {x.shape[time]}")
+        index = (slice(length), position) if time == 0 else (position, slice(length))
+        result[index] = x[index][::-1]
+    return result

@@ -29,7 +29,9 @@ _TRANSPARENT_NAMES = """
 """
 _TRANSPARENT = frozenset(_TRANSPARENT_NAMES.split())
 _MOVES = frozenset(("Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"))
-_DTYPES = {"float32": DType.FLOAT32, "int32": DType.INT32, "int64": DType.INT64, "int16": DType.INT16}
+_DTYPES = {
+    "float32": DType.FLOAT32, "int32": DType.INT32, "int64": DType.INT64, "int16": DType.INT16, "bool": DType.BOOL,
+}  # fmt: skip
 
 
 def add_inputs(importer: Importer) -> tuple[dict[str, Order], list[str]]:
@@ -74,9 +76,10 @@ def _add_input(importer: Importer, port: RawPort, orders: dict[str, Order]) -> N
         type_ = TensorType(_DTYPES[port.dtype.name], lying)
     name = importer.value(port.name, type_)
     importer.builder.inputs.append(name)
-    if type_.dtype is DType.UINT8:
+    unsigned = type_.dtype is DType.UINT8
+    if unsigned:
         name, type_ = _signed(importer, name, type_)
-    importer.tensors[port.name] = Held(name, type_, order)
+    importer.tensors[port.name] = Held(name, type_, order, is_unsigned=unsigned)
 
 
 def _is_image(importer: Importer, name: str, rank: int) -> bool:
@@ -158,9 +161,7 @@ def add_outputs(importer: Importer) -> dict[str, Order]:
         if isinstance(tensor, Known):
             raise UnsupportedError(importer.raw.file, f"the output {port.name!r} does not depend on any input", "",
                                    "Remove it from the model")  # fmt: skip
-        held = importer.real(tensor)
-        if port.dtype == np.uint8 and held.type.dtype is DType.INT8:
-            held = _as_unsigned(importer, held)
+        held = _as_declared(importer, tensor, port)
         identity = tuple(range(len(held.shape)))
         axes = identity if held.lies_as(identity) else held.axes or identity
         name = importer.place(held, axes)
@@ -172,6 +173,16 @@ def add_outputs(importer: Importer) -> dict[str, Order]:
         if axes != identity:
             orders[name] = axes
     return orders
+
+
+def _as_declared(importer: Importer, held: Held, port: RawPort) -> Held:
+    """A result in the element type that the file says."""
+    if held.is_real:
+        return importer.real(held)
+    if port.dtype == np.uint8 and held.type.dtype is DType.INT8:
+        return _as_unsigned(importer, held)
+    dtype = None if port.dtype is None else _DTYPES.get(port.dtype.name)
+    return held if dtype is None else importer.cast(held, dtype)
 
 
 def _as_unsigned(importer: Importer, held: Held) -> Held:

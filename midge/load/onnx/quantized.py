@@ -8,33 +8,75 @@ from dataclasses import replace
 import numpy as np
 
 from midge.ir.types import DType
-from midge.load.onnx import elementwise, movement, pools, weighted
+from midge.load.onnx import elementwise, functions, movement, pools, weighted
 from midge.load.onnx.held import Held, Known
-from midge.load.onnx.scales import type_of_scale
+from midge.load.onnx.scales import is_unsigned, type_of_scale
 from midge.load.onnx.site import Site, Target
 from midge.ops.add import Add
 from midge.ops.base import Activation
+from midge.ops.binary import Function as Pair
+from midge.ops.map import Function
 from midge.ops.mul import Mul
 from midge.ops.quantize import Quantize
+from midge.ops.sub import Sub
 
 
 def quantize_linear(site: Site) -> None:
     """From float32 to integers, or, of values that are integers already, to another scale."""
     x = site.held(0)
+    if any(site.has(position) and isinstance(site.operand(position), Held) for position in (1, 2)):
+        _quantize_by_run_time_scale(site, x)
+        return
     zero = site.known(2, "a zero point") if site.has(2) else None
     type_ = type_of_scale(site.known(1, "a scale"), zero, x.type.shape)
     if type_ is None:
         site.unsupported("activations with a scale for each channel, or of a type that is no 8- or 16-bit integer")
+    unsigned = is_unsigned(zero)
     if x.is_real:
-        site.bind(replace(site.importer.requantized(x, type_), is_real=False))
+        site.bind(replace(site.importer.requantized(x, type_), is_real=False, is_unsigned=unsigned))
         return
+    x = site.importer.real(x)
     made = site.make(Quantize(), [x.value], type_)
-    site.bind(Held(made, type_, x.order))
+    site.bind(Held(made, type_, x.order, is_unsigned=unsigned))
+
+
+def _quantize_by_run_time_scale(site: Site, x: Held) -> None:
+    """Whole numbers in float32: round(x / scale) + zero point, within the element type."""
+    if not site.has(2):
+        site.unsupported("a scale computed at run time without a zero point")
+    zero = site.operand(2)
+    low, high = (0.0, 255.0) if isinstance(zero, Held) or zero.array.dtype == np.uint8 else (-128.0, 127.0)
+    if isinstance(zero, Known) and zero.array.dtype not in (np.uint8, np.int8):
+        site.unsupported(f"{zero.array.dtype} with a scale computed at run time")
+    steps = functions.apply(site, Function.ROUND, functions.two(site, functions.pair(Pair.DIV), x, site.operand(1)))
+    moved = functions.two(site, Add, steps, zero)
+    above = functions.two(site, functions.pair(Pair.MAXIMUM), moved, functions.number(low))
+    site.bind(replace(functions.two(site, functions.pair(Pair.MINIMUM), above, functions.number(high)), is_whole=True))
 
 
 def dequantize_linear(site: Site) -> None:
-    """Integers read as what they stand for; the graph's value stays."""
-    site.bind(as_real(site, 0, 1, 2))
+    """Integers read as what they stand for; the graph's value stays. Whole numbers in float32 are scaled there."""
+    x = site.held(0)
+    are_plain = x.type.quantization is None or any(
+        site.has(position) and isinstance(site.operand(position), Held) for position in (1, 2)
+    )
+    if not are_plain:
+        site.bind(as_real(site, 0, 1, 2))
+        return
+    if not (x.is_whole or not x.type.dtype.is_float):
+        site.broken("float32 operands", "integers")
+    moved = functions.two(site, Sub, x, site.operand(2)) if site.has(2) else site.importer.real(x)
+    site.bind(replace(functions.two(site, Mul, moved, _along(site, site.operand(1), x)), is_whole=False))
+
+
+def _along(site: Site, scale: Known | Held, x: Held) -> Known | Held:
+    """A scale for each index of the axis, in a shape that broadcasts."""
+    if isinstance(scale, Held) or scale.array.size == 1:
+        return scale
+    axis = site.axis(int(site.attribute("axis", 1)), len(x.shape))
+    if scale.shape != (x.shape[axis],):
+        site.broken(f"{scale.array.size} scales", f"{x.shape[axis]}")
+    return Known(scale.array.reshape([-1 if k == axis else 1 for k in range(len(x.shape))]))
 
 
 def as_real(site: Site, x: int, scale: int, zero: int) -> Held:
@@ -77,7 +119,7 @@ def _target(site: Site, scale: int, zero: int) -> Target:
     type_ = type_of_scale(site.known(scale, "a scale"), zero_point, ())
     if type_ is None or type_.dtype is not DType.INT8:
         site.unsupported("results with a scale for each channel, or that are not 8-bit integers")
-    return Target(type_, Activation.NONE, (site.node.outputs[0],), ())
+    return Target(type_, Activation.NONE, (site.node.outputs[0],), (), is_unsigned(zero_point))
 
 
 class Rewritten(Site):

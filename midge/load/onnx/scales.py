@@ -25,6 +25,11 @@ def type_of_scale(scale: np.ndarray, zero_point: np.ndarray | None, shape: tuple
     return None
 
 
+def is_unsigned(zero_point: np.ndarray | None) -> bool:
+    """True where quantised values are uint8, as they are without a zero point."""
+    return zero_point is None or zero_point.dtype == np.uint8
+
+
 def as_signed(integers: np.ndarray) -> np.ndarray:
     """uint8 as int8 with the same distances; others as they are."""
     if integers.dtype == np.uint8:

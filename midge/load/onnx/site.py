@@ -14,9 +14,13 @@ from midge.ir.types import DType, Quantization, TensorType
 from midge.ir.verify import verify_type
 from midge.load.onnx.file import RawModel, RawNode
 from midge.load.onnx.held import Held, Known, Order, arrangement
-from midge.load.onnx.scales import type_of_scale
+from midge.load.onnx.scales import is_unsigned, type_of_scale
+from midge.ops.add import Add
 from midge.ops.base import Activation, Op, Rounding
+from midge.ops.cast import Cast
 from midge.ops.dequantize import Dequantize
+from midge.ops.map import Function, Map
+from midge.ops.mul import Mul
 from midge.ops.quantize import Quantize
 from midge.ops.rearrange import rearrangement
 from midge.ops.reshape import Reshape
@@ -42,6 +46,7 @@ class Target:
     activation: Activation
     names: tuple[str, ...]
     nodes: tuple[int, ...]
+    is_unsigned: bool
 
 
 class Importer:
@@ -96,9 +101,13 @@ class Importer:
         return made
 
     def real(self, held: Held) -> Held:
-        """The tensor as float32 in the graph too."""
-        if not held.is_real:
+        """The tensor as float32 in the graph too; integers as whole numbers, which are exact up to 2^24."""
+        if held.type.dtype.is_float:
             return held
+        if held.type.quantization is None:
+            return self._cast(held, DType.FLOAT32)
+        if not held.is_real:
+            return self._numbers(held)
         type_ = TensorType(DType.FLOAT32, held.type.shape)
         key = (held.value, (), b"real")
         if key not in self._placed:
@@ -106,6 +115,44 @@ class Importer:
             self.builder.node(Dequantize(), [held.value], [made], name=f"dequantize_{made}")
             self._placed[key] = made
         return Held(self._placed[key], type_, held.order)
+
+    def _numbers(self, held: Held) -> Held:
+        """Quantised integers as the numbers that they are: what they stand for, over the scale, and the zero point."""
+        assert held.type.quantization is not None
+        scale, zero = held.type.quantization.scale, held.zero_point
+        found = self.real(replace(held, is_real=True))
+        name = found.value
+        if scale != 1.0:
+            inverse = self._number(f"{name}_rate", 1.0 / scale)
+            name = self._made(Map(Function.ROUND), [self._made(Mul(Activation.NONE), [name, inverse], found.type)],
+                              found.type)  # fmt: skip
+        if zero:
+            name = self._made(Add(Activation.NONE), [name, self._number(f"{name}_zero", zero)], found.type)
+        return replace(found, value=name, is_whole=True)
+
+    def _number(self, name: str, value: float) -> str:
+        return self.value(name, TensorType(DType.FLOAT32, (1,)), np.array([value], np.float32))
+
+    def _made(self, op: Op, operands: list[str], type_: TensorType) -> str:
+        made = self.value(f"{operands[0]}_{op.name}", type_)
+        self.builder.node(op, operands, [made], name=f"{op.name}_{made}")
+        return made
+
+    def _cast(self, held: Held, dtype: DType) -> Held:
+        """The same numbers in another element type, without scales."""
+        if held.type.dtype is dtype:
+            return held
+        if held.type.dtype is DType.INT16:
+            raise UnsupportedLayer("int16 without a scale")
+        key = (held.value, (), dtype.value.encode())
+        if key not in self._placed:
+            self._placed[key] = self._made(Cast(), [held.value], TensorType(dtype, held.type.shape))
+        type_ = self.builder.values[self._placed[key]].type
+        return Held(self._placed[key], type_, held.order, is_whole=dtype.is_float)
+
+    def cast(self, held: Held, dtype: DType) -> Held:
+        """Numbers in the element type of the ONNX tensor; what is quantised stays."""
+        return held if held.type.quantization is not None else self._cast(held, dtype)
 
     def requantized(self, held: Held, type_: TensorType) -> Held:
         """The tensor in the integers of another type's quantisation."""
@@ -222,8 +269,8 @@ class Site:
         types = [self._quantizes_to(reader) for reader in readers]
         if types[0] is None or any(type_ != types[0] for type_ in types):
             return None
-        return Target(types[0], activation, tuple(reader.outputs[0] for reader in readers),
-                      (*nodes, *(reader.index for reader in readers)))  # fmt: skip
+        return Target(types[0][0], activation, tuple(reader.outputs[0] for reader in readers),
+                      (*nodes, *(reader.index for reader in readers)), types[0][1])  # fmt: skip
 
     def _rectifier(self, node: RawNode) -> Activation | None:
         """The activation that a node is; None where it is none that can be fused."""
@@ -231,14 +278,16 @@ class Site:
             return Activation.RELU
         return None if node.op != "Clip" else rectifier_of(clip_limits(Site(self.importer, node)))
 
-    def _quantizes_to(self, node: RawNode) -> TensorType | None:
-        """The type that a QuantizeLinear makes; None where its scale is no single constant."""
+    def _quantizes_to(self, node: RawNode) -> tuple[TensorType, bool] | None:
+        """The type that a QuantizeLinear makes, and whether it is unsigned; None without a single constant scale."""
         tensors = self.importer.tensors
         scale = tensors.get(node.inputs[1])
         zero = tensors.get(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
         if not isinstance(scale, Known) or isinstance(zero, Held) or scale.array.size != 1:
             return None
-        return type_of_scale(scale.array, None if zero is None else zero.array, ())
+        zero_point = None if zero is None else zero.array
+        type_ = type_of_scale(scale.array, zero_point, ())
+        return None if type_ is None else (type_, is_unsigned(zero_point))
 
     def finish(self, target: Target | None, held: Held) -> None:
         """Bind a result that was made as integers for `target`, or as it is."""
@@ -246,7 +295,7 @@ class Site:
             self.bind(held)
             return
         for name in target.names:
-            self.importer.tensors[name] = replace(held, is_real=False)
+            self.importer.tensors[name] = replace(held, is_real=False, is_unsigned=target.is_unsigned)
         self.importer.done.update(target.nodes)
 
     def held_of(self, value: str, shape: tuple[int, ...], axes: Order) -> Held:

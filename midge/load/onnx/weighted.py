@@ -9,14 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from midge.ir.types import DType, Quantization, TensorType
+from midge.load.onnx import functions
 from midge.load.onnx.held import Held, Known, channels_last
 from midge.load.onnx.scales import symmetric_weights
 from midge.load.onnx.site import Site, Target, quantization_of
 from midge.load.onnx.windows import image_of, require_image, two, window_of
+from midge.ops.add import Add
 from midge.ops.base import Activation, Op, Rounding
 from midge.ops.conv2d import Conv2D
 from midge.ops.depthwise_conv2d import DepthwiseConv2D
 from midge.ops.fully_connected import FullyConnected
+from midge.ops.mul import Mul
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,20 +86,47 @@ def gemm(site: Site) -> None:
     if len(x.shape) != 2 or len(weights.shape) != 2:
         site.broken(f"operands of shape {list(x.shape)} and {list(weights.shape)}", "matrices")
     flipped = weights if site.attribute("transB", 0) else _transposed(weights)
-    bias = bias_of(site, 2)
+    addend, outputs = site.operand(2) if site.has(2) else None, flipped.shape[0]
+    bias = addend if isinstance(addend, Known) and _is_row(addend, outputs) else None
     if alpha != 1.0:
         flipped = Known((flipped.array * np.float32(alpha)).astype(np.float32))
     if bias is not None:
-        bias = Known(np.broadcast_to(bias.array, (flipped.shape[0],)) * np.float32(beta)) if beta != 1.0 else bias
-    target = site.target() if reads_integers(site, 0) and flipped.quantized is not None else None
-    connect(site, x, flipped, bias, target, (x.shape[0], flipped.shape[0]))
+        row = np.broadcast_to(bias.array.reshape(-1), (outputs,))
+        bias = Known(row * np.float32(beta)) if beta != 1.0 else bias
+    is_last = addend is None or bias is not None
+    target = site.target() if reads_integers(site, 0) and flipped.quantized is not None and is_last else None
+    connect(site, x, flipped, bias, target, (x.shape[0], outputs))
+    if addend is not None and bias is None:
+        _add_scaled(site, addend, beta, (x.shape[0], outputs))
+
+
+def _is_row(addend: Known, outputs: int) -> bool:
+    """True where a bias is the same for all rows."""
+    return addend.array.size == 1 or (addend.array.size == outputs and addend.shape[-1] == outputs)
+
+
+def _add_scaled(site: Site, addend: Known | Held, beta: float, shape: tuple[int, int]) -> None:
+    """A third operand of Gemm that differs from row to row, or is computed."""
+    if len(addend.shape) > 2 or any(a not in (1, b) for a, b in zip(addend.shape[::-1], shape[::-1], strict=False)):
+        site.broken(f"a bias of shape {list(addend.shape)}", f"one that broadcasts to {list(shape)}")
+    if beta != 1.0:
+        addend = functions.two(site, Mul, addend, functions.number(beta)) if isinstance(addend, Held) else Known(
+            addend.array * np.float32(beta)
+        )  # fmt: skip
+    site.bind(functions.two(site, Add, site.importer.tensors[site.node.outputs[0]], addend))
 
 
 def matmul(site: Site) -> None:
     """MatMul of a tensor with a constant matrix on its right; a third operand is a bias (`rewrite`)."""
     if isinstance(site.operand(0), Known):
         site.unsupported("a constant on the left")
-    x, weights = site.held(0), site.constant(1, "the right matrix")
+    weights = site.constant(1, "the right matrix")
+    target = site.target() if reads_integers(site, 0) and weights.quantized is not None else None
+    multiply(site, site.held(0), weights, bias_of(site, 2), target)
+
+
+def multiply(site: Site, x: Held, weights: Known, bias: Known | None, target: Target | None) -> None:
+    """A tensor times a constant matrix on its right, and a bias."""
     if len(weights.shape) == 1:
         site.unsupported("a vector on the right")
     if any(size != 1 for size in weights.shape[:-2]):
@@ -106,8 +136,8 @@ def matmul(site: Site) -> None:
         integers = None if weights.quantized is None else weights.quantized.reshape(flat)
         weights = weights.moved(weights.array.reshape(flat), integers)
     flipped = _transposed(weights)
-    target = site.target() if reads_integers(site, 0) and flipped.quantized is not None else None
-    connect(site, x, flipped, bias_of(site, 2), target, (*x.shape[:-1], flipped.shape[0]))
+    connect(site, x, flipped, bias, target if flipped.quantized is not None else None,
+            (*x.shape[:-1], flipped.shape[0]))  # fmt: skip
 
 
 def linear(site: Site) -> None:
@@ -155,8 +185,6 @@ def emit_weighted(site: Site, x: Held, weights: Known, bias: Known | None, targe
     else:
         target, activation, type_ = None, Activation.NONE, TensorType(DType.FLOAT32, value_shape)
         x = site.importer.real(x)
-        if not x.type.dtype.is_float:
-            site.unsupported("integers that no DequantizeLinear reads")
         packed = Weights(np.ascontiguousarray(arranged(weights.array).astype(np.float32)), None, axis)
     operand = place(x)
     constants: list[str | None] = [site.new_constant("weights", packed.type, packed.array), None]
