@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> int:
     fresh = [name for name in found if _is_due(name, found[name], records, options.again)]
     work = functools.partial(_examine, found)
     for number, (name, record) in enumerate(limited.each(work, fresh, LIMITS, options.jobs), start=1):
-        records[name] = record
+        records[name] = {"sha256": _sha256(found[name])} | record
         print(f"{number}/{len(fresh)} {name}: {_summary(record)}", flush=True)
         write(RECORDS, {name: records[name] for name in found if name in records})
     PAGE.write_text(page(records), encoding="utf-8", newline="\n")
@@ -65,7 +65,11 @@ def _is_due(name: str, path: Path, records: dict[str, Record], again: Sequence[s
     record = records.get(name)
     if record is None or any(fnmatch.fnmatch(name, pattern) for pattern in again):
         return True
-    return record.get("sha256") != hashlib.sha256(path.read_bytes()).hexdigest()
+    return record.get("sha256") != _sha256(path)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _summary(record: Record) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import limited
 import numpy as np
 from conformance_scope import out_of_scope
+from limited import Limits, Record
 
 import midge
 from midge import pipeline, targets
@@ -24,10 +25,10 @@ from midge.reference.compare import Comparison
 from midge.reference.samples import random_samples
 from midge.targets.records import Board, Region
 
-Record = dict[str, Any]
 Outputs = Sequence[np.ndarray]
 Samples = Sequence[tuple[np.ndarray, ...]]
 SAMPLES = 3
+RUNTIME_LIMITS = Limits(120.0, 6 << 30)
 MOST_MACS = 200_000_000
 """Above it a model is compiled for the core, and run on this computer."""
 MOST_CONSTANT_BYTES = 16 << 20
@@ -39,8 +40,7 @@ _SMALL_INTEGERS = 100
 
 def examine(path: Path) -> Record:
     """Everything about one file: what it is (`invalid`, `scope`), and how far it comes."""
-    record: Record = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "midge": midge.__version__}
-    record["invalid"] = invalid(path)
+    record: Record = {"midge": midge.__version__, "invalid": invalid(path)}
     record["scope"] = "" if record["invalid"] else out_of_scope(path)
     try:
         model = pipeline.load_model(path, "litert")
@@ -112,15 +112,21 @@ def _against_runtime(model: Model, samples: Samples, found: Sequence[Outputs]) -
 
 
 def invalid(path: Path) -> str:
-    """Why the model's own runtime does not take it; empty where it does."""
+    """Why the model's own runtime does not take it; empty where it does. In a process of its own: runtimes crash."""
+    ((_, record),) = limited.each(_tried, [path], RUNTIME_LIMITS, jobs=1)
+    return record["reason"] if "reason" in record else f"the runtime {record['died']}"
+
+
+def _tried(path: Path) -> Record:
     try:
         if path.suffix == ".onnx":
             _run_onnxruntime(path)
         else:
             _run_litert(path)
     except Exception as error:  # each runtime raises kinds of its own
-        return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-    return ""
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return {"reason": reason.replace(str(path), path.name)[:200]}
+    return {"reason": ""}
 
 
 def _run_litert(path: Path) -> None:

@@ -1,119 +1,106 @@
-"""LSTM and GRU, unrolled: every step is arithmetic of its own, the weights are shared."""
+"""LSTM, GRU and RNN, unrolled: every step is arithmetic of its own, the weights are shared."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import numpy as np
 
-from midge.load.onnx import elementwise, movement, weighted
-from midge.load.onnx.file import RawNode
+from midge.load.onnx import movement
+from midge.load.onnx.cells import Activations, Cell, Operand, Step, Way, gru_step, lstm_step, plain_step
 from midge.load.onnx.held import Held, Known
 from midge.load.onnx.site import Site
-from midge.ops.add import Add
-from midge.ops.mul import Mul
-from midge.ops.sub import Sub
 
 _MOST_STEPS = 512
-Operand = Known | Held
-
-
-class Cell:
-    """Arithmetic on tensors of one layer, as the operators of a file would do it."""
-
-    def __init__(self, site: Site) -> None:
-        self.site = site
-
-    def run(self, row: Callable[[Site], None], *operands: Operand, **attributes: Any) -> Operand:
-        """What `row` makes of operands that no file names."""
-        importer, node = self.site.importer, self.site.node
-        names = tuple(f"{node.outputs[0] or node.index} operand {k}" for k in range(len(operands)))
-        importer.tensors.update(zip(names, operands, strict=True))
-        result = f"{node.name or 'layer'} {node.index} step"
-        row(Site(importer, RawNode(node.index, node.name, node.op, names, (result,), attributes, None)))
-        return importer.tensors[result]
-
-    def add(self, a: Operand, b: Operand) -> Operand:
-        if _is_zero(b) and b.shape == a.shape:
-            return a
-        return self.run(lambda site: elementwise.combine(site, Add, a, b), a, b)
-
-    def mul(self, a: Operand, b: Operand) -> Operand:
-        return self.run(lambda site: elementwise.combine(site, Mul, a, b), a, b)
-
-    def sub(self, a: Operand, b: Operand) -> Operand:
-        return self.run(lambda site: elementwise.combine(site, Sub, a, b), a, b)
-
-    def connect(self, x: Operand, weights: np.ndarray, bias: np.ndarray | None) -> Operand:
-        """[rows, inputs] through weights [outputs, inputs]."""
-        more = () if bias is None else (Known(bias),)
-        return self.run(weighted.gemm, x, Known(weights), *more, transB=1)
-
-    def gate(self, x: Operand, position: int, units: int) -> Operand:
-        assert isinstance(x, Held)
-        return x.rearranged(x.order[:, position * units : (position + 1) * units])
-
-    def sigmoid(self, x: Operand) -> Operand:
-        return self.run(elementwise.sigmoid, x)
-
-    def tanh(self, x: Operand) -> Operand:
-        return self.run(elementwise.tanh, x)
 
 
 def lstm(site: Site) -> None:
-    """LSTM with its standard activations."""
-    _require(site, ["Sigmoid", "Tanh", "Tanh"])
-    if site.has(7) or site.attribute("input_forget", 0):
-        site.unsupported("peepholes, or coupled gates")
-    _unroll(site, 4, _lstm_step, 2)
+    """LSTM, with peepholes or coupled gates where it has them."""
+    _unroll(site, 4, lstm_step, 2, ("Sigmoid", "Tanh", "Tanh"), joined=4)
 
 
 def gru(site: Site) -> None:
     """GRU; the reset gate before or after the state's weights."""
-    _require(site, ["Sigmoid", "Tanh"])
-    _unroll(site, 3, _gru_after if site.attribute("linear_before_reset", 0) else _gru_before, 1)
+    is_linear_first = bool(site.attribute("linear_before_reset", 0))
+    step = partial(gru_step, is_linear_first=is_linear_first)
+    _unroll(site, 3, step, 1, ("Sigmoid", "Tanh"), joined=2 if is_linear_first else 3)
 
 
-def _require(site: Site, activations: list[str]) -> None:
-    named = [text.decode() if isinstance(text, bytes) else text for text in site.attribute("activations", [])]
-    if named and named != activations * (len(named) // len(activations)):
-        site.unsupported(f"the activations {', '.join(named)}")
-    if site.has(4) or site.attribute("clip") is not None or site.attribute("layout", 0):
-        site.unsupported("sequence lengths, clipping, or the batch first")
+def rnn(site: Site) -> None:
+    """RNN: one gate."""
+    _unroll(site, 1, plain_step, 1, ("Tanh",), joined=1)
 
 
-Step = Callable[[Cell, Operand, list[Operand], np.ndarray, np.ndarray, int], list[Operand]]
+def _unroll(site: Site, gates: int, step: Step, states: int, functions: tuple[str, ...], joined: int) -> None:
+    """X [T, N, inputs] with W [D, gates U, inputs], R [D, gates U, U], B [D, 2 gates U] makes Y [T, D, N, U].
 
-
-def _unroll(site: Site, gates: int, step: Step, states: int) -> None:
-    """X [T, 1, inputs] with W [D, gates U, inputs], R [D, gates U, U], B [D, 2 gates U] makes Y [T, D, 1, U]."""
-    x, w, r = site.held(0), site.known(1, "weights"), site.known(2, "weights of the state")
+    `joined`: of so many gates the input's and the state's bias act as one.
+    """
+    x = _input(site)
+    w, r = site.known(1, "weights"), site.known(2, "weights of the state")
     b = site.known(3, "a bias") if site.has(3) else np.zeros((w.shape[0], 2 * w.shape[1]), np.float32)
-    directions, units = w.shape[0], r.shape[-1]
-    if len(x.shape) != 3 or x.shape[1] != 1:
-        site.unsupported(f"a batch of {x.shape[1]}" if len(x.shape) == 3 else f"shape {list(x.shape)}")
-    if w.shape != (directions, gates * units, x.shape[2]) or r.shape != (directions, gates * units, units):
+    directions, units, (steps, batch, inputs) = w.shape[0], r.shape[-1], x.shape
+    if w.shape != (directions, gates * units, inputs) or r.shape != (directions, gates * units, units):
         site.broken(f"weights of shape {list(w.shape)} and {list(r.shape)}", f"{gates} gates of {units} units")
-    if x.shape[0] > _MOST_STEPS:
-        site.unsupported(f"{x.shape[0]} steps in time, more than the {_MOST_STEPS} that are unrolled")
-    backwards = {"forward": [False], "reverse": [True], "bidirectional": [False, True]}
-    cell, flat = Cell(site), x.rearranged(x.order.reshape(x.shape[0], x.shape[2]))
+    ways = _backwards(site, directions)
+    cell, flat = Cell(site), x.rearranged(x.order.reshape(steps * batch, inputs))
     found, lasts = [], []
-    for d, is_backwards in enumerate(backwards[site.attribute("direction", "forward")]):
-        state: list[Operand] = [_initial(site, 5 + k, d, units) for k in range(states)]
-        rows: list[Operand] = []
-        given, own = _biases(b[d], 2 * units if step is _gru_after else gates * units)
+    for d, is_backwards in enumerate(ways):
+        state = [_initial(site, 5 + k, d, (batch, units)) for k in range(states)]
+        given, own = _biases(b[d], joined * units)
+        way = Way(r[d], own, units, _functions(site, functions, d), _peepholes(site, d, units),
+                  bool(site.attribute("input_forget", 0)))  # fmt: skip
         projected = cell.connect(flat, w[d], given)
-        times = range(x.shape[0])
-        for t in reversed(times) if is_backwards else times:
-            assert isinstance(projected, Held)
-            now = projected.rearranged(projected.order[t : t + 1])
-            state = step(cell, now, state, r[d], own, units)
+        assert isinstance(projected, Held)
+        rows: list[Operand] = []
+        for t in reversed(range(steps)) if is_backwards else range(steps):
+            now = projected.rearranged(projected.order[t * batch : (t + 1) * batch])
+            state = step(cell, way, now, state)
             rows.append(state[0])
         found.append(rows[::-1] if is_backwards else rows)
         lasts.append(state)
-    _bind(site, cell, found, lasts, units)
+    _bind(site, cell, found, lasts, (batch, units))
+
+
+def _input(site: Site) -> Held:
+    """X with time first."""
+    x = site.held(0)
+    if len(x.shape) != 3:
+        site.unsupported(f"shape {list(x.shape)}")
+    if site.attribute("layout", 0):
+        x = x.rearranged(x.order.swapaxes(0, 1))
+    if site.has(4) and np.any(site.known(4, "lengths of sequences") != x.shape[0]):
+        site.unsupported("sequences shorter than the input")
+    if site.attribute("clip") is not None:
+        site.unsupported("clipping")
+    if x.shape[0] > _MOST_STEPS:
+        site.unsupported(f"{x.shape[0]} steps in time, more than the {_MOST_STEPS} that are unrolled")
+    return x
+
+
+def _backwards(site: Site, directions: int) -> list[bool]:
+    """Which way each direction goes."""
+    named = site.attribute("direction", "forward")
+    ways = {"forward": [False], "reverse": [True], "bidirectional": [False, True]}.get(named, [])
+    if len(ways) != directions:
+        site.broken(f"direction {named!r} with weights for {directions}", "forward, reverse or bidirectional")
+    return ways
+
+
+def _functions(site: Site, standard: tuple[str, ...], direction: int) -> Activations:
+    named = [text.decode() if isinstance(text, bytes) else text for text in site.attribute("activations", [])]
+    mine = named[direction * len(standard) : (direction + 1) * len(standard)] or standard
+    if len(mine) != len(standard):
+        site.broken(f"{len(named)} activations", f"{len(standard)} for each direction")
+    return Activations.of(site, mine)
+
+
+def _peepholes(site: Site, direction: int, units: int) -> np.ndarray | None:
+    """P [D, 3 U] of an LSTM."""
+    if not site.has(7):
+        return None
+    return site.known(7, "peepholes")[direction].reshape(3, units)
 
 
 def _biases(both: np.ndarray, joined: int) -> tuple[np.ndarray, np.ndarray]:
@@ -124,17 +111,19 @@ def _biases(both: np.ndarray, joined: int) -> tuple[np.ndarray, np.ndarray]:
     return given, own
 
 
-def _bind(site: Site, cell: Cell, found: list[list[Operand]], lasts: list[list[Operand]], units: int) -> None:
+def _bind(site: Site, cell: Cell, found: list[list[Operand]], lasts: list[list[Operand]], shape: tuple[int, int]
+          ) -> None:  # fmt: skip
     """Y, Y_h and Y_c, of which only those that are read are made."""
-    outputs, steps = site.node.outputs, len(found[0])
+    outputs, steps, is_batch_first = site.node.outputs, len(found[0]), bool(site.attribute("layout", 0))
     for k in range(len(lasts[0])):
-        if (len(outputs) > k + 1 and site.importer.consumers.get(outputs[k + 1])) or (
-            len(outputs) > k + 1 and outputs[k + 1] in site.importer.outputs
-        ):
-            site.bind(_joined(cell, [state[k] for state in lasts], (len(lasts), 1, units)), k + 1)
+        name = outputs[k + 1] if len(outputs) > k + 1 else ""
+        if name and (site.importer.consumers.get(name) or name in site.importer.outputs):
+            last = _joined(cell, [state[k] for state in lasts], (len(lasts), *shape))
+            site.bind(last.rearranged(last.order.swapaxes(0, 1)) if is_batch_first else last, k + 1)
     if outputs[0]:
         rows = [direction[t] for t in range(steps) for direction in found]
-        site.bind(_joined(cell, rows, (steps, len(found), 1, units)))
+        whole = _joined(cell, rows, (steps, len(found), *shape))
+        site.bind(whole.rearranged(whole.order.transpose(2, 0, 1, 3)) if is_batch_first else whole)
 
 
 def _joined(cell: Cell, rows: list[Operand], shape: tuple[int, ...]) -> Held:
@@ -143,65 +132,14 @@ def _joined(cell: Cell, rows: list[Operand], shape: tuple[int, ...]) -> Held:
     return whole.rearranged(whole.order.reshape(shape))
 
 
-def _initial(site: Site, position: int, direction: int, units: int) -> Operand:
+def _initial(site: Site, position: int, direction: int, shape: tuple[int, int]) -> Operand:
     if not site.has(position):
-        return Known(np.zeros((1, units), np.float32))
+        return Known(np.zeros(shape, np.float32))
     found = site.operand(position)
+    axis = 1 if site.attribute("layout", 0) else 0
     if isinstance(found, Known):
-        return Known(found.array[direction].reshape(1, units))
-    return found.rearranged(found.order[direction].reshape(1, units))
+        return Known(found.array.take(direction, axis).reshape(shape))
+    return found.rearranged(found.order.take(direction, axis).reshape(shape))
 
 
-def _is_zero(state: Operand) -> bool:
-    return isinstance(state, Known) and not np.any(state.array)
-
-
-def _lstm_step(cell: Cell, now: Operand, state: list[Operand], r: np.ndarray, b: np.ndarray, units: int
-               ) -> list[Operand]:  # fmt: skip
-    """Gates i, o, f, c: C = f C + i c, H = o tanh(C)."""
-    sums = cell.add(now, _recur(cell, state[0], r, b))
-    i, o, f = (cell.sigmoid(cell.gate(sums, k, units)) for k in range(3))
-    fresh = cell.mul(i, cell.tanh(cell.gate(sums, 3, units)))
-    c = fresh if _is_zero(state[1]) else cell.add(cell.mul(f, state[1]), fresh)
-    return [cell.mul(o, cell.tanh(c)), c]
-
-
-def _recur(cell: Cell, h: Operand, r: np.ndarray, b: np.ndarray) -> Operand:
-    """What the state adds; from a constant state, a constant."""
-    if isinstance(h, Known):
-        return Known((h.array @ r.T + b).astype(np.float32))
-    return cell.connect(h, r, b if np.any(b) else None)
-
-
-def _cut(operand: Operand, first: int, last: int) -> Operand:
-    if isinstance(operand, Known):
-        return Known(operand.array[:, first:last])
-    return operand.rearranged(operand.order[:, first:last])
-
-
-def _gru_after(cell: Cell, now: Operand, state: list[Operand], r: np.ndarray, b: np.ndarray, units: int
-               ) -> list[Operand]:  # fmt: skip
-    """Gates z, r, h: h = tanh(x + r (R H + b))."""
-    recurrent = _recur(cell, state[0], r, b)
-    sums = cell.add(_cut(now, 0, 2 * units), _cut(recurrent, 0, 2 * units))
-    z, reset = (cell.sigmoid(cell.gate(sums, k, units)) for k in range(2))
-    fresh = cell.tanh(cell.add(_cut(now, 2 * units, 3 * units), cell.mul(reset, _cut(recurrent, 2 * units, 3 * units))))
-    return [_mixed(cell, z, fresh, state[0])]
-
-
-def _gru_before(cell: Cell, now: Operand, state: list[Operand], r: np.ndarray, b: np.ndarray, units: int
-                ) -> list[Operand]:  # fmt: skip
-    """Gates z, r, h: h = tanh(x + R (r H) + b)."""
-    sums = cell.add(_cut(now, 0, 2 * units), _recur(cell, state[0], r[: 2 * units], b[: 2 * units]))
-    z, reset = (cell.sigmoid(cell.gate(sums, k, units)) for k in range(2))
-    gated = state[0] if _is_zero(state[0]) else cell.mul(reset, state[0])
-    fresh = cell.tanh(cell.add(_cut(now, 2 * units, 3 * units), _recur(cell, gated, r[2 * units :], b[2 * units :])))
-    return [_mixed(cell, z, fresh, state[0])]
-
-
-def _mixed(cell: Cell, z: Operand, fresh: Operand, h: Operand) -> Operand:
-    """(1 - z) fresh + z H = fresh + z (H - fresh)."""
-    return cell.add(fresh, cell.mul(z, cell.sub(h, fresh)))
-
-
-ROWS: dict[str, Callable[[Site], None]] = {"GRU": gru, "LSTM": lstm}
+ROWS: dict[str, Callable[[Site], None]] = {"GRU": gru, "LSTM": lstm, "RNN": rnn}

@@ -108,7 +108,7 @@ def _linear(site: Site, x: Held, axes: list[_Axis], coordinates: str) -> None:
     is_odd = coordinates == "pytorch_half_pixel" and any(axis.results == 1 < axis.size for axis in spatial)
     if coordinates not in known or is_odd:
         site.unsupported(f"{coordinates} coordinates")
-    if coordinates != "align_corners" and not all(axis.is_whole for axis in spatial):
+    if not all(axis.is_whole for axis in spatial):
         site.unsupported(f"scales {[axis.scale for axis in spatial]} that leave a part of a pixel")
     sizes, before = (two([axis.results for axis in spatial], 1), two([axis.size for axis in spatial], 1))
     if max(*sizes, *before) > 1 << 12:
