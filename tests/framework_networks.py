@@ -149,14 +149,14 @@ def res_keras() -> keras.Model:
 
 
 class MotionTorch(nn.Module):
-    """An LSTM over 6 samples of a six-axis sensor; its last state counts, as in Keras."""
+    """An LSTM over 6 samples of a six-axis sensor; the last of its sequence counts, as in Keras."""
 
     def __init__(self) -> None:
         super().__init__()
         self.lstm, self.head = nn.LSTM(6, 12, batch_first=True), nn.Linear(12, 5)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.softmax(self.head(self.lstm(x)[1][0][0]), 1)
+        return torch.softmax(self.head(self.lstm(x)[0][:, -1]), 1)
 
 
 def motion_keras() -> keras.Model:

@@ -11,7 +11,7 @@ from midge.ir.types import DType, TensorType
 from midge.ops.base import Rounding
 from midge.ops.conv2d import Conv2D
 from midge.ops.conv2d_hybrid import Conv2DHybrid
-from midge.passes import dead, fuse_activation, fuse_pad
+from midge.passes import dead, fuse_activation, fuse_pad, read_part
 from midge.passes.options import PassOptions
 from midge.targets import core_board
 
@@ -23,7 +23,7 @@ def prepare(graph: Graph) -> Graph:
     """The same network with every layer's rectifier and padding fused, and int8 weights of hybrid layers as float32."""
     graph = _without_hybrids(graph)
     board = core_board(_ANY_CORE)
-    for module in (fuse_pad, fuse_activation, dead):
+    for module in (read_part, fuse_pad, fuse_activation, dead):
         graph = module.run(graph, board, PassOptions())
     return graph
 
