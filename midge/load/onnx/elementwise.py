@@ -63,7 +63,7 @@ def combine(site: Site, make: Callable[[Activation], Op], a: Operand, b: Operand
         np.broadcast_shapes(a.shape, b.shape)
     except ValueError:
         site.broken(f"shapes {list(a.shape)} and {list(b.shape)}", "operands that broadcast")
-    target = site.target() if _is_quantized(a) and _is_quantized(b) else None
+    target = site.target() if is_quantized(a) and is_quantized(b) else None
     site.finish(target, combined(site, make, a, b, target))
 
 
@@ -92,7 +92,7 @@ def is_whole(operand: Operand) -> bool:
     return operand.is_whole or not (operand.is_real or operand.type.dtype.is_float)
 
 
-def _is_quantized(operand: Operand) -> bool:
+def is_quantized(operand: Operand) -> bool:
     """True where there are int8 integers with one scale."""
     if isinstance(operand, Held):
         return operand.is_real and operand.type.dtype is DType.INT8
@@ -161,7 +161,7 @@ def tanh(site: Site) -> None:
 
 def unary(site: Site, x: Held, op: Op, fixed: Quantization | None) -> None:
     """One operand, in whatever order its elements lie. `fixed`: the quantisation that int8 results have."""
-    target = site.target(fuses=False) if _is_quantized(x) else None
+    target = site.target(fuses=False) if is_quantized(x) else None
     if target is None:
         x = site.importer.real(x)
     _finish_unary(site, x, op, x.value, x.type.shape, target, fixed, x.order)
@@ -188,7 +188,7 @@ def softmax(site: Site) -> None:
     if is_old and any(size != 1 for size in x.shape[axis + 1 :]):
         flat = (int(np.prod(x.shape[:axis])), int(np.prod(x.shape[axis:])))
         x, axis, rank = x.rearranged(x.order.reshape(flat)), 1, 2
-    target = site.target(fuses=False) if _is_quantized(x) else None
+    target = site.target(fuses=False) if is_quantized(x) else None
     if target is None:
         x = site.importer.real(x)
     axes = (*(other for other in range(rank) if other != axis), axis)

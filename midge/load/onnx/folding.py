@@ -77,9 +77,18 @@ def _result_elements(node: RawNode, arrays: Sequence[np.ndarray | None]) -> int:
     if node.op == "Range" and all(array is not None and array.size == 1 for array in arrays):
         start, limit, delta = (float(array.reshape(-1)[0]) for array in arrays if array is not None)
         return int(abs((limit - start) / delta)) + 1 if delta else 0
-    if node.op in ("MatMul", "Gather", "GatherND", "Add", "Mul", "Sub", "Div", "Where"):
+    if node.op in ("Add", "Mul", "Sub", "Div", "Where", "Equal", "Less", "Greater", "And", "Or"):
+        return _broadcast_elements([array.shape for array in arrays if array is not None])
+    if node.op in ("MatMul", "Gather", "GatherND"):
         return math.prod(max(array.size, 1) for array in arrays if array is not None)
     return 0
+
+
+def _broadcast_elements(shapes: Sequence[tuple[int, ...]]) -> int:
+    """Elements of a result as large as the operands make it; of operands that do not broadcast, none."""
+    rank = max((len(shape) for shape in shapes), default=0)
+    wide = [(1,) * (rank - len(shape)) + shape for shape in shapes]
+    return math.prod(max(sizes) for sizes in zip(*wide, strict=True))
 
 
 def _evaluate(node: RawNode, arrays: Sequence[np.ndarray | None], opset: int) -> list[Any]:

@@ -95,11 +95,16 @@ def cast(site: Site, to: int | None = None) -> None:
 
 
 def cast_like(site: Site) -> None:
-    """CastLike: to the type of a constant."""
-    from onnx import helper
-
-    like = site.known(1, "the element type of a tensor")
-    cast(site, int(helper.np_dtype_to_tensor_dtype(like.dtype)))
+    """CastLike: to the element type of another tensor."""
+    like, x = site.operand(1), site.operand(0)
+    if isinstance(like, Known):
+        kind = like.array.dtype.kind
+    else:
+        kind = "b" if like.type.dtype is DType.BOOL else "i" if elementwise.is_whole(like) else "f"
+    if isinstance(x, Known):
+        site.bind(Known(x.array.astype({"b": np.bool_, "f": np.float32}.get(kind, np.int64))))
+    else:
+        cast(site, {"b": _BOOL, "f": _FLOATS[0]}.get(kind, _INTEGERS[-2]))
 
 
 _FLOATS, _INTEGERS, _BOOL = (1, 10, 11, 16), (2, 3, 4, 5, 6, 7, 12), 9

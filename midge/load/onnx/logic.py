@@ -23,10 +23,10 @@ from midge.ops.select import Select
 
 def compared(function: Function) -> Callable[[Site], None]:
     """A row for a comparison of numbers, in float32, or for a condition of two bools."""
-    return lambda site: site.bind(_compare(site, function, site.operand(0), site.operand(1)))
+    return lambda site: site.bind(compare(site, function, site.operand(0), site.operand(1)))
 
 
-def _compare(site: Site, function: Function, a: Operand, b: Operand) -> Held:
+def compare(site: Site, function: Function, a: Operand, b: Operand) -> Held:
     dtypes = {_is_bool(operand) for operand in (a, b)}
     if len(dtypes) > 1:
         site.broken("a bool and a number", "operands of one type")
@@ -60,18 +60,18 @@ def _joined(site: Site, op: Op, operands: tuple[Operand, ...], dtype: DType, res
 
 def exclusive(site: Site) -> None:
     """Xor: bools that differ."""
-    site.bind(_compare(site, Function.NOT_EQUAL, site.operand(0), site.operand(1)))
+    site.bind(compare(site, Function.NOT_EQUAL, site.operand(0), site.operand(1)))
 
 
 def negated(site: Site) -> None:
     """Not."""
-    site.bind(_compare(site, Function.EQUAL, site.held(0), Known(np.array(False))))
+    site.bind(compare(site, Function.EQUAL, site.held(0), Known(np.array(False))))
 
 
 def is_nan(site: Site) -> None:
     """IsNaN: what does not equal itself."""
     x = site.importer.real(site.held(0))
-    site.bind(_compare(site, Function.NOT_EQUAL, x, x))
+    site.bind(compare(site, Function.NOT_EQUAL, x, x))
 
 
 def is_infinite(site: Site) -> None:
@@ -79,25 +79,29 @@ def is_infinite(site: Site) -> None:
     x = site.importer.real(site.held(0))
     signs = bool(site.attribute("detect_negative", 1)), bool(site.attribute("detect_positive", 1))
     if signs == (True, True):
-        site.bind(_compare(site, Function.EQUAL, apply(site, One.ABS, x), number(float("inf"))))
+        site.bind(compare(site, Function.EQUAL, apply(site, One.ABS, x), number(float("inf"))))
     elif signs == (True, False):
-        site.bind(_compare(site, Function.EQUAL, x, number(-float("inf"))))
+        site.bind(compare(site, Function.EQUAL, x, number(-float("inf"))))
     elif signs == (False, True):
-        site.bind(_compare(site, Function.EQUAL, x, number(float("inf"))))
+        site.bind(compare(site, Function.EQUAL, x, number(float("inf"))))
     else:
         site.unsupported("neither sign")
 
 
 def where(site: Site) -> None:
-    """Where: a choice for each element. The choice of a constant condition moves elements, or is one of them."""
+    """Where: a choice for each element."""
     condition, a, b = (site.operand(position) for position in range(3))
     if not _is_bool(condition):
         site.broken("a condition of numbers", "bools")
-    values = (a, b)
+    site.bind(choose(site, condition, a, b))
+
+
+def choose(site: Site, condition: Operand, a: Operand, b: Operand) -> Held:
+    """a where the condition is true, else b."""
     is_bool = _is_bool(a)
     dtype = DType.BOOL if is_bool else DType.FLOAT32
     found = _joined(site, Select(), (condition, a, b), dtype, dtype)
-    site.bind(replace(found, is_whole=not is_bool and all(map(elementwise.is_whole, values))))
+    return replace(found, is_whole=not is_bool and elementwise.is_whole(a) and elementwise.is_whole(b))
 
 
 def arg_extreme(largest: bool) -> Callable[[Site], None]:
@@ -108,19 +112,23 @@ def arg_extreme(largest: bool) -> Callable[[Site], None]:
         if site.attribute("select_last_index", 0):
             site.unsupported("the last one of equal values")
         axis, keep = site.axis(int(site.attribute("axis", 0)), len(x.shape)), bool(site.attribute("keepdims", 1))
-        if x.type.dtype is not DType.INT8:
-            x = site.importer.real(x)
-        lying = x.axes or tuple(range(len(x.shape)))
-        operand = site.place(x, lying)
-        shape = site.importer.builder.values[operand].type.shape
-        inner = lying.index(axis)
-        op = ArgExtreme(largest, inner, keep)
-        made = site.make(op, [operand], TensorType(DType.INT64, reduced_shape(shape, (inner,), keep)))
-        kept = lying if keep else tuple(other for other in lying if other != axis)
-        left = sorted(kept)
-        site.bind(site.held_of(made, reduced_shape(x.shape, (axis,), keep), tuple(left.index(k) for k in kept)))
+        site.bind(extreme_index(site, x, axis, largest=largest, keep_dims=keep))
 
     return row
+
+
+def extreme_index(site: Site, x: Held, axis: int, *, largest: bool, keep_dims: bool) -> Held:
+    """Where along an axis the first of the largest or smallest values lies, int64."""
+    if x.type.dtype is not DType.INT8:
+        x = site.importer.real(x)
+    lying = x.axes or tuple(range(len(x.shape)))
+    operand = site.place(x, lying)
+    inner = lying.index(axis)
+    shape = reduced_shape(site.importer.builder.values[operand].type.shape, (inner,), keep_dims)
+    made = site.make(ArgExtreme(largest, inner, keep_dims), [operand], TensorType(DType.INT64, shape))
+    kept = lying if keep_dims else tuple(other for other in lying if other != axis)
+    left = sorted(kept)
+    return site.held_of(made, reduced_shape(x.shape, (axis,), keep_dims), tuple(left.index(k) for k in kept))
 
 
 ROWS: dict[str, Callable[[Site], None]] = {

@@ -113,7 +113,7 @@ def dequantized(integers: np.ndarray, scales: np.ndarray, zero_points: np.ndarra
     return Known(real.astype(np.float32), integers, scales.reshape(-1), zero_points, axis)
 
 
-def _target(site: Site, scale: int, zero: int) -> Target:
+def target_of(site: Site, scale: int, zero: int) -> Target:
     """The result's integers, from a scale and a zero point among the operands."""
     zero_point = site.known(zero, "a zero point") if site.has(zero) else None
     type_ = type_of_scale(site.known(scale, "a scale"), zero_point, ())
@@ -143,6 +143,13 @@ class Rewritten(Site):
         del fuses
         return self._target
 
+    def finish(self, target: Target | None, held: Held) -> None:
+        """A result in float32 is quantised: weights may be none that integers can be multiplied with."""
+        if target is None:
+            type_ = replace(self._target.quantization, shape=held.type.shape)
+            held = Held(self.make(Quantize(), [held.value], type_), type_, held.order)
+        super().finish(self._target, held)
+
     def quantize(self) -> None:
         """Bring a result that kept its operand's scale to the target's."""
         found = self.importer.tensors[self.node.outputs[0]]
@@ -152,7 +159,7 @@ class Rewritten(Site):
 
 def q_conv(site: Site) -> None:
     """QLinearConv: x and w with scale and zero point, those of y, an int32 bias."""
-    x, weights, target = as_real(site, 0, 1, 2), _weights(site, 3), _target(site, 6, 7)
+    x, weights, target = as_real(site, 0, 1, 2), _weights(site, 3), target_of(site, 6, 7)
     bias = None
     if site.has(8):
         integers = site.known(8, "a bias")
@@ -165,7 +172,7 @@ def q_conv(site: Site) -> None:
 def q_matmul(site: Site) -> None:
     """QLinearMatMul with constant weights: a with scale and zero point, b with theirs, those of y."""
     x, weights = as_real(site, 0, 1, 2), _weights(site, 3, 1)
-    weighted.matmul(Rewritten(site, (x, weights), _target(site, 6, 7)))
+    weighted.matmul(Rewritten(site, (x, weights), target_of(site, 6, 7)))
 
 
 def q_gemm(site: Site) -> None:
@@ -179,10 +186,11 @@ def q_gemm(site: Site) -> None:
         assert weights.scales is not None and x.type.quantization is not None
         scales = np.float64(x.type.quantization.scale) * weights.scales.astype(np.float64)
         bias = Known(integers * scales.astype(np.float32), integers, scales)
-    weighted.gemm(Rewritten(site, (x, weights, bias), _target(site, 7, 8)))
+    weighted.gemm(Rewritten(site, (x, weights, bias), target_of(site, 7, 8)))
 
 
-def _operand(site: Site, position: int) -> Known | Held:
+def operand_of(site: Site, position: int) -> Known | Held:
+    """An operand with its scale and zero point behind it."""
     if isinstance(site.operand(position), Known):
         return _weights(site, position)
     return as_real(site, position, position + 1, position + 2)
@@ -190,21 +198,21 @@ def _operand(site: Site, position: int) -> Known | Held:
 
 def q_add(site: Site) -> None:
     """com.microsoft.QLinearAdd: a and b with scale and zero point, those of the result."""
-    a, b = _operand(site, 0), _operand(site, 3)
-    elementwise.combine(Rewritten(site, (a, b), _target(site, 6, 7)), Add, a, b)
+    a, b = operand_of(site, 0), operand_of(site, 3)
+    elementwise.combine(Rewritten(site, (a, b), target_of(site, 6, 7)), Add, a, b)
 
 
 def q_mul(site: Site) -> None:
     """com.microsoft.QLinearMul."""
-    a, b = _operand(site, 0), _operand(site, 3)
-    elementwise.combine(Rewritten(site, (a, b), _target(site, 6, 7)), Mul, a, b)
+    a, b = operand_of(site, 0), operand_of(site, 3)
+    elementwise.combine(Rewritten(site, (a, b), target_of(site, 6, 7)), Mul, a, b)
 
 
 def q_unary(row: Callable[[Site], None]) -> Callable[[Site], None]:
     """com.microsoft.QLinearX: x with scale and zero point, those of the result; `row` imports X."""
 
     def quantized(site: Site) -> None:
-        inner = Rewritten(site, (as_real(site, 0, 1, 2),), _target(site, 3, 4))
+        inner = Rewritten(site, (as_real(site, 0, 1, 2),), target_of(site, 3, 4))
         row(inner)
         inner.quantize()
 
@@ -214,13 +222,12 @@ def q_unary(row: Callable[[Site], None]) -> Callable[[Site], None]:
 def q_concat(site: Site) -> None:
     """com.microsoft.QLinearConcat: scale and zero point of the result, then each operand with its own."""
     operands = tuple(as_real(site, k, k + 1, k + 2) for k in range(2, len(site.node.inputs), 3))
-    movement.concat(Rewritten(site, operands, _target(site, 0, 1)))
+    movement.concat(Rewritten(site, operands, target_of(site, 0, 1)))
 
 
 ROWS: dict[str, Callable[[Site], None]] = {
     "DequantizeLinear": dequantize_linear,
     "QLinearConv": q_conv,
-    "QLinearMatMul": q_matmul,
     "QuantizeLinear": quantize_linear,
     "com.microsoft:QGemm": q_gemm,
     "com.microsoft:QLinearAdd": q_add,

@@ -213,14 +213,14 @@ def _emit_bias(site: Site, x: Held, weights: Weights, bias: Known, outputs: int)
 
 def _integer_weights(site: Site, weights: Known, arranged: Callable[[np.ndarray], np.ndarray], axis: int
                      ) -> Weights | None:  # fmt: skip
-    """int8 weights; None where the constant is not quantised along its outputs."""
+    """int8 weights; None where the constant is not quantised along its outputs, or too far from its zero point."""
     if weights.quantized is None or weights.scales is None or weights.quantized.dtype not in (np.int8, np.uint8):
         return None
     if weights.scales.size > 1 and (weights.axis != 0 or weights.scales.size != weights.shape[0]):
         return None
     centred = symmetric_weights(weights.quantized, weights.zero_points, 0)
     if centred is None:
-        site.unsupported("8-bit weights with a zero point that does not fit into int8")
+        return None
     return Weights(np.ascontiguousarray(arranged(centred)), weights.scales, axis)
 
 
