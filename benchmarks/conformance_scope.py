@@ -22,6 +22,7 @@ In scope is a model that
 - has only operators of the formats' own sets (the builtin ones of TensorFlow Lite; of ONNX the standard domain, opset
   {OLDEST_OPSET} or newer, and the quantised operators and Gelu of `com.microsoft`): no custom operators, no private
   domains, none compiled for an accelerator, no composites;
+- has constant weights, where it has layers with weights, and constant bounds of slices;
 - infers: no losses, gradients or random numbers;
 - has no control flow;
 - computes with numbers: float32, float16, signed and unsigned integers of 4, 8 and 16 bits, int32, int64, bool; no
@@ -40,6 +41,13 @@ _VALUE_SIZED = frozenset(("NonZero", "Unique", "Compress", "NonMaxSuppression", 
                           "NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5"))  # fmt: skip
 _IMAGES = frozenset(("Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "MaxPool", "AveragePool",
                      "GlobalAveragePool"))  # fmt: skip
+_REST, _WEIGHTS = slice(1, None), slice(1, 4)
+_FIXED_OPERANDS = dict.fromkeys(
+    ("Conv", "ConvTranspose", "Expand", "GatherElements", "GatherND", "Pad", "Reshape", "Resize",
+     "Slice", "Split", "Squeeze", "Tile", "TopK", "Unsqueeze", "Upsample"), _REST,
+) | {
+    "ConstantOfShape": slice(None), "GRU": _WEIGHTS, "LSTM": _WEIGHTS, "RNN": _WEIGHTS, "Range": slice(None),
+}  # fmt: skip
 _CONTRIBUTED = ("QLinear", "QGemm", "Gelu")
 
 
@@ -90,6 +98,18 @@ def _onnx(path: Path) -> Iterator[str]:
     if not _depends(model, constants):
         yield "results that depend on no input"
     yield from _volumes(model)
+    yield from _values_as_sizes(model, constants)
+
+
+def _values_as_sizes(model: Any, constants: set[str]) -> Iterator[str]:
+    """Operands that a network of fixed size has as constants, made from inputs here."""
+    varying = {info.name for info in model.graph.input} - constants
+    for node in model.graph.node:
+        fixed = _FIXED_OPERANDS.get(node.op_type, slice(0))
+        if varying.intersection(node.input[fixed]):
+            yield f"{node.op_type} with sizes or weights that depend on an input"
+        if node.op_type not in ("Shape", "Size") and varying.intersection(node.input):
+            varying.update(node.output)
 
 
 def _onnx_node(node: Any) -> Iterator[str]:

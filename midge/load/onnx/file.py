@@ -85,13 +85,21 @@ def read_onnx(path: Path, native: Collection[str] = ()) -> RawModel:
 
 
 def _check(model: Any) -> None:
-    """onnx.checker, but for its complaint about the order of nodes, which is mended here."""
+    """onnx.checker, but for its complaint about the order of nodes, which is mended here; and types of operands.
+
+    Private dialects write integers where ONNX has floats only.
+    """
     import onnx
 
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
         if "topologically sorted" not in str(error):
+            raise
+    try:
+        onnx.shape_inference.infer_shapes(model, check_type=True)
+    except Exception as error:  # shapes that it cannot infer are no fault of the model
+        if "has unsupported type" in str(error):
             raise
 
 

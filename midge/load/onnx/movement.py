@@ -22,7 +22,7 @@ def identity(site: Site) -> None:
 
 def dropout(site: Site) -> None:
     """Dropout at inference: nothing."""
-    if any(site.node.outputs[1:]) or (site.has(2) and site.known(2, "the mode").any()):
+    if site.is_read(1) or (site.has(2) and site.known(2, "the mode").any()):
         site.unsupported("training mode, or the mask as a result")
     site.bind(site.operand(0))
 

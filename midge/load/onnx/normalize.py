@@ -22,7 +22,7 @@ from midge.ops.sub import Sub
 
 def batch_norm(site: Site) -> None:
     """BatchNormalization at inference: a factor and an offset for each channel."""
-    if site.attribute("training_mode", 0) or any(site.node.outputs[1:]):
+    if site.attribute("training_mode", 0) or any(map(site.is_read, range(1, len(site.node.outputs)))):
         site.unsupported("training mode")
     x = site.held(0)
     scale, offset, mean, variance = (

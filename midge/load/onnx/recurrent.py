@@ -114,13 +114,12 @@ def _biases(both: np.ndarray, joined: int) -> tuple[np.ndarray, np.ndarray]:
 def _bind(site: Site, cell: Cell, found: list[list[Operand]], lasts: list[list[Operand]], shape: tuple[int, int]
           ) -> None:  # fmt: skip
     """Y, Y_h and Y_c, of which only those that are read are made."""
-    outputs, steps, is_batch_first = site.node.outputs, len(found[0]), bool(site.attribute("layout", 0))
+    steps, is_batch_first = len(found[0]), bool(site.attribute("layout", 0))
     for k in range(len(lasts[0])):
-        name = outputs[k + 1] if len(outputs) > k + 1 else ""
-        if name and (site.importer.consumers.get(name) or name in site.importer.outputs):
+        if site.is_read(k + 1):
             last = _joined(cell, [state[k] for state in lasts], (len(lasts), *shape))
             site.bind(last.rearranged(last.order.swapaxes(0, 1)) if is_batch_first else last, k + 1)
-    if outputs[0]:
+    if site.is_read(0):
         rows = [direction[t] for t in range(steps) for direction in found]
         whole = _joined(cell, rows, (steps, len(found), *shape))
         site.bind(whole.rearranged(whole.order.transpose(2, 0, 1, 3)) if is_batch_first else whole)

@@ -233,6 +233,11 @@ class Site:
             self.broken(f"axis {axis}", f"{-rank} to {rank - 1}")
         return axis % rank
 
+    def is_read(self, position: int) -> bool:
+        """True where somebody reads a result."""
+        name = self.node.outputs[position] if position < len(self.node.outputs) else ""
+        return name != "" and (name in self.importer.consumers or name in self.importer.outputs)
+
     def bind(self, tensor: Known | Held, position: int = 0) -> None:
         """Say what a result is."""
         self.importer.tensors[self.node.outputs[position]] = tensor
