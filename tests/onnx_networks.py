@@ -167,13 +167,103 @@ def _resize(shape: tuple[int, ...], numbers: Sequence[float], *, sized: bool = F
     return make
 
 
+def _products() -> onnx.ModelProto:
+    """Attention by hand: two products of what both varies, one by Einsum, and a reduction for opset 17."""
+    m = Maker()
+    q, k = m.op("MatMul", "x", m.random(6, 4)), m.op("MatMul", "x", m.random(6, 4))
+    weights = m.op("Softmax", m.op("MatMul", q, m.op("Transpose", k, perm=[0, 2, 1])), axis=-1)
+    y = m.op("Einsum", weights, "x", equation="bij,bjk->bik")
+    return m.model((2, 5, 6), [y, m.op("ReduceLogSumExp", y, axes=[1]), m.op("Einsum", "x", q, equation="bik,bil->kl")])
+
+
+def _function() -> onnx.ModelProto:
+    """A function of the file, called twice, one of whose operators has a definition by others."""
+    m = Maker(18)
+    m.nodes = [helper.make_node("Twice", ["x"], ["a"], domain="local"), helper.make_node("Twice", ["a"], ["y"],
+                                                                                         domain="local")]  # fmt: skip
+    graph = helper.make_graph(m.nodes, "test", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4, 3])],
+                              [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4, 3])])  # fmt: skip
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("local", 1)]
+    body = [helper.make_node("Add", ["v", "v"], ["d"]),
+            helper.make_node("MeanVarianceNormalization", ["d"], ["w"], axes=[1])]  # fmt: skip
+    function = helper.make_function("local", "Twice", ["v"], ["w"], body, opsets[:1])
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8, functions=[function])
+
+
+def _dynamic_quantization() -> onnx.ModelProto:
+    """What ONNX Runtime's dynamic quantiser makes: scales at run time, products of integers."""
+    m = Maker()
+    y, scale, zero = m.op("DynamicQuantizeLinear", "x", outputs=3)
+    weights = m.constant(m.rng.integers(-128, 128, (4, 3, 3, 3)), np.int8)
+    sums = m.op("ConvInteger", y, weights, zero, pads=[1, 1, 1, 1])
+    real = m.op("Mul", m.op("Cast", sums, to=TensorProto.FLOAT), m.op("Mul", scale, m.constant(0.01)))
+    rows = m.op("Flatten", real)
+    y, scale, zero = m.op("DynamicQuantizeLinear", rows, outputs=3)
+    weights = m.constant(m.rng.integers(0, 256, (80, 5)), np.uint8)
+    sums = m.op("MatMulInteger", y, weights, zero, m.constant(100, np.uint8))
+    return m.model((1, 3, 4, 5), [m.op("Mul", m.op("Cast", sums, to=TensorProto.FLOAT), scale)])
+
+
+def _choices() -> onnx.ModelProto:
+    """Comparisons, choices and indices: bool and int64 results."""
+    m = Maker()
+    large = m.op("And", m.op("Greater", "x", m.constant(0.1)), m.op("Not", m.op("LessOrEqual", "x", m.random(3, 1, 1))))
+    kept = m.op("Where", large, "x", m.op("Neg", "x"))
+    return m.model((1, 3, 4, 5), [large, kept, m.op("ArgMax", kept, axis=1), m.op("ArgMin", kept, axis=3, keepdims=0)])
+
+
+def _pads() -> onnx.ModelProto:
+    """Pads by a number and by the tensor itself, on channels last."""
+    m = Maker()
+    y = m.op("Conv", "x", m.random(4, 3, 1, 1))
+    pads = m.constant([0, 0, 1, 2, 0, 0, 2, 0], np.int64)
+    y = m.op("MaxPool", m.op("Pad", y, pads, m.constant(-1e30)), kernel_shape=[3, 3])
+    y = m.op("Pad", m.op("Pad", y, pads, mode="reflect"), pads, mode="edge")
+    return m.model((1, 3, 5, 6), [m.op("Conv", y, m.random(2, 4, 2, 2))])
+
+
+def _recurrent(kind: str, gates: int, *, peepholes: bool = False, **attributes: Any) -> Callable[[], onnx.ModelProto]:
+    """[T, N, inputs] with states that vary (the input's own), both ways."""
+
+    def make() -> onnx.ModelProto:
+        m, units, ways = Maker(), 4, 2
+        weights = [m.random(ways, gates * units, 4), m.random(ways, gates * units, units),
+                   m.random(ways, 2 * gates * units)]  # fmt: skip
+        state = m.op("Slice", "x", m.constant([0], np.int64), m.constant([2], np.int64), m.constant([0], np.int64))
+        more = ["", state, state, m.random(ways, 3 * units)] if peepholes else ["", state]
+        y = m.op(kind, "x", *weights, *more, outputs=2, hidden_size=units, direction="bidirectional", **attributes)
+        return m.model((5, 3, 4), y)
+
+    return make
+
+
 _LINEAR = [
     (f"resize_linear_{label}", sizes, {"mode": "linear", "coordinate_transformation_mode": mode})
     for label, mode in (("half", "half_pixel"), ("torch", "pytorch_half_pixel"), ("aligned", "align_corners"),
                         ("asymmetric", "asymmetric"))
     for sizes in ([1, 3, 10, 7],)
 ]  # fmt: skip
+
+
+def _powers() -> onnx.ModelProto:
+    m = Maker()
+    return m.model((1, 9), [m.op("Pow", m.op("Abs", "x"), m.random(1, 9)), m.op("Pow", "x", m.constant(5.0))])
+
+
 NETWORKS: dict[str, Callable[[], onnx.ModelProto]] = {
+    "products": _products,
+    "function": _function,
+    "dynamic_quantization": _dynamic_quantization,
+    "choices": _choices,
+    "pads": _pads,
+    "lstm": _recurrent("LSTM", 4, peepholes=True),
+    "lstm_coupled": _recurrent("LSTM", 4, input_forget=1, activations=["HardSigmoid", "Softsign", "Relu"] * 2,
+                               activation_alpha=[0.3, 0.25], activation_beta=[0.4, 0.6]),
+    "gru": _recurrent("GRU", 3),
+    "gru_linear": _recurrent("GRU", 3, linear_before_reset=1),
+    "rnn": _recurrent("RNN", 1, activations=["Relu", "Tanh"]),
+    "lrn": _one((1, 7, 3, 4), "LRN", size=5, alpha=0.3, bias=1.5),
+    "powers": _powers,
     **{name: _resize((1, 3, 4, 5), sizes, sized=True, **attributes) for name, sizes, attributes in _LINEAR},
     "resize_linear_scaled": _resize((1, 3, 4, 5), [1, 1, 2.5, 2], mode="linear"),
     "resize_linear_smaller": _resize((1, 3, 8, 9), [1, 3, 3, 4], sized=True, mode="linear"),

@@ -31,7 +31,7 @@ class Activations:
 
     @staticmethod
     def of(site: Site, names: Sequence[str]) -> Activations:
-        """Those of one direction; `activation_alpha` and `activation_beta` belong to the functions that have them."""
+        """Those of all directions; `activation_alpha` and `activation_beta` belong to the functions that have them."""
         alphas, betas = (list(site.attribute(f"activation_{name}", ())) for name in ("alpha", "beta"))
         found = []
         for name in (text.lower() for text in names):
@@ -42,6 +42,10 @@ class Activations:
                 given = {key: float(values.pop(0)) for key, values in (("alpha", alphas), ("beta", betas)) if values}
             found.append((name, given))
         return Activations(tuple(found))
+
+    def part(self, first: int, count: int) -> Activations:
+        """Those of one direction."""
+        return Activations(self.named[first : first + count])
 
 
 class Cell:

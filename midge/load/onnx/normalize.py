@@ -88,10 +88,10 @@ def local_response(site: Site) -> None:
     """
     x = site.importer.real(site.held(0))
     size = int(site.attribute("size", 0))
-    if len(x.shape) < 3 or x.shape[0] != 1 or size < 1:
-        site.unsupported(f"windows of {size} channels in shape {list(x.shape)}")
+    if len(x.shape) < 2 or size < 1:
+        site.broken(f"windows of {size} channels in shape {list(x.shape)}", "channels, and a positive size")
     channels, axes = x.shape[1], channels_last(len(x.shape))
-    before, pixels = (size - 1) // 2, int(np.prod(x.shape[2:]))
+    before, pixels = (size - 1) // 2, x.order.size // channels
     flat = site.place(two(site, Mul, x, x), axes, (1, pixels, channels, 1))
     pairs = ((0, 0), (0, 0), (before, size - 1 - before), (0, 0))
     wide = site.make(Pad(pairs), [flat], TensorType(x.type.dtype, (1, pixels, channels + size - 1, 1)))

@@ -44,12 +44,13 @@ def _unroll(site: Site, gates: int, step: Step, states: int, functions: tuple[st
     if w.shape != (directions, gates * units, inputs) or r.shape != (directions, gates * units, units):
         site.broken(f"weights of shape {list(w.shape)} and {list(r.shape)}", f"{gates} gates of {units} units")
     ways = _backwards(site, directions)
+    named = _functions(site, functions, directions)
     cell, flat = Cell(site), x.rearranged(x.order.reshape(steps * batch, inputs))
     found, lasts = [], []
     for d, is_backwards in enumerate(ways):
         state = [_initial(site, 5 + k, d, (batch, units)) for k in range(states)]
         given, own = _biases(b[d], joined * units)
-        way = Way(r[d], own, units, _functions(site, functions, d), _peepholes(site, d, units),
+        way = Way(r[d], own, units, named.part(d * len(functions), len(functions)), _peepholes(site, d, units),
                   bool(site.attribute("input_forget", 0)))  # fmt: skip
         projected = cell.connect(flat, w[d], given)
         assert isinstance(projected, Held)
@@ -88,12 +89,11 @@ def _backwards(site: Site, directions: int) -> list[bool]:
     return ways
 
 
-def _functions(site: Site, standard: tuple[str, ...], direction: int) -> Activations:
+def _functions(site: Site, standard: tuple[str, ...], directions: int) -> Activations:
     named = [text.decode() if isinstance(text, bytes) else text for text in site.attribute("activations", [])]
-    mine = named[direction * len(standard) : (direction + 1) * len(standard)] or standard
-    if len(mine) != len(standard):
+    if len(named) not in (0, len(standard) * directions):
         site.broken(f"{len(named)} activations", f"{len(standard)} for each direction")
-    return Activations.of(site, mine)
+    return Activations.of(site, named or standard * directions)
 
 
 def _peepholes(site: Site, direction: int, units: int) -> np.ndarray | None:
