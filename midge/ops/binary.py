@@ -94,9 +94,21 @@ def _case(label: str, function: Function, a_shape: tuple[int, ...], b_shape: tup
     return case(label, Binary(function, activation), make)
 
 
+def _power_case() -> Case:
+    """Whole exponents, which negative numbers have powers of too."""
+    exponents = np.array([2, 3, -1, 5, 0, 7], np.float32)
+
+    def make(rng: np.random.Generator) -> tuple[list[Operand | None], TensorType]:
+        del rng
+        return [("a", floats((1, 3, 5, 6)), None), ("b", floats((6,)), exponents)], floats((1, 3, 5, 6))
+
+    return case("power", Binary(Function.POWER, Activation.NONE), make)
+
+
 CASES: tuple[Case, ...] = (
     *(_case(function.value, function, (1, 3, 5, 4), (1, 3, 5, 4)) for function in Function
-      if function not in (Function.FLOOR_DIV, Function.FLOOR_MOD)),
+      if function not in (Function.FLOOR_DIV, Function.FLOOR_MOD, Function.POWER)),
+    _power_case(),
     _case("div_constant", Function.DIV, (1, 3, 4), (4,), constant="b"),
     _case("div_relu", Function.DIV, (1, 3, 4), (1, 3, 4), activation=Activation.RELU),
     _case("maximum_s8", Function.MAXIMUM, (1, 3, 5, 4), (1, 3, 5, 4), dtype=DType.INT8),

@@ -16,11 +16,13 @@ _SIMPLE = {
 }  # fmt: skip
 _FUNCTIONS = {
     map.Function.ABS: "Abs", map.Function.CEIL: "Ceil", map.Function.COS: "Cos", map.Function.ELU: "Elu",
-    map.Function.EXP: "Exp", map.Function.FLOOR: "Floor", map.Function.GELU: "Gelu", map.Function.LOG: "Log",
-    map.Function.HARD_SWISH: "HardSwish", map.Function.NEG: "Neg", map.Function.RECIPROCAL: "Reciprocal",
-    map.Function.ROUND: "Round", map.Function.SIGN: "Sign", map.Function.SIN: "Sin", map.Function.SQRT: "Sqrt",
+    map.Function.ERF: "Erf", map.Function.EXP: "Exp", map.Function.FLOOR: "Floor", map.Function.GELU: "Gelu",
+    map.Function.LOG: "Log", map.Function.HARD_SWISH: "HardSwish", map.Function.NEG: "Neg",
+    map.Function.RECIPROCAL: "Reciprocal", map.Function.ROUND: "Round", map.Function.SIGN: "Sign",
+    map.Function.SIN: "Sin", map.Function.SQRT: "Sqrt",
 }  # fmt: skip
-_PAIRS = {binary.Function.DIV: "Div", binary.Function.MAXIMUM: "Max", binary.Function.MINIMUM: "Min"}
+_PAIRS = {binary.Function.DIV: "Div", binary.Function.MAXIMUM: "Max", binary.Function.MINIMUM: "Min",
+          binary.Function.POWER: "Pow"}  # fmt: skip
 _TOTALS = {
     reduce.Function.MAX: "ReduceMax", reduce.Function.MIN: "ReduceMin", reduce.Function.PROD: "ReduceProd",
     reduce.Function.SUM: "ReduceSum",

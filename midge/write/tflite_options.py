@@ -40,12 +40,12 @@ _CODES = {
 _FUNCTIONS = {
     map.Function.GELU: ("GELU", "GeluOptions"), map.Function.GELU_TANH: ("GELU", "GeluOptions"),
 }  # fmt: skip
-_PAIRS = {binary.Function.DIV: ("DIV", "DivOptions")}
+_PAIRS = {binary.Function.DIV: ("DIV", "DivOptions"), binary.Function.POWER: ("POW", "")}
 _TOTALS = {
     reduce.Function.MAX: "REDUCE_MAX", reduce.Function.MIN: "REDUCE_MIN", reduce.Function.PROD: "REDUCE_PROD",
     reduce.Function.SUM: "SUM",
 }  # fmt: skip
-_NOT_THERE = (map.Function.RECIPROCAL, map.Function.TRUNC)
+_NOT_THERE = (map.Function.ERF, map.Function.RECIPROCAL, map.Function.TRUNC)
 _FIELDS = {
     "stride_h": "StrideH", "stride_w": "StrideW", "dilation_h": "DilationHFactor", "dilation_w": "DilationWFactor",
     "kernel_h": "FilterHeight", "kernel_w": "FilterWidth", "depth_multiplier": "DepthMultiplier", "beta": "Beta",
@@ -53,8 +53,8 @@ _FIELDS = {
 }  # fmt: skip
 VERSIONS = {
     "CONV_2D": 5, "DEPTHWISE_CONV_2D": 5, "FULLY_CONNECTED": 5, "PRELU": 1, "TRANSPOSE_CONV": 4,
-    **dict.fromkeys(("CEIL", "COS", "CUMSUM", "ELU", "FLOOR", "HARD_SWISH", "LOG", "NEG", "RELU_N1_TO_1", "RESHAPE",
-                     "ROUND", "RSQRT", "SIGN", "SIN", "SQRT", "SQUARE", "SQUARED_DIFFERENCE"), 1),
+    **dict.fromkeys(("CEIL", "COS", "CUMSUM", "ELU", "FLOOR", "HARD_SWISH", "LOG", "NEG", "POW", "RELU_N1_TO_1",
+                     "RESHAPE", "ROUND", "RSQRT", "SIGN", "SIN", "SQRT", "SQUARE", "SQUARED_DIFFERENCE"), 1),
 }  # fmt: skip
 """Versions of operators tell a runtime which types of operands to expect; 2 for all others."""
 VERSION = 2
@@ -95,7 +95,7 @@ def _code(node: Node) -> tuple[str, str]:
     if isinstance(op, map.Map) and op.function not in _NOT_THERE:
         return _FUNCTIONS.get(op.function, (op.function.name, ""))
     if isinstance(op, binary.Binary):
-        if op.activation is not Activation.NONE and op.function not in _PAIRS:
+        if op.activation is not Activation.NONE and op.function is not binary.Function.DIV:
             raise UnsupportedError(node.name, f"{op.function.value} with a fused {op.activation.value}",
                                    "no activation, in .tflite files")  # fmt: skip
         return _PAIRS.get(op.function, (op.function.name, ""))

@@ -133,6 +133,7 @@ ROWS: dict[str, Callable[[Site], None]] = {
     "MAXIMUM": paired(Pair.MAXIMUM, "", np.maximum),
     "MINIMUM": paired(Pair.MINIMUM, "", np.minimum),
     "NEG": mapped(Function.NEG),
+    "POW": paired(Pair.POWER, ""),
     "REDUCE_MAX": reduced(Total.MAX),
     "REDUCE_MIN": reduced(Total.MIN),
     "REDUCE_PROD": reduced(Total.PROD),
