@@ -1,12 +1,11 @@
-"""What happens to every model of some folders: `python benchmarks/conformance.py [-j N] [--again PATTERN …] [FOLDER
-…]`.
+"""What happens to every model of some folders: `python benchmarks/conformance.py [OPTIONS] [FOLDER …]`.
 
 Each .tflite and .onnx file is imported, compiled for a Cortex-M4 without limits of memory, run on the emulated core,
 and compared with LiteRT's reference kernels or ONNX Runtime, in a process of its own (10 minutes, 6 GB of address
-space). Records go to `benchmarks/results/conformance.jsonl` as they are made, and the page `docs/conformance.md` is
-written from them. Models that have a record are not run again, unless the file changed or its path matches a PATTERN
-(`--again '*'`: all).
-Without folders: `zoo` and `golden-*` in ../shared/models.
+space), `-j N` at a time. Records go to `benchmarks/results/conformance.jsonl` as they are made, and the page
+`docs/conformance.md` is written from them. Models that have a record are not run again, unless the file changed, its
+path matches a PATTERN (`--again 'zoo/unit/*'`; `--again '*'`: all), or, with `--open`, it is in scope and did not
+agree. Without folders: `zoo` and `golden-*` in ../shared/models.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from pathlib import Path
 
 import limited
 from conformance_model import examine
-from conformance_page import page
+from conformance_page import agrees, is_in_scope, page
 from limited import Limits, Record
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,6 +36,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("-j", "--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--again", action="append", default=[], metavar="PATTERN")
+    parser.add_argument("--open", action="store_true")
     parser.add_argument("folders", nargs="*", type=Path)
     options = parser.parse_args(arguments)
     folders = options.folders or [MODELS / "zoo", *sorted(MODELS.glob("golden-*"))]
@@ -47,7 +47,8 @@ def main(arguments: list[str]) -> int:
     found = {f"{folder.name}/{path.relative_to(folder).as_posix()}": path for folder in folders
              for path in sorted(folder.rglob("*")) if path.suffix in (".tflite", ".onnx")}  # fmt: skip
     records = {name: record for name, record in read(RECORDS).items() if name in found}
-    fresh = [name for name in found if _is_due(name, found[name], records, options.again)]
+    due = [name for name in found if _is_due(name, found[name], records, options.again, open_=options.open)]
+    fresh = sorted(due, key=lambda name: found[name].stat().st_size)  # small ones first: most of the page, soon
     work = functools.partial(_examine, found)
     for number, (name, record) in enumerate(limited.each(work, fresh, LIMITS, options.jobs), start=1):
         records[name] = {"sha256": _sha256(found[name])} | record
@@ -61,9 +62,11 @@ def _examine(found: dict[str, Path], name: str) -> Record:
     return examine(found[name])
 
 
-def _is_due(name: str, path: Path, records: dict[str, Record], again: Sequence[str]) -> bool:
+def _is_due(name: str, path: Path, records: dict[str, Record], again: Sequence[str], *, open_: bool) -> bool:
     record = records.get(name)
     if record is None or any(fnmatch.fnmatch(name, pattern) for pattern in again):
+        return True
+    if open_ and is_in_scope(record) and not agrees(record):
         return True
     return record.get("sha256") != _sha256(path)
 

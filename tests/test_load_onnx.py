@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ import pytest
 from cli_runner import midge
 from onnx import TensorProto, helper, numpy_helper
 
-from midge.errors import ModelError, UnsupportedError
+from midge.errors import MidgeError, ModelError, UnsupportedError
+from midge.ir.graph import Node
 from midge.ir.interpret import run_graph
 from midge.load import load_with_orders
 from midge.load.model import Model
@@ -152,6 +154,78 @@ def test_zoo(file: str) -> None:
         return
     if model.graph.total_macs < 1e8:
         assert _compare(SHARED / file, samples=1).mismatches == 0
+
+
+CONVOLUTIONS = ("conv2d", "depthwise_conv2d", "transposed_conv2d")
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="no ../shared/models/zoo")
+def test_no_transposes_between_convolutions_of_the_zoo() -> None:
+    """What is moved between two convolutions stays in its pixel: ShuffleNet's channels, and nothing else."""
+    looked_at, shuffles = 0, 0
+    for file in sorted(SHARED.rglob("*.onnx")):
+        if file.stat().st_size > 5_000_000:
+            continue
+        try:
+            graph = load_with_orders(file)[0]
+        except MidgeError:
+            continue
+        looked_at += sum(node.op.name in CONVOLUTIONS for node in graph.nodes) > 1
+        before, after = (_behind_convolutions(graph.nodes, backwards=flag) for flag in (False, True))
+        for node in graph.nodes:
+            if node.op.name in ("rearrange", "take") and node.name in before and node.name in after:
+                assert file.name == "light_shufflenet.onnx" and isinstance(node.op, Rearrange), (file, node)
+                pixels = node.op.positions() // graph.type(node.outputs[0]).shape[-1]
+                assert np.array_equal(pixels, np.sort(pixels)), (file, node)
+                shuffles += 1
+    assert looked_at >= 30 and shuffles == 16
+
+
+def _behind_convolutions(nodes: Sequence[Node], *, backwards: bool) -> set[str]:
+    """Names of nodes that a convolution reaches; backwards: that reach one."""
+    reached: set[str | None] = set()
+    found = set()
+    for node in reversed(nodes) if backwards else nodes:
+        near, far = (node.outputs, node.inputs) if backwards else (node.inputs, node.outputs)
+        if reached.intersection(near):
+            found.add(node.name)
+        if node.name in found or node.op.name in CONVOLUTIONS:
+            reached.update(far)
+    return found
+
+
+def test_padding_of_quantised_values_is_what_the_file_says(tmp_path: Path) -> None:
+    """Zeros of uint8 are not its zero point; the zero point itself is the pad operator's."""
+    for value, has_pad in ((0, False), (7, True)):
+        m = onnx_networks.Maker()
+        scale, zero = m.constant(0.02), m.constant(7, np.uint8)
+        y = m.op("QuantizeLinear", "x", scale, zero)
+        y = m.op("Pad", y, m.constant([0, 0, 1, 1, 0, 0, 1, 1], np.int64), m.constant(value, np.uint8))
+        path = tmp_path / f"pad_{value}.onnx"
+        onnx.save(m.model((1, 2, 3, 4), [m.op("DequantizeLinear", y, scale, zero)]), path)
+        assert _compare(path).mismatches == 0
+        assert has_pad == any(node.op.name == "pad" for node in _model(path).graph.nodes)
+
+
+def test_weights_that_int8_has_no_room_for(tmp_path: Path) -> None:
+    """uint8 weights far from their zero point: the layer is float32, its result as the file says."""
+    m = onnx_networks.Maker()
+    scale, zero = m.constant(0.02), m.constant(128, np.uint8)
+    weights = m.constant(m.rng.integers(0, 256, (4, 2, 3, 3)), np.uint8)
+    y = m.op("QLinearConv", m.op("QuantizeLinear", "x", scale, zero), scale, zero, weights, m.constant(0.01),
+             m.constant(3, np.uint8), m.constant(0.1), zero)  # fmt: skip
+    path = tmp_path / "m.onnx"
+    onnx.save(m.model((1, 2, 5, 5), [m.op("DequantizeLinear", y, m.constant(0.1), zero)]), path)
+    assert _compare(path).mismatches == 0
+
+
+def test_integers_where_onnx_has_floats_only(tmp_path: Path) -> None:
+    m = onnx_networks.Maker()
+    model = m.model((1, 2, 5, 5), [m.op("Conv", "x", m.constant(np.ones((1, 2, 3, 3)), np.uint8))], TensorProto.UINT8)
+    path = tmp_path / "m.onnx"
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match=r"Conv.* has unsupported type: tensor\(uint8\)"):
+        load_with_orders(path)
 
 
 def test_importing_midge_does_not_import_onnx() -> None:
