@@ -58,6 +58,22 @@ def test_written_files_compute_the_same_integers(float_model: Path, tmp_path: Pa
     assert run_midge("verify", tmp_path / "q.tflite", "--core", "cortex-m4", "--samples", "2", "--json").status == 0
 
 
+def test_larger_images_are_made_of_integers(tmp_path: Path) -> None:
+    """A decoder: transposed convolutions and bilinear resizing; LiteRT computes the same from what is saved."""
+    m = onnx_networks.Maker()
+    y = m.op("Relu", m.op("Conv", "x", m.random(8, 3, 3, 3), m.random(8), strides=[2, 2], pads=[1, 1, 1, 1]))
+    y = m.op("Relu", m.op("ConvTranspose", y, m.random(8, 6, 2, 2), m.random(6), strides=[2, 2]))
+    y = m.op("Resize", y, "", m.constant([1, 1, 2, 2]), mode="linear")
+    onnx.save(m.model((1, 3, 8, 8), [m.op("Conv", y, m.random(2, 6, 1, 1), m.random(2))]), tmp_path / "decoder.onnx")
+    made = midge.quantize(tmp_path / "decoder.onnx", _samples(16))
+    assert all(layer.is_integer for layer in made.layers) and made.layers[-1].noise_db > 18
+    assert [node.op.name for node in made.graph.nodes].count("resize_bilinear") == 1
+    content = made.save(tmp_path / "q.tflite").read_bytes()
+    for sample in _samples(3):
+        inputs = quantized_inputs(made.graph, sample)
+        assert np.array_equal(run_litert(content, inputs)[0], run_graph(made.graph, inputs)[0])
+
+
 def test_float_ports_and_float_layers(float_model: Path) -> None:
     whole = midge.quantize(float_model, _samples(8), ports="float32")
     assert whole.graph.type(whole.graph.inputs[0]).dtype.is_float

@@ -11,17 +11,20 @@ from midge.ops.average_pool2d import AveragePool2D
 from midge.ops.binary import Binary
 from midge.ops.concatenation import Concatenation
 from midge.ops.copy import Copy
+from midge.ops.l2_normalization import L2Normalization
 from midge.ops.logistic import Logistic
 from midge.ops.max_pool2d import MaxPool2D
 from midge.ops.pad import Pad
 from midge.ops.rearrange import Rearrange
 from midge.ops.reduce import Reduce
 from midge.ops.reshape import Reshape
+from midge.ops.resize_bilinear import ResizeBilinear
 from midge.ops.softmax import Softmax
 from midge.ops.take import Take
 from midge.ops.tanh import Tanh
 
-_KEEPING = (AveragePool2D, Binary, Concatenation, Copy, MaxPool2D, Pad, Rearrange, Reduce, Reshape, Take)
+_KEEPING = (AveragePool2D, Binary, Concatenation, Copy, MaxPool2D, Pad, Rearrange, Reduce, Reshape,
+            ResizeBilinear, Take)  # fmt: skip
 """Operators whose int8 form has one scale and zero point on all sides."""
 _UNIT, _SYMMETRIC = Quantization((1 / 256,), (-128,), None), Quantization((1 / 128,), (0,), None)
 
@@ -30,7 +33,7 @@ def fixed_quantization(node: Node) -> Quantization | None:
     """What the results of some operators have in int8, whatever their range."""
     if isinstance(node.op, Softmax | Logistic):
         return _UNIT
-    return _SYMMETRIC if isinstance(node.op, Tanh) else None
+    return _SYMMETRIC if isinstance(node.op, Tanh | L2Normalization) else None
 
 
 def groups(graph: Graph) -> dict[str, int]:

@@ -19,8 +19,9 @@ from midge.ops.depthwise_conv2d import DepthwiseConv2D
 from midge.ops.dequantize import Dequantize
 from midge.ops.fully_connected import FullyConnected
 from midge.ops.quantize import Quantize
+from midge.ops.transposed_conv2d import TransposedConv2D
 
-_WEIGHTED_AXES = {Conv2D: 0, DepthwiseConv2D: 3, FullyConnected: 0}
+_WEIGHTED_AXES = {Conv2D: 0, DepthwiseConv2D: 3, FullyConnected: 0, TransposedConv2D: 0}
 """The axis of output channels of an operator's weights."""
 _MOST_BIAS = 1 << 28
 _SMALLEST_SCALE = 1e-9
