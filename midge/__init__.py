@@ -62,12 +62,21 @@ def __getattr__(name: str) -> Any:
 
         return midge.load
     if name == "MidgeQuantizer":
-        from midge.compress.pt2e import MidgeQuantizer  # needs torchao
-
-        return MidgeQuantizer
+        return _quantizer()
     import midge.api
 
     return getattr(midge.api, name)
+
+
+def _quantizer() -> Any:
+    try:
+        from midge.compress.pt2e import MidgeQuantizer
+    except ModuleNotFoundError as error:
+        from midge.errors import ToolError
+
+        cure = "Run `pip install midge[pt2e]` or `pip install torch torchao`"
+        raise ToolError("midge.MidgeQuantizer", f"{error.name} is not installed", cure=cure) from error
+    return MidgeQuantizer
 
 
 def __dir__() -> list[str]:

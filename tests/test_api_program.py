@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import midge
 from midge import demo
 from midge.api import verification
 from midge.build.compiled import c_prefix
-from midge.errors import MidgeError, UsageError
+from midge.errors import MidgeError, ToolError, UsageError
 from midge.ir.interpret import run_graph
 from midge.report import files
 
@@ -34,8 +35,12 @@ def test_importing_midge_is_light() -> None:
 
 def test_exports_are_there() -> None:
     for name in midge.__all__:
-        assert getattr(midge, name) is not None
         assert name in dir(midge)
+        if name == "MidgeQuantizer" and find_spec("torchao") is None:
+            with pytest.raises(ToolError, match=r"is not installed. Run `pip install midge\[pt2e\]`"):
+                getattr(midge, name)
+        else:
+            assert getattr(midge, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = midge.nonsense  # type: ignore[attr-defined]
 

@@ -126,6 +126,9 @@ def test_numerics_reach_the_library(mlperf_tiny: Path) -> None:
     model = mlperf_tiny / "ad01_int8.tflite"
     for numerics in ("litert", "tflm"):
         assert not api.verify_host(model, 5, numerics=numerics).mismatches
+    sample = np.random.default_rng(1).integers(-128, 128, (20, 1, 640)).astype(np.int8)
+    (litert,), (tflm,) = (api.run_host(model, sample, numerics=numerics) for numerics in ("litert", "tflm"))
+    assert litert.shape == tflm.shape and (litert != tflm).any()
 
 
 def test_accuracy_of_the_keyword_model(shared: Path, mlperf_tiny: Path) -> None:
