@@ -9,10 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import NetworkMaker, random_network
+from wild_networks import wild_network
 
 from midge.errors import UnsupportedError
 from midge.ir.graph import Graph
 from midge.ir.interpret import run_graph
+from midge.ops.base import Activation, Padding, Rounding
+from midge.ops.conv2d import Conv2D
+from midge.passes import run_passes
 from midge.plan import Kind, PlanOptions, bind_with_copies, plan
 from midge.plan.arena import ALIGN_BYTES, Request, pack
 from midge.plan.choose import bind_kernels
@@ -40,6 +44,26 @@ def test_rings_are_sufficient_and_minimal(seed: int, chosen: int) -> None:
         if heights[index] > 1 and not storage.is_flat:
             lower = [height - (position == index) for position, height in enumerate(heights)]
             assert check(network, found, lower) is not None, f"{storage} could be lower"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000))
+def test_rings_are_sufficient_for_wild_networks(seed: int) -> None:
+    network = network_of(run_passes(wild_network(seed), BOARD))
+    found = schedule(network, frozenset())
+    assert check(network, found, [life.height for life in found.lives]) is None
+
+
+def test_padding_is_there_before_a_window_that_reads_nothing_else() -> None:
+    """The first two rows of the second convolution are made of padding alone, before the first one has run."""
+    maker = NetworkMaker(3, 6, 6, 3)
+    x = maker.conv(maker.input, 4, (1, 1))
+    op = Conv2D(1, 1, 1, 1, Padding(2, 3, 0, 0), Activation.NONE, Rounding.DOUBLE)
+    y = maker._layer(op, [x, *maker._weights((2, 1, 1, 4), 0, 2)], (1, 11, 6, 2))
+    network = network_of(maker.finish(y))
+    found = schedule(network, frozenset())
+    assert check(network, found, [life.height for life in found.lives]) is None
+    assert [action.kind for action in found.actions[:3]] == [Kind.CLEAR, Kind.RUN, Kind.RUN]
 
 
 @settings(max_examples=40, deadline=None)

@@ -111,6 +111,8 @@ class _Simulation:
         needs = self._needs(task, index)
         for operand, need in zip(network.operands[task], needs, strict=True):
             if operand is not None and need is not None:
+                if need[0] <= need[1] < 0:  # a window that lies above the tensor, all in its padding
+                    self._begin(network.storage_of[operand])
                 self._demand(operand, need[1])
         for tensor in network.results[task]:
             self._begin(network.storage_of[tensor])
@@ -253,9 +255,9 @@ def _replay_step(network: Network, slots: list[dict[int, tuple[int, int]]], made
                 return f"{network.nodes[task].name} step {action.index} wants rows {low} to {high}, and has one"
             continue
         for row in range(low, high + 1):
-            inside = 0 <= row < record.rows
-            expected = (operand, row) if inside else (-1, row + top)
-            if slots[storage].get((row + top) % heights[storage]) != expected:
+            held = slots[storage].get((row + top) % heights[storage], (operand, -1))
+            is_right = held == (operand, row) if 0 <= row < record.rows else held[0] == -1  # padding is all alike
+            if not is_right:
                 return f"{network.nodes[task].name} step {action.index} lost row {row} of {record.name}"
     for tensor in network.results[task]:
         storage = network.storage_of[tensor]

@@ -113,7 +113,10 @@ class _Writer(pairs.Writer):
         code.ops([f"str r1, [sp, #{OUT_AT}]", "mov {wp}, r2", f"str {{xp}}, [sp, #{X_AT}]"])
         code.op("ldmia {wp}!, {{" + ", ".join(head) + "}}", "bytes of inputs, of blocks; shared numbers")
         code.ops(["add {t0}, {xp}", f"str {{t0}}, [sp, #{X_END_AT}]"])
-        code.ops([f"add {{t0}}, sp, #{_HEAD_AT}", "stmia {t0}, {{" + ", ".join(head[1:]) + "}}"])
+        if len(head) == 2:  # to store one register is another instruction
+            code.op(f"str {head[1]}, [sp, #{_HEAD_AT}]")
+        else:
+            code.ops([f"add {{t0}}, sp, #{_HEAD_AT}", "stmia {t0}, {{" + ", ".join(head[1:]) + "}}"])
         for index, size in enumerate(self.sizes):
             code.op(f"ldr {{t5}}, [sp, #{_HEAD_AT + 4 * index}]")
             after = code.new_label()
