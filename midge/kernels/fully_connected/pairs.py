@@ -210,7 +210,7 @@ class Writer:
         code.op(f"str {{t0}}, [sp, #{OUT_AT}]")
 
     def load_shared(self, registers: list[str], free: list[str]) -> str:
-        """Numbers that all outputs share into their registers. Returns that of the lift, where it is in one of `free`."""
+        """Numbers that all outputs share into their registers. Returns that of the lift, where one of `free` has it."""
         del free
         for register, value in zip(registers, self.shared, strict=True):
             if value is not None:

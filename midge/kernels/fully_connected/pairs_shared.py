@@ -1,8 +1,8 @@
 """One function for fully connected layers of several sizes and scales, where flash comes before latency.
 
 The code is that of `pairs`, but the sizes and the numbers that all outputs of a layer share come from the head of the
-layer's stream: bytes of inputs, bytes of the blocks of each size, then those numbers. Of blocks there are sixes, twos and
-single outputs; a function has those that its layers need.
+layer's stream: bytes of inputs, bytes of the blocks of each size, then those numbers. Of blocks there are sixes, twos
+and single outputs; a function has those that its layers need.
 """
 
 from __future__ import annotations
