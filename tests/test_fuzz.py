@@ -8,15 +8,14 @@ import fuzz
 import pytest
 from networks import NetworkMaker
 from wild_layers import LAYERS
-from wild_networks import wild_network
+from wild_networks import FURTHER, wild_network
 
 from midge.ir.interpret import run_graph
 from midge.ir.text import print_graph
 from midge.kernels.add.line import Line
 from midge.ops import CASES
 
-
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", [*range(8), *range(FURTHER, FURTHER + 4)])
 def test_some(seed: int) -> None:
     """Of cores, goals and ways of input each has its turn; all orders of networks, float32 among them."""
     graph = wild_network(seed)
@@ -25,14 +24,14 @@ def test_some(seed: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", range(2000, 2200, 20))
+@pytest.mark.parametrize("first", [*range(2000, 2200, 20), *range(FURTHER, FURTHER + 200, 20)])
 def test_twenty_more(first: int, capsys: pytest.CaptureFixture[str]) -> None:
     failed = fuzz.main([str(first), str(first + 20), "--litert"])
     assert failed == 0, capsys.readouterr().out
 
 
 def test_networks_follow_from_their_seeds_and_have_many_operators() -> None:
-    graphs = [wild_network(seed) for seed in range(120)]
+    graphs = [wild_network(seed) for seed in (*range(120), *range(FURTHER, FURTHER + 80))]
     assert print_graph(graphs[5]) == print_graph(wild_network(5))
     found = {node.op.name for graph in graphs for node in graph.nodes}
     assert found <= set(CASES) and len(found) >= 30 and {"conv2d", "lstm", "concatenation", "softmax"} <= found

@@ -109,6 +109,17 @@ def _depthwise(n: Network, x: str, channels: int) -> str:
     return y
 
 
+def window_in_padding() -> Graph:
+    """The first window holds padding only, so that it comes before any row."""
+    n, x = network((1, 4, 3, 2))
+    data = (np.arange(18, dtype=np.int8) * 5).reshape(1, 3, 3, 2)
+    weights = n.builder.value("w", quantized(data.shape, 0.01, 0), data)
+    op = DepthwiseConv2D(2, 1, 1, 1, Padding(4, 0, 1, 1), NONE, Rounding.DOUBLE, depth_multiplier=1)
+    y = n.builder.value("y", quantized((1, 3, 3, 2), 0.5, 2))
+    n.builder.node(op, [x, weights, None], [y])
+    return n.build(y)
+
+
 def rows_concatenated_with_themselves() -> Graph:
     n, x = network((1, 3, 2, 2))
     twice = n.like(Concatenation(1, NONE), [x, x], (1, 6, 2, 2))
@@ -158,6 +169,7 @@ GRAPHS: dict[str, Callable[[], Graph]] = {
     "row_and_whole": row_and_whole,
     "more_rows_in_view": more_rows_in_view,
     "other_pixels_in_padded_view": other_pixels_in_padded_view,
+    "window_in_padding": window_in_padding,
     "rows_concatenated_with_themselves": rows_concatenated_with_themselves,
     "batch_relu": batch(Relu(Activation.RELU6), (3, 4, 5), (3, 4, 5)),
     "batch_mean_rows": batch(Mean((1,), False), (3, 4, 5), (3, 5)),

@@ -14,6 +14,8 @@ from midge.ops.base import Activation, Op, Padding
 MOST_ELEMENTS = 4000
 MOST_MACS = 150_000
 SIZES = (1, 1, 2, 3, 4, 5, 7, 8, 9, 13, 16)
+FURTHER = 5000
+"""The first seed whose network may have layers of `wild_further.py`."""
 CHANNELS = (1, 1, 2, 3, 4, 5, 7, 8, 12, 13, 16, 17, 24, 33)
 
 
@@ -153,6 +155,7 @@ def wild_network(seed: int) -> Graph:
 
     Every eighth network is float32.
     """
+    from wild_further import LAYERS as ALL
     from wild_layers import LAYERS
 
     maker = Wild(seed, is_float=seed % 8 == 7)
@@ -163,7 +166,7 @@ def wild_network(seed: int) -> Graph:
     values = [maker.input(shape)]
     if maker.chance(0.15):
         values.append(maker.input(shape if maker.chance(0.5) else (1, maker.whole(*CHANNELS))))
-    kinds, weights = zip(*LAYERS, strict=True)
+    kinds, weights = zip(*(ALL if seed >= FURTHER else LAYERS), strict=True)
     odds = np.array(weights) / sum(weights)
     wanted, tries = int(maker.rng.integers(1, 10)), 0
     while len(maker.builder.nodes) < wanted and tries < 60:

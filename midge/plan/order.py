@@ -111,9 +111,11 @@ class _Simulation:
         needs = self._needs(task, index)
         for operand, need in zip(network.operands[task], needs, strict=True):
             if operand is not None and need is not None:
-                if need[0] <= need[1] < 0:  # a window that lies above the tensor, all in its padding
-                    self._begin(network.storage_of[operand])
                 self._demand(operand, need[1])
+        for operand, need in zip(network.operands[task], needs, strict=True):
+            # A step that reads padding only comes before any row of its operand.
+            if operand is not None and need is not None and need[0] <= need[1]:
+                self._ready(network.storage_of[operand])
         for tensor in network.results[task]:
             self._begin(network.storage_of[tensor])
         self.next_step[task] = index + 1
@@ -150,6 +152,11 @@ class _Simulation:
         if not self.begun[storage] and self.network.storages[storage].is_padded:
             self._act(Action(Kind.CLEAR, storage, 0))
         self.begun[storage] = True
+
+    def _ready(self, storage: int) -> None:
+        """A storage is read; where nothing came into it yet, its padding does."""
+        if not self.begun[storage]:
+            self._begin(storage)
 
     def _close(self, storage: int, now: int) -> None:
         """End a span where no row of the storage will be read again, and nothing else has to stay in it."""
