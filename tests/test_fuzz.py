@@ -15,6 +15,7 @@ from midge.ir.text import print_graph
 from midge.kernels.add.line import Line
 from midge.ops import CASES
 
+
 @pytest.mark.parametrize("seed", [*range(8), *range(FURTHER, FURTHER + 4)])
 def test_some(seed: int) -> None:
     """Of cores, goals and ways of input each has its turn; all orders of networks, float32 among them."""
