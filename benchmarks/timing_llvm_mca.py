@@ -1,9 +1,10 @@
 """Midge's pipelines against LLVM's, on loops of Midge's kernels: `python benchmarks/timing_llvm_mca.py MODEL …`.
 
-Compiles each model for the Cortex-M4 and the Cortex-M7, takes every loop that is one straight piece of code, and
-prints cycles of a round by Midge's timing table and by `llvm-mca`, which reads LLVM's scheduling models. Neither side
-counts what a taken branch costs beyond its own slot, because LLVM's models do not say. Loops with `IT` are left out:
-llvm-mca does not take them. Skips, with a reason, where llvm-mca is absent (Debian: package llvm).
+Compiles each model for the Cortex-M4, M7, M33 and M55 (or for `--core CORE`), takes every loop that is one straight
+piece of code, and prints cycles of a round by Midge's timing table and by `llvm-mca`, which reads LLVM's scheduling
+models; last the table of docs/timing.md. Neither side counts what a taken branch costs beyond its own slot, because
+LLVM's models do not say. Loops with `IT` are left out: llvm-mca does not take them. Skips, with a reason, where
+llvm-mca is absent (Debian: package llvm; the Cortex-M55 needs llvm-18 or newer).
 """
 
 from __future__ import annotations
@@ -21,15 +22,19 @@ import midge
 from midge.emulate.program import Program, load
 from midge.emulate.timing import Pipeline
 from midge.emulate.timing.classify import decode
-from midge.emulate.timing.dual_issue import DualIssue, Kind, kind_name
+from midge.emulate.timing.dual_issue import DualIssue
 from midge.emulate.timing.instruction import Instruction
+from midge.emulate.timing.kinds import Kind, kind_name
 from midge.emulate.timing.operands import plain_name
+from midge.emulate.timing.overlapped import LOOP_END, Overlapped
 from midge.emulate.timing.pipeline import is_control
 from midge.errors import UnsupportedError
 from midge.targets import core_board
 
-COMMANDS = ("llvm-mca", *(f"llvm-mca-{version}" for version in range(21, 13, -1)))
-CORES = {"cortex-m4": "+vfp4d16sp", "cortex-m7": "+fp-armv8d16"}
+COMMANDS = (*(f"llvm-mca-{version}" for version in range(22, 13, -1)), "llvm-mca")
+FEATURES = {"cortex-m4": "+vfp4d16sp", "cortex-m7": "+fp-armv8d16", "cortex-m33": "+dsp", "cortex-m55": "+mve.fp,+lob"}
+TRIPLES = {"cortex-m33": "thumbv8m.main-none-eabihf", "cortex-m55": "thumbv8.1m.main-none-eabihf"}
+FIRST_WITH_M55 = 18
 SLOW_ON_M4 = ("mla", "mls", "smmla", "smmlar", "smmls", "smmlsr", "umlal", "umaal")
 ROUNDS = 200
 TOLERANCE = 0.05
@@ -43,24 +48,40 @@ class Loop:
     function: str
     address: int
     code: tuple[Instruction, ...]
+    bytes_: bytes
 
 
 def main(arguments: list[str]) -> None:
-    """Compare on each model; a line for each that differs by more than 5 % (--all: each), and one for each core."""
+    """Compare on each model; a line for each that differs by more than 5 % (--all: each), and a table of the cores."""
     command = next(filter(None, map(shutil.which, COMMANDS)), None)
     if command is None:
         print("skipped: no llvm-mca on PATH (Debian: apt-get install llvm)")
         return
+    chosen = [arguments.pop(i + 1) for i, name in reversed(list(enumerate(arguments))) if name == "--core"]
     paths = [Path(name) for name in arguments if not name.startswith("--")]
-    print(" ".join(_call([command, "--version"], "").split()[:4]))
+    version = _call([command, "--version"], "")
+    print(" ".join(version.split()[:4]))
+    major = int((re.search(r"version (\d+)", version) or ["", "0"])[1])
     print("| core | model | loop (instructions) | Midge | Midge, read as llvm-mca reads | llvm-mca | difference |")
     print("|---|---|---|---:|---:|---:|---:|")
-    for core in CORES:
+    summary = []
+    for core in chosen or FEATURES:
+        if core == "cortex-m55" and major < FIRST_WITH_M55:
+            print(f"skipped: LLVM {major} has no model of the Cortex-M55; {FIRST_WITH_M55} has")
+            continue
         rows = [row for path in paths for row in _compare(command, core, path, "--all" in arguments)]
         if rows:
-            print(_line(core, "all", f"{len(rows)} loops", *map(sum, zip(*rows, strict=True))))
-            within = sum(abs(read / llvm - 1) <= TOLERANCE for _, read, llvm in rows)
-            print(f"\n{core}: {within} of {len(rows)} loops within {TOLERANCE:.0%}\n", flush=True)
+            summary.append(_summary(core, rows))
+    print("\n| core | Midge | Midge's pipeline, read as llvm-mca reads | llvm-mca | within 5 %: Midge | as it reads |")
+    print("\n".join(["|---|---:|---:|---:|---:|---:|", *summary]))
+
+
+def _summary(core: str, rows: list[tuple[float, float, float]]) -> str:
+    """A line of the table of docs/timing.md."""
+    ours, read, llvm = map(sum, zip(*rows, strict=True))
+    within = [sum(abs(row[column] / row[2] - 1) <= TOLERANCE for row in rows) for column in (0, 1)]
+    figures = [f"{ours:,.0f} ({ours / llvm - 1:+.1%})", f"{read:,.0f} ({read / llvm - 1:+.1%})", f"{llvm:,.0f}"]
+    return f"| {core} | {' | '.join(figures)} | {within[0]} of {len(rows)} | {within[1]} of {len(rows)} |"
 
 
 def _line(core: str, model: str, loop: str, ours: float, read: float, llvm: float) -> str:
@@ -93,8 +114,9 @@ def loops_of(program: Program) -> Iterator[Loop]:
                 continue
             target = re.search(r"#(0x[0-9a-f]+)$", instruction.text)
             code = [(at, one) for at, one in line if target and at >= int(target[1], 16)]
-            if code and target and code[0][0] == int(target[1], 16) and instruction.class_ == "branch":
-                yield Loop(function.name, code[0][0], tuple(one for _, one in code))
+            if code and target and code[0][0] == int(target[1], 16) and instruction.class_ in ("branch", LOOP_END):
+                start = code[0][0]
+                yield Loop(function.name, start, tuple(one for _, one in code), program.code(start, address - start))
             line = []
 
 
@@ -113,8 +135,8 @@ def _instructions(program: Program, address: int, count: int) -> Iterator[Instru
 
 def _unique(loops: Iterator[Loop]) -> list[Loop]:
     """Each sequence of instructions once, without those that llvm-mca does not take."""
-    found = {tuple(_assembly(one) for one in loop.code): loop for loop in loops}
-    return [loop for text, loop in found.items() if not any(line.startswith("it") for line in text)]
+    found = {tuple(_assembly(one) for one in loop.code[:-1]): loop for loop in loops}
+    return [loop for loop in found.values() if not any(one.class_ == "it" for one in loop.code)]
 
 
 def midge_cycles(core: str, loop: Loop, as_llvm_mca: bool = False) -> float:
@@ -122,17 +144,36 @@ def midge_cycles(core: str, loop: Loop, as_llvm_mca: bool = False) -> float:
     pipeline = Pipeline(core, core_board(core).core.timing)
     if pipeline.kinds is None and not as_llvm_mca:
         return pipeline.body(loop.code, None) + pipeline.number("branch_not_taken")
-    kinds = dict(pipeline.kinds or {})
-    if kinds and as_llvm_mca:
-        # LLVM attaches the early read of SSAT and USAT to their first operand, which is a number.
-        kinds["saturate"] = replace(kinds["saturate"], early={})
-    issuing = DualIssue(lambda one: kinds[kind_name(one)] if kinds else _single_issue(one), as_llvm_mca)
+    issuing = _issuing(pipeline, core, as_llvm_mca)
     ends = []
     for _ in range(ROUNDS):
         for instruction in loop.code:
-            issuing.issue(instruction)
+            if instruction.class_ != LOOP_END:
+                issuing.issue(instruction)
         ends.append(issuing.end)
     return (ends[-1] - ends[ROUNDS // 2 - 1]) / (ROUNDS // 2)
+
+
+def _issuing(pipeline: Pipeline, core: str, as_llvm_mca: bool) -> DualIssue | Overlapped:
+    """A pipeline to issue instructions to. LLVM's Cortex-M33 is its Cortex-M4."""
+    if as_llvm_mca and core in ("cortex-m4", "cortex-m33"):
+        return DualIssue(_single_issue, as_llvm_mca)
+    kinds = dict(pipeline.kinds or {})
+    if core in ("cortex-m33", "cortex-m55"):
+        if as_llvm_mca and core == "cortex-m55":
+            kinds |= {name: replace(kinds[name], words_per_cycle=0) for name in ("vector_gather", "vector_scatter")}
+        return Overlapped(kinds, pipeline.light)
+    if as_llvm_mca:
+        kinds |= {name: replace(kinds[name], early=_without_loaded(kinds[name])) for name in kinds if "mul" in name}
+        # LLVM attaches the early read of SSAT and USAT to their first operand, which is a number.
+        kinds["saturate"] = replace(kinds["saturate"], early={})
+        kinds["store"] = replace(kinds["store"], units=("store",))
+    return DualIssue(lambda one: kinds[kind_name(one)], as_llvm_mca)
+
+
+def _without_loaded(kind: Kind) -> dict[str, int]:
+    """LLVM has loaded operands of multiplications as early as others."""
+    return {role: cycles for role, cycles in kind.early.items() if role != "loaded"}
 
 
 def _single_issue(instruction: Instruction) -> Kind:
@@ -148,16 +189,32 @@ def llvm_cycles(command: str, core: str, loops: list[Loop]) -> list[float]:
         return []
     lines = [".syntax unified", ".thumb"]
     for number, loop in enumerate(loops):
-        lines += [f"@ LLVM-MCA-BEGIN loop{number}", *map(_assembly, loop.code), f"@ LLVM-MCA-END loop{number}"]
+        lines += [f"@ LLVM-MCA-BEGIN loop{number}", *_text(command, core, loop), f"@ LLVM-MCA-END loop{number}"]
     totals = []
     for rounds in (ROUNDS // 2, ROUNDS):
         said = _call(
-            [command, "-mtriple=thumbv7em-none-eabihf", f"-mcpu={core}", f"-mattr={CORES[core]}",
-             f"-iterations={rounds}", "-instruction-info=0", "-resource-pressure=0"],
+            [command, *_target(core), f"-iterations={rounds}", "-instruction-info=0", "-resource-pressure=0"],
             "\n".join(lines) + "\n",
         )  # fmt: skip
         totals.append([int(count) for count in re.findall(r"Total Cycles:\s+(\d+)", said)])
     return [(many - few) / (ROUNDS - ROUNDS // 2) for few, many in zip(*totals, strict=True)]
+
+
+def _target(core: str) -> list[str]:
+    triple = TRIPLES.get(core, "thumbv7em-none-eabihf")
+    return [f"-mtriple={triple}", f"-mcpu={core}", f"-mattr={FEATURES[core]}"]
+
+
+def _text(command: str, core: str, loop: Loop) -> list[str]:
+    """The loop as LLVM reads it, without the end of a low-overhead one; Helium as LLVM itself prints it."""
+    if core != "cortex-m55":
+        return [_assembly(one) for one in loop.code]
+    code = loop.bytes_[:-4] if loop.code[-1].class_ == LOOP_END else loop.bytes_
+    triple, *rest = _target(core)
+    said = _call([command.replace("llvm-mca", "llvm-mc"), "--disassemble", triple.replace("mtriple", "triple"), *rest],
+                 " ".join(f"{byte:#04x}" for byte in code))  # fmt: skip
+    lines = [line.strip() for line in said.splitlines() if line.strip() and not line.strip().startswith(".")]
+    return [re.sub(r"^(b\w\w|cbn?z\s+\w+,)(\.w)?\s+#.*", r"\1 .", line) for line in lines]
 
 
 def _assembly(instruction: Instruction) -> str:

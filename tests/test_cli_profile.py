@@ -164,12 +164,12 @@ def test_text_names_functions_and_basis(tmp_path: Path) -> None:
     out = midge("profile", hand_made(tmp_path), "--core", "cortex-m33", "--args", "a", "--minus-args", "").out
     text = " ".join(out.split())  # as wide as the terminal is
     assert "by_hand.elf on Arm Cortex-M33" in text and "work" in text and "`a`, minus ``" in text
-    assert "the table of the Cortex-M4, as Arm publishes" in text and "published for an nRF5340" in text
+    assert "measurements of instructions on an RP2350" in text and "unknown for networks" in text
 
 
 def test_run_names_the_basis_of_its_table() -> None:
     note = midge("run", DIGITS, "--core", "cortex-m33", "--json").object["timing_note"]
-    assert "the table of the Cortex-M4" in note and "error: unknown" in note
+    assert "measurements of instructions on an RP2350" in note and "error: unknown" in note
     assert "error: -2.1 to +3.1 %" in midge("run", DIGITS, "--board", "nucleo-l4r5zi", "--json").object["timing_note"]
 
 

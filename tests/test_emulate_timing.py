@@ -44,6 +44,9 @@ CASES = [
     ("cortex-m4", "ldr r1, [r0]; ldrb r2, [r0, #4]; ldrsh r3, [r0, #8]", 3, 2 + 1 + 1),
     ("cortex-m4", "mov r2, r0; str r2, [r0]; nop; ldr r1, [r0]; ldr r2, [r1]", 5, 1 + 1 + 1 + 2 + 2),
     ("cortex-m4", "ldr r1, [r0]; str r1, [r0, #4]; str r1, [r0, #8]; ldr r2, [r0]", 4, 2 + 1 + 1 + 2),
+    # A base that the load before has advanced comes late.
+    ("cortex-m4", "mov r3, r0; ldr r1, [r3], #4; ldr r2, [r3]; ldr r12, [r0]", 4, 1 + 2 + 2 + 1),
+    ("cortex-m4", "mov r3, r0; ldr r1, [r3], #4; ldr r2, [r0]; ldr r12, [r3]", 4, 1 + 2 + 1 + 1),
     ("cortex-m4", "movs r1, #4; str r2, [r0, r1]; nop; ldr r2, [r0, r1]; str r2, [r0, r1]", 5, 1 + 2 + 1 + 2 + 1),
     ("cortex-m4", "ldrd r1, r2, [r0]; strd r1, r2, [r0, #8]", 2, 3 + 3),
     ("cortex-m4", "ldm r0, {r1, r2, r3}; stm r0, {r1, r2}", 2, 4 + 3),

@@ -98,6 +98,22 @@ def test_a_round(codes: tuple[str, ...], cycles: int) -> None:
     assert (ends[-1] - ends[ROUNDS // 2 - 1]) / (ROUNDS // 2) == cycles
 
 
+M33 = [
+    # As measured on an RP2350 (docs/timing.md, "Cortex-M33"); taken branches included.
+    ("0138fdd1", 3),  # subs r0, #1; bne: one cycle, and two for the branch
+    ("01381144fcd1", 3),  # subs r0, #1; add r1, r2; bne: the flags are old enough
+    ("01384ff00001fbd1", 4),  # subs; mov.w r1, #0; bne: no partner of 16 bits
+    ("0138086851f8042bf9d1", 4 + 1),  # subs; ldr r0, [r1]; ldr r2, [r1], #4; bne
+]
+
+
+@pytest.mark.parametrize(("code", "cycles"), M33, ids=[code for code, _ in M33])
+def test_rounds_of_the_cortex_m33(code: str, cycles: int) -> None:
+    pipeline = Pipeline("cortex-m33", core_board("cortex-m33").core.timing)
+    block = decode(bytes.fromhex(code), 0)
+    assert pipeline.cycles(Block(block, after_branch=block * 2), np.array([[0, 0], [0, 10]])) == 10 * cycles
+
+
 def test_light_names_are_checked() -> None:
     assert parse_light("core x", "branch nop") == ("branch", "nop")
     with pytest.raises(InternalError, match="core x: unknown heavy; expected names of branch, nop"):

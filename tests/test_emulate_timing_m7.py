@@ -50,6 +50,11 @@ CASES = [
     ("mul r2, r3, r12; add r3, r2, #1", 3),  # products take two cycles
     ("smlad r2, r3, r12, r2; smlad r2, r3, r12, r2", 2),  # accumulators are needed late: one a cycle
     ("smlad r2, r3, r12, r2; ldr r3, [r0]", 2),  # [s smlad] [ldr b]
+    ("ldr r2, [r0]; smlad r3, r2, r2, r3", 3),  # [s ldr] [] [smlad b]: a product waits longer for a load
+    ("ldr r2, [r0]; smlad r2, r3, r12, r2", 2),  # [s ldr] [smlad b]: its sum does not
+    ("mov r2, r3; smlad r2, r3, r12, r2; str r3, [r0]; mov r12, r3", 4),  # [s mov] [smlad] [str mov] [b]
+    ("mov r12, r0; ldr r2, [r0]; ldr r3, [r0, #4]; mov r12, r0", 3),  # [s mov] [ldr ldr] [mov b]
+    ("mov r12, r0; ldr r2, [r0]; ldr r3, [r0, #8]; mov r12, r0", 4),  # [s mov] [ldr] [ldr mov] [b]: one half
     ("mul r2, r3, r3; str r2, [r0]", 2),  # stored data are needed late
     ("str r2, [r0]; str r3, [r0, #4]", 2),  # [s str] [str b]
     ("mov r12, r0; str r2, [r12], #4; str r2, [r12], #4", 4),  # [s mov] [] [str] [str b]: a base is free at once

@@ -6,6 +6,7 @@ free. The table says for each kind of instruction which units it takes and when 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 from midge.emulate.timing.instruction import Instruction
@@ -13,6 +14,7 @@ from midge.emulate.timing.kinds import UNITS, Kind, kind_name
 from midge.emulate.timing.operands import FLAGS, operands
 
 MODEL = "dual-issue"
+_WORD = re.compile(r"v?ldr(?:\.w)? \w+, \[(\w+)(?:, #(-?\w+))?\]")
 ISSUE_WIDTH = 2
 
 
@@ -28,6 +30,10 @@ class DualIssue:
         self._last_result = 0
         self._ready: dict[str, int] = {}
         self._used: dict[str, int] = {}
+        self._loaded: set[str] = set()
+        """Registers whose last value a load has brought."""
+        self._bank: tuple[str, int] | None = None
+        """Of the load that issued in this cycle."""
         self._slots = ISSUE_WIDTH
         self.cycle = -1
 
@@ -37,16 +43,22 @@ class DualIssue:
         earliest = self.cycle
         for register, role in found.sources:
             earliest = max(earliest, self._ready.get(register, 0) + kind.early.get(role, 0))
+            if role == "plain" and register in self._loaded:
+                earliest = max(earliest, self._ready[register] + kind.early.get("loaded", 0))
         if self._as_llvm_mca:
             earliest = max(earliest, self._last_result - (0 if found.base else kind.latency))
-        if earliest == self.cycle and not self._fits(kind):
+        bank = None if self._as_llvm_mca else _bank(instruction)
+        if earliest == self.cycle and not (self._fits(kind) and (bank is None or bank != self._bank)):
             earliest += 1
         if earliest > self.cycle:
-            self.cycle, self._slots, self._used = earliest, 0, {}
+            self.cycle, self._slots, self._used, self._bank = earliest, 0, {}, None
+        self._bank = bank or self._bank
         self._slots += 1
         self._last_result = self.cycle + kind.latency
         for unit in kind.units:
             self._used[unit] = self._used.get(unit, 0) + 1
+        self._loaded -= set(found.results)
+        self._loaded |= instruction.loads
         for register in found.results:
             self._ready[register] = self.cycle + (1 if register == FLAGS else kind.latency)
         if found.base:
@@ -68,6 +80,12 @@ class DualIssue:
         if self._slots >= ISSUE_WIDTH or (self._slots and (kind.first or kind.alone)):
             return False
         return all(self._used.get(unit, 0) < UNITS[unit] for unit in kind.units)
+
+
+def _bank(instruction: Instruction) -> tuple[str, int] | None:
+    """Of a load of a word at a constant distance from a register: that register, and an even or an odd word."""
+    match = _WORD.match(instruction.text) if instruction.class_ in ("load", "float_load") else None
+    return (match[1], int(match[2] or "0", 0) // 4 % 2) if match else None
 
 
 def issue_cycles(kinds: Mapping[str, Kind], context: Sequence[Instruction], block: Sequence[Instruction],

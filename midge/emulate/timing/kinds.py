@@ -16,7 +16,8 @@ UNITS = {
     "memory": 1, "integer": 1, "product": 1, "control": 1,
 }  # fmt: skip
 """How many there are of each: the Cortex-M7's, then those of cores with overlapped vectors."""
-ROLES = ("plain", "address", "data", "accumulator", "shifted", "index")
+ROLES = ("plain", "address", "data", "accumulator", "shifted", "index", "loaded")
+"""Of operands; `loaded` is a plain one that a load has brought."""
 CONTEXT_INSTRUCTIONS = 24
 """Of the code before a block, as much as can still delay it."""
 _NARROW = re.compile(r"ldr(ex)?s?[bh]")
@@ -31,8 +32,8 @@ _ALU_KINDS = (
     ("bit_extract", re.compile(r"[su]bfx$")),
     ("simd_shifted", re.compile(r"pkh|[su]xta")),
     ("simd_slow", re.compile(r"u?q(add|sub|asx|sax)|usada?8")),
-    ("extend", re.compile(r"[su]xt")),
-    ("simd", re.compile(r"(s|u|sh|uh)((add|sub)(8|16)|asx|sax)$|sel$")),
+    ("extend", re.compile(r"[su]xt[bh]$")),
+    ("simd", re.compile(r"[su]xtb16|(s|u|sh|uh)((add|sub)(8|16)|asx|sax)$|sel$")),
 )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from midge.emulate.timing import dual_issue, overlapped
 from midge.emulate.timing.instruction import Instruction
 from midge.emulate.timing.kinds import Kind, kinds_of
+from midge.emulate.timing.operands import operands
 from midge.errors import InternalError, UnsupportedError
 
 MODEL = "in-order"
@@ -135,7 +136,9 @@ class Pipeline:
         if last.class_ == overlapped.LOOP_END:
             # Each run of a loop meets its end once, or in each round where another loop made the core forget it.
             return total + (1 + refill) * int(left[0] if block.repeats_freely else left.sum())
-        return total + int(left[1]) * overlapped.branch_cycles(kinds, self.light, block.code, refill)
+        is_direct = last.class_ in ("branch", "branch_link", "loop_skip")
+        lost = refill if is_direct else int(self.number("refill_indirect"))
+        return total + int(left[1]) * overlapped.branch_cycles(kinds, self.light, block.code, lost)
 
     def _mispredicted(self, last: Instruction, left: np.ndarray) -> float:
         """A direct branch is guessed wrong when it does what it does less often; an indirect one always."""
@@ -164,6 +167,8 @@ class Pipeline:
 
     def _single_transfer(self, now: Instruction, before: Instruction | None) -> float:
         follows = before is not None and before.class_ == "load" and not (before.loads & now.address)
+        if follows and before is not None and self.has("advanced_base") and operands(before).base in now.address:
+            return self.number(now.class_) - 1 + self.number("advanced_base")
         if follows:
             return self.number(_PAIRED[now.class_])
         if now.class_ == "store" and now.register_offset:

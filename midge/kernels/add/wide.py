@@ -91,7 +91,7 @@ def function(name: str, shape: Shape, line: Line, title: str) -> Function:
 
 def _words(code: Assembly, shape: Shape, line: Line, count: int) -> None:
     """Two values a word."""
-    code.ops([f"ldr {{{row}{word}}}, [{{{row}}}], #4" for row in "ab" for word in range(count)])
+    code.ops([f"ldr {{{row}{word}}}, [{{{row}}}], #4" for word in range(count) for row in "ab"])
     code.interleave([_word(shape, line, word) for word in range(count)], at_once=2 if shape.pairs_words else 1)
 
 

@@ -104,10 +104,12 @@ class Steps:
                 self._product(f"{name}{pixel}", x, word)
 
     def _load_weights(self, registers: tuple[str, ...], ahead: int = 0) -> None:
-        """The next words of weights, and past `ahead` more."""
-        advance = 4 * (len(registers) + ahead)
-        self.code.op(f"ldr {{{registers[0]}}}, [{{wp}}], #{advance}")
-        self.code.ops([f"ldr {{{name}}}, [{{wp}}, #{4 * i - advance}]" for i, name in enumerate(registers) if i])
+        """The next words of weights, and past `ahead` more.
+
+        The load that advances is the last: a Cortex-M4 does not pipeline another one from the same register after it.
+        """
+        self.code.ops([f"ldr {{{name}}}, [{{wp}}, #{4 * i}]" for i, name in enumerate(registers) if i])
+        self.code.op(f"ldr {{{registers[0]}}}, [{{wp}}], #{4 * (len(registers) + ahead)}")
 
     def _load_second_pair(self, registers: tuple[str, str]) -> None:
         """The same words of the next pair of channels as the last two of this pair."""

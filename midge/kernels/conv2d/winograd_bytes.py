@@ -76,7 +76,7 @@ class _BytesWriter(Writer):
             code.add("dst", 4 - channel_bytes, "t1")
             code.ops([f"ldr {{t0}}, [sp, #{self.weights_at}]", "add {t1}, {t0}, #16", "cmp {dst}, {t1}"])
             code.op(f"bne {channel}")
-        code.ops(["ldr {t1}, [{src}], #8", "ldr {t2}, [{src}, #-4]", "strd {t1}, {t2}, [{t0}]"])
+        code.ops(["ldr {t2}, [{src}, #4]", "ldr {t1}, [{src}], #8", "strd {t1}, {t2}, [{t0}]"])
         code.ops([f"str {{src}}, [sp, #{self.parameters_at}]", "mov {t1}, #0", "mov {t2}, #0"])
         for _ in range(1, shape.lines):
             code.add("t0", shape.line_bytes, "w0")

@@ -122,7 +122,7 @@ class Writer:
     def step(self) -> None:
         """Two inputs of each tile by two weights of each channel."""
         code, tiles = self.code, self.shape.tiles
-        code.ops(["ldr {wa}, [{wp}], #8", "ldr {wb}, [{wp}, #-4]"])
+        code.ops(["ldr {wb}, [{wp}, #4]", "ldr {wa}, [{wp}], #8"])
         at_once = tiles if tiles <= 3 else 2
         for first in range(0, tiles, at_once):
             group = range(first, min(first + at_once, tiles))
@@ -216,7 +216,7 @@ class Writer:
     def products_of_line(self) -> None:
         """Four passes, and what becomes of their sums."""
         code = self.code
-        code.ops(["ldr {a0}, [{wp}], #8", "ldr {b0}, [{wp}, #-4]"])
+        code.ops(["ldr {b0}, [{wp}, #4]", "ldr {a0}, [{wp}], #8"])
         code.ops([f"mov {{{name}}}, {{{name[0]}0}}" for name in self.sums[2:]])
         kept = {name: self.kept_at + 4 * i for i, name in enumerate(self.sums)}
         code.op(f"bl {self.pass_label}")

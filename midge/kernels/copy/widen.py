@@ -65,7 +65,8 @@ def function(name: str, shape: Shape, title: str) -> Function:
 
 def _words(code: Assembly, shape: Shape, count: int) -> None:
     """Four values a word."""
-    code.ops([f"ldr {{w{word}}}, [{{x}}], #4" for word in range(count)])
+    code.ops([f"ldr {{w{word}}}, [{{x}}, #{4 * word}]" for word in range(1, count)])
+    code.op(f"ldr {{w0}}, [{{x}}], #{4 * count}")
     code.interleave([_word(shape, word) for word in range(count)], at_once=2 if shape.pairs_words else 1)
 
 
