@@ -25,7 +25,6 @@ from midge.emulate.timing.classify import decode
 from midge.emulate.timing.dual_issue import DualIssue
 from midge.emulate.timing.instruction import Instruction
 from midge.emulate.timing.kinds import Kind, kind_name
-from midge.emulate.timing.operands import plain_name
 from midge.emulate.timing.overlapped import LOOP_END, Overlapped
 from midge.emulate.timing.pipeline import is_control
 from midge.errors import UnsupportedError
@@ -35,7 +34,6 @@ COMMANDS = (*(f"llvm-mca-{version}" for version in range(22, 13, -1)), "llvm-mca
 FEATURES = {"cortex-m4": "+vfp4d16sp", "cortex-m7": "+fp-armv8d16", "cortex-m33": "+dsp", "cortex-m55": "+mve.fp,+lob"}
 TRIPLES = {"cortex-m33": "thumbv8m.main-none-eabihf", "cortex-m55": "thumbv8.1m.main-none-eabihf"}
 FIRST_WITH_M55 = 18
-SLOW_ON_M4 = ("mla", "mls", "smmla", "smmlar", "smmls", "smmlsr", "umlal", "umaal")
 ROUNDS = 200
 TOLERANCE = 0.05
 HARNESS = ("harness_", "host_", "start_")
@@ -142,7 +140,7 @@ def _unique(loops: Iterator[Loop]) -> list[Loop]:
 def midge_cycles(core: str, loop: Loop, as_llvm_mca: bool = False) -> float:
     """One round in the steady state, its branch costing one slot."""
     pipeline = Pipeline(core, core_board(core).core.timing)
-    if pipeline.kinds is None and not as_llvm_mca:
+    if pipeline.kinds is None:
         return pipeline.body(loop.code, None) + pipeline.number("branch_not_taken")
     issuing = _issuing(pipeline, core, as_llvm_mca)
     ends = []
@@ -155,9 +153,7 @@ def midge_cycles(core: str, loop: Loop, as_llvm_mca: bool = False) -> float:
 
 
 def _issuing(pipeline: Pipeline, core: str, as_llvm_mca: bool) -> DualIssue | Overlapped:
-    """A pipeline to issue instructions to. LLVM's Cortex-M33 is its Cortex-M4."""
-    if as_llvm_mca and core in ("cortex-m4", "cortex-m33"):
-        return DualIssue(_single_issue, as_llvm_mca)
+    """A pipeline to issue instructions to."""
     kinds = dict(pipeline.kinds or {})
     if core in ("cortex-m33", "cortex-m55"):
         if as_llvm_mca and core == "cortex-m55":
@@ -174,13 +170,6 @@ def _issuing(pipeline: Pipeline, core: str, as_llvm_mca: bool) -> DualIssue | Ov
 def _without_loaded(kind: Kind) -> dict[str, int]:
     """LLVM has loaded operands of multiplications as early as others."""
     return {role: cycles for role, cycles in kind.early.items() if role != "loaded"}
-
-
-def _single_issue(instruction: Instruction) -> Kind:
-    """LLVM's whole model of the Cortex-M4: one instruction a cycle, loads and some multiplies a cycle longer."""
-    slow = instruction.class_.startswith(("load", "float_load", "divide")) or plain_name(instruction) in SLOW_ON_M4
-    three = instruction.class_ == "float_multiply_accumulate"
-    return Kind((), latency=3 if three else 2 if slow else 1, alone=True)
 
 
 def llvm_cycles(command: str, core: str, loops: list[Loop]) -> list[float]:
