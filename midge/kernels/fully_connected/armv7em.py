@@ -108,7 +108,7 @@ class FullyConnectedS8Pairs(FullyConnectedS8Wide):
         return pairs.refuse(weights)
 
     def bind(self, node: Node, graph: Graph) -> Binding:
-        x = Reads(CENTRED, over_bytes=graph.type(node.inputs[0] or "").elements % 2 * 2)
+        x = Reads(CENTRED, over_bytes=-graph.type(node.inputs[0] or "").elements % 4 * 2)
         return Binding(self, (x, None, None)[: len(node.inputs)], (self.layout,), dense_steps(node, graph))
 
     def emit(self, view: TaskView) -> LayerCode:
@@ -118,8 +118,7 @@ class FullyConnectedS8Pairs(FullyConnectedS8Wide):
         outputs, inputs = weights.shape
         loop_bytes = min(core_loop_bytes(view.core), view.most_loop_bytes)
         shape = pairs.Shape(inputs, outputs, loop_bytes, is_dual_issue(view.core), self.widens)
-        shared = "".join("o" if v is None else f"_{v & 0xFFFFFFFF:x}" for v in pairs.shared_parameters(form))
-        name = f"{view.prefix}_{self.name}_i{shape.inputs}o{shape.outputs}{form.key}{shared}"
+        name = f"{view.prefix}_{self.name}_i{shape.inputs}o{shape.outputs}{form.key}{pairs.parameters_key(form)}"
         kernel = pairs.function(name, shape, form, f"Fully connected: {shape.inputs} values in, {shape.outputs} out.")
         return self._code(view, kernel, pairs.weight_stream(weights, shape, form))
 

@@ -1,8 +1,9 @@
 """One function for fully connected layers of several sizes and scales, where flash comes before latency.
 
 The code is that of `pairs`, but the sizes and the numbers that all outputs of a layer share come from the head of the
-layer's stream: bytes of inputs, bytes of the blocks of each size, then those numbers. Of blocks there are sixes, twos
-and single outputs; a function has those that its layers need.
+layer's stream: those numbers, bytes of inputs, bytes of the blocks of each size, the lift where layers differ in it.
+The first block only sums the squares. Of the others there are sixes, twos and single outputs; a function has those that
+its layers need.
 """
 
 from __future__ import annotations
@@ -12,20 +13,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from midge.kernels.assembly import Assembly
 from midge.kernels.base import Function
 from midge.kernels.fully_connected import pairs
-from midge.kernels.fully_connected.pairs import BLOCKS_END_AT, OUT_AT, X_AT, X_END_AT
+from midge.kernels.fully_connected.pairs import END, SIX, registers
 from midge.kernels.requantize_armv7em import Requantization, Scale, merged_scale
 
-_SIZES = (6, 2, 1)
-_HEAD_AT = 16
-_HEAD_REGISTERS = ("t0", "t1", "a0", "a1", "a2", "a3", "a4", "a5")
+_SIZES = (SIX, 2, 1)
+_HEAD_REGISTERS = ("a0", "a1", "a2", "a3", "a4")
 
 
 @dataclass(frozen=True, slots=True)
 class Shape(pairs.Shape):
-    """The same with blocks of few sizes."""
+    """The same with blocks of few sizes, and loops of a power of two of steps without a rest, as more layers have."""
 
     @property
     def blocks(self) -> tuple[tuple[int, int], ...]:
@@ -35,6 +34,16 @@ class Shape(pairs.Shape):
             count, rest = divmod(rest, size)
             counts.append((size, count))
         return tuple(counts)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return tuple(size for size, count in self.blocks for _ in range(count))
+
+    def loop(self, *, is_first: bool) -> tuple[int, int]:
+        body = 1
+        while 2 * body <= self.most_steps(is_first=is_first) and self.steps % (2 * body) == 0:
+            body *= 2
+        return body, 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,9 +56,9 @@ class Member:
     @property
     def family(self) -> tuple[object, ...]:
         """What is equal for all that share one: the loops, the way of scaling, and which numbers each output has."""
-        shared = tuple(value is None for value in pairs.shared_parameters(self.form))
         shape = replace(self.shape, inputs=0, outputs=0)
-        return shape, *(self.shape.unroll(is_rest=rest) for rest in (False, True)), self.form.family, shared
+        loops = (self.shape.loop(is_first=is_first) for is_first in (True, False))
+        return shape, *loops, self.form.family, pairs.parameters_key(self.form)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,21 +68,22 @@ class Shared:
     sizes: tuple[int, ...]
     scale: Scale
 
-    def head(self, member: Member) -> list[int]:
-        """The words that its layer's stream begins with."""
-        shape, form = member.shape, member.form
-        own = pairs.shared_parameters(form).count(None)
-        bytes_of = {
-            size: 4 * count * (size * (1 + own) + shape.steps * ((size + 1) // 2)) for size, count in shape.blocks
-        }
-        return [shape.input_bytes, *(bytes_of[size] for size in self.sizes), *self.numbers(form)]
-
     def numbers(self, form: Requantization) -> list[int]:
-        """Numbers of a layer that all its outputs share."""
-        values = [value for value in pairs.shared_parameters(form) if value is not None]
-        if self.scale.shift is None and form.code.shift is not None:
-            values.append(form.code.shift)
-        return values + ([form.lift] if self.scale.lift is None else [])
+        """Parameters of a layer that all its outputs share."""
+        values = form.parameters[0, pairs.shared_columns(form)].tolist()
+        return values + ([form.code.shift] if self.reads_shift(form) else [])
+
+    def reads_shift(self, form: Requantization) -> bool:
+        """True where the shift is a layer's own."""
+        return self.scale.shift is None and form.code.shift is not None
+
+    def bytes(self, member: Member) -> list[int]:
+        """Of the inputs, and of all blocks of each size; and the lift."""
+        shape, form = member.shape, member.form
+        own = int((~pairs.shared_columns(form)).sum())
+        counts = dict(shape.blocks)
+        blocks = [4 * counts[size] * size * (1 + own + shape.steps) for size in self.sizes]
+        return [shape.step_bytes * shape.steps, *blocks, *([form.lift] if self.scale.lift is None else [])]
 
 
 def shared(members: Sequence[Member]) -> Shared:
@@ -84,8 +94,8 @@ def shared(members: Sequence[Member]) -> Shared:
 
 def weight_stream(weights: np.ndarray, member: Member, function: Shared) -> np.ndarray:
     """int32 words in the order the code reads them. weights: int8 [O, I]."""
-    head = np.array(function.head(member), np.int64).astype(np.int32)
-    return np.concatenate([head, pairs.weight_stream(weights, member.shape, member.form)])
+    head = np.array([*function.numbers(member.form), *function.bytes(member)], np.int64).astype(np.int32)
+    return np.concatenate([head, pairs.blocks_stream(weights, member.shape, member.form)])
 
 
 def function(name: str, member: Member, shared: Shared) -> Function:
@@ -94,44 +104,38 @@ def function(name: str, member: Member, shared: Shared) -> Function:
 
 
 class _Writer(pairs.Writer):
-    """Frame: out, x, end of x, end of the blocks of one size, bytes of all blocks of each size, shared numbers."""
+    """The frame of `pairs`, then the bytes of all blocks of each size, and the lift where it is in one."""
 
     def __init__(self, name: str, member: Member, function: Shared) -> None:
-        super().__init__(name, member.shape, member.form, "Fully connected layers: sizes and scales from the stream.")
+        title = "Fully connected layers: sizes and scales come from the stream."
+        super().__init__(name, member.shape, member.form, title)
         self.sizes = function.sizes
         self.scale = function.scale
-        if function.scale.shift is None and member.form.code.shift is not None:
-            self.shared = (*self.shared, 0)  # the shift, which comes from the head
-        self.head_words = len(function.head(member)) - 1
-        frame_bytes = _HEAD_AT + 4 * self.head_words
-        title = "Fully connected layers: sizes and scales come from the stream."
-        self.code = Assembly(name, title, pairs.REGISTERS, frame_bytes + frame_bytes % 8)
+        if function.reads_shift(member.form):
+            self.is_shared.append(True)
+        self.head = _HEAD_REGISTERS[: len(function.bytes(member))]
+        self.set_frame(name, title, has_end=True, more_words=len(self.head) - 1)
 
     def write(self) -> Function:
         code = self.code
-        head = [f"{{{name}}}" for name in _HEAD_REGISTERS[: 1 + self.head_words]]
-        code.ops([f"str r1, [sp, #{OUT_AT}]", "mov {wp}, r2", f"str {{xp}}, [sp, #{X_AT}]"])
-        code.op("ldmia {wp}!, {{" + ", ".join(head) + "}}", "bytes of inputs, of blocks; shared numbers")
-        code.ops(["add {t0}, {xp}", f"str {{t0}}, [sp, #{X_END_AT}]"])
-        if len(head) == 2:  # to store one register is another instruction
-            code.op(f"str {head[1]}, [sp, #{_HEAD_AT}]")
-        else:
-            code.ops([f"add {{t0}}, sp, #{_HEAD_AT}", "stmia {t0}, {{" + ", ".join(head[1:]) + "}}"])
+        self.begin()
+        code.op("ldmia {wp}!, " + registers(self.head), "bytes of inputs and blocks")
+        code.ops(["add {a0}, {xp}", f"add {{t0}}, sp, #{self.x_end_at}", "stmia {t0}, " + registers(self.head)])
+        self.products(0, *self.shape.loop(is_first=True), is_first=True, is_loop=True)
+        self.results(())
         for index, size in enumerate(self.sizes):
-            code.op(f"ldr {{t5}}, [sp, #{_HEAD_AT + 4 * index}]")
+            code.op(f"ldr {{{END}}}, [sp, #{self.x_end_at + 4 * (1 + index)}]")
             after = code.new_label()
-            code.ops(["cmp {t5}, #0", f"beq {after}", "add {t5}, {wp}", f"str {{t5}}, [sp, #{BLOCKS_END_AT}]"])
+            code.ops([f"cmp {{{END}}}, #0", f"beq {after}", f"add {{{END}}}, {{wp}}", f"str {{{END}}}, {self.at(END)}"])
             with code.loop(f"next {size} outputs" if size > 1 else "an output") as label:
-                self.products(size, self.shape.unroll(is_rest=size != max(_SIZES)), is_loop=True)
-                self.results(size, reads_end=True)
-                code.ops(["cmp {wp}, {t5}", f"bne {label}"])
+                self.products(size, *self.shape.loop(is_first=False), is_first=False, is_loop=True)
+                self.results(pairs.ACCUMULATORS[:size])
+                code.ops([f"cmp {{wp}}, {{{END}}}", f"bne {label}"])
             code.place(after, "no more of these")
-        element = "int8_t" if self.shape.widens else "int16_t"
-        return code.function(f"void {code.name}(const {element} *x, void *out, const int32_t *stream)")
+        return self.function()
 
-    def load_shared(self, registers: list[str], free: list[str]) -> str:
-        wanted = [register for register in registers if register]
-        lift = free.pop(0) if self.scale.lift is None else ""
-        for index, register in enumerate([*wanted, *([lift] if lift else [])]):
-            self.code.op(f"ldr {{{register}}}, [sp, #{_HEAD_AT + 4 * (len(self.sizes) + index)}]")
-        return lift
+    def load_lift(self, free: list[str]) -> str:
+        if self.scale.lift is not None:
+            return ""
+        self.code.op(f"ldr {{{free[-1]}}}, [sp, #{self.x_end_at + 4 * (1 + len(self.sizes))}]")
+        return free.pop()
