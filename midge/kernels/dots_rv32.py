@@ -24,7 +24,8 @@ MOST_TAP_ROWS = 60
 _MOST_PIXELS = 6
 _STRAIGHT_TAPS = 12
 """Rows of taps are written out one after the other where they have no more taps together."""
-_UNROLLED_PRODUCTS = 100
+_UNROLLED_PRODUCTS, _RARE_PRODUCTS = 100, 32
+"""In the body of a loop: of most channels, and of those past the last full group."""
 _RESULT_CYCLES, _SEGMENT_CYCLES, _GROUP_CYCLES = 18, 8, 50
 """Of a value, of each of its segments but the last, and of a group."""
 _OTHERS = 4
@@ -105,6 +106,7 @@ class _Writer:
         words = max(coding.words for coding, _ in weights.codings)
         self.blocks = shape.blocks(words)
         self.pixels = max(pixels for pixels, _ in self.blocks)
+        self.most_groups = max(count for _, count in weights.codings)
         slots = iter(range(4 * shape.kh, 4 * shape.kh + 64, 4))
         (self.out_at, self.stream_at, self.group_at, self.row_at, self.end_at, self.blocks_at, self.groups_at,
          self.rows_at, self.parts_at, self.sums_at) = (next(slots) for _ in range(10))  # fmt: skip
@@ -141,17 +143,19 @@ class _Writer:
                   f"sw {{t}}, {self.group_at}(sp)"])  # fmt: skip
         for coding, count in self.weights.codings:
             with code.repeat(count, self.groups_at, "t", f"next {coding.channels} channels"):
-                _Group(self, coding, pixels).write()
+                _Group(self, coding, pixels, is_rare=count < self.most_groups).write()
 
 
 class _Group(Sums):
     """A group of channels of a block of pixels."""
 
-    def __init__(self, writer: _Writer, coding: Coding, pixels: int) -> None:
+    def __init__(self, writer: _Writer, coding: Coding, pixels: int, *, is_rare: bool) -> None:
+        """`is_rare`: others take nearly all of the time, so that short code is worth more than fast code."""
         weights = writer.weights
         super().__init__(writer.code, writer.form, coding, pixels, weights.segments, writer.places)
         self.writer, self.shape, self.weights = writer, writer.shape, weights
         self.word_bytes = weights.word_bytes
+        self.is_rare = is_rare
         self.load = "lw" if self.word_bytes == 4 else "lb"
 
     def write(self) -> None:
@@ -167,21 +171,40 @@ class _Group(Sums):
         elif kh == 1:
             self.code.op("lw {xp}, 0(sp)")
             first, last = self.weights.ends[0], self.weights.ends[-1] - self.weights.ends[-2]
-            self.segments(segments, lambda: self.taps(first), lambda: self.taps(last))
+            if first == last:
+                self.equal_segments(segments, lambda: self.taps(first))
+            else:
+                self.segments(segments, lambda: self.taps(first), lambda: self.taps(last))
         else:
             self.first_row()
             if segmentation.parts > 1:
                 self.segments_of_rows()
                 return
-            self.segments(segments, self.rows_of_segment, self.rows_of_segment)
+            self.equal_segments(segments, self.rows_of_segment)
         self.results()
 
     def rows_of_segment(self) -> None:
         """The products of the next rows of taps."""
         self.row_loop(self.weights.segmentation.rows, lambda: self.taps(self.shape.run))
 
+    def equal_segments(self, count: int, products: Callable[[], None]) -> None:
+        """All segments by the same code; the last one's sums stay in their words."""
+        code, slot = self.code, self.writer.parts_at
+        if count > 2:
+            self.clear()
+        code.constant("t", count)
+        code.op(f"sw {{t}}, {slot}(sp)")
+        end = code.new_label()
+        with code.loop("next segment") as label:
+            self.start()
+            products()
+            code.ops([f"lw {{t}}, {slot}(sp)", "addi {t}, {t}, -1", f"sw {{t}}, {slot}(sp)", f"beqz {{t}}, {end}"])
+            self.collect(adds=count > 2)
+            code.op(f"j {label}")
+        code.place(end, "that was the last segment")
+
     def segments(self, count: int, products: Callable[[], None], last_products: Callable[[], None]) -> None:
-        """All segments; the last one's sums stay in their words."""
+        """All segments, of which the last is shorter; its sums stay in their words."""
         if count > 2:
             self.clear()
         with self.code.repeat(count - 1, self.writer.parts_at, "t", "next segment"):
@@ -246,7 +269,8 @@ class _Group(Sums):
     def taps(self, count: int) -> None:
         """So many neighbouring inputs; `xp` and `wp` end behind them."""
         code = self.code
-        most = max(1, min(_MOST_UNROLLED, _UNROLLED_PRODUCTS // (self.coding.words * self.pixels)))
+        products = _RARE_PRODUCTS if self.is_rare else _UNROLLED_PRODUCTS
+        most = max(1, min(_MOST_UNROLLED, products // (self.coding.words * self.pixels)))
         unroll = _unrolled(count, most)
         turns = count // unroll
         if turns > 1:

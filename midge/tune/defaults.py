@@ -28,15 +28,13 @@ from midge.tune.trials import Trial, trial_board, trials
 
 FOLDER = Path(midge.plan.__file__).parent / "tables"
 COMMAND = "python -m midge.tune.defaults"
-UNTABLED = frozenset({"rv32imc"})
-"""Cores whose networks are slower by a table than by the order of KERNELS: see docs/tuning.md."""
 LEAST_SAMPLES = 2
 """A kernel that took fewer of the layers has no row: its place in KERNELS says enough."""
 
 
 def tabled_targets() -> list[Board]:
     """Cores that are emulated and timed, and boards whose memories make a difference."""
-    cores = [targets.core_board(name) for name in targets.cores() if name not in UNTABLED]
+    cores = [targets.core_board(name) for name in targets.cores()]
     boards = list(targets.boards().values())
     own = [board for board in boards if board.core.timing != targets.cores()[board.core.name].timing]
     return [board for board in (*cores, *own) if board.core.timing and board.emulated in ("unicorn", "qemu")]
