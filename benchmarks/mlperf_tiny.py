@@ -49,6 +49,10 @@ Peers without a board were measured on the same emulated core, as firmware, with
 Midge's by a few per cent; the best build of each counts. Peers with a board are results that were published for that
 hardware, wait states included. `×` is how many times as long as Midge a peer takes. On the Cortex-M7 only the cycles of
 tflite-micro + cmsis-nn were counted with dual issue; those of the other emulated peers there are too high.
+
+*flash, of an interpreter* is what tflite-micro + cmsis-nn takes on the core in its smaller build, code and the model's
+file, and the part of that which Midge takes; Midge's flash is code and constants. Neither counts start-up code.
+How long compiling takes is on a [page of its own](compile-time.md).
 """
 
 
@@ -76,7 +80,10 @@ def main(arguments: list[str]) -> int:
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(compared, indent=1, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n")
         PAGE.write_text(text, encoding="utf-8", newline="\n")
-    return int(any(result["mismatches"] for result in compared))
+    over = [f"{row['model']} on {row['target']}" for row in compared if row.get("times_interpreter_flash", 0) > 1]
+    if over:
+        print(f"more flash than {COMPARED}: {', '.join(over)}", file=sys.stderr)
+    return int(bool(over) or any(result["mismatches"] for result in compared))
 
 
 def _boards() -> list[Board]:
@@ -139,9 +146,21 @@ def compare(result: dict[str, Any], peers: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **result,
         "ratio_to_bound": round(result["counted"] / result["bound"], 3),
+        **_interpreter_flash(result, peers["measured"]),
         "peers": [{"peer": peer, "board": board, "counted": count, "times_midge": round(count / result["counted"], 3)}
                   for (peer, board), count in ranked],
     }  # fmt: skip
+
+
+def _interpreter_flash(result: Mapping[str, Any], measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What an interpreter takes for the model on the core, code and file, in its smallest build; empty if unknown."""
+    rows = [row for row in measured if (row["peer"], row["core"], row["model"]) == (
+        COMPARED, result["core"], result["model"])]  # fmt: skip
+    if not rows:
+        return {}
+    least = min(row["flash_bytes"] + row["model_bytes"] for row in rows)
+    times = round(result["flash_bytes"]["total"] / least, 3)
+    return {"interpreter_flash_bytes": least, "times_interpreter_flash": times}
 
 
 def table(board: Board, compared: Sequence[dict[str, Any]]) -> str:
@@ -166,6 +185,12 @@ def table(board: Board, compared: Sequence[dict[str, Any]]) -> str:
         lines.append(_row(f"{name[0]}, on {name[1]}" if name[1] else name[0], cells))
     lines.append(_row("Midge, RAM", [size(row["ram_bytes"]["total"]) for row in rows]))
     lines.append(_row("Midge, flash", [size(row["flash_bytes"]["total"]) for row in rows]))
+    if any("interpreter_flash_bytes" in row for row in rows):
+        cells = [
+            f"{size(row['interpreter_flash_bytes'])} ({row['times_interpreter_flash']:.0%})"
+            if "interpreter_flash_bytes" in row else "–" for row in rows
+        ]  # fmt: skip
+        lines.append(_row("flash, of an interpreter", cells))
     lines.append(_row("values that differ from NumPy's", [str(row["mismatches"]) for row in rows]))
     return "\n".join(lines) + "\n"
 
