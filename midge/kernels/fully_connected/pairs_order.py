@@ -148,7 +148,14 @@ class Order:
         if len(found) >= _LEAST_AT_ONCE and all(pointer == "wp" for pointer, _ in found):
             self.code.op("ldmia {wp}!, {{" + ", ".join(f"{{{register}}}" for _, register in found) + "}}")
             return
-        self.code.ops([self._load_line(*load) for load in found])
+        for pointer in dict.fromkeys(pointer for pointer, _ in found):
+            first, *others = [register for of, register in found if of == pointer]
+            if pointer == "sp":
+                self.code.op(self._load_line(pointer, first))
+                continue
+            # The advance comes last: a load waits for a pointer that the one before it has moved.
+            self.code.ops([f"ldr {{{name}}}, [{{{pointer}}}, #{4 * i}]" for i, name in enumerate(others, 1)])
+            self.code.op(f"ldr {{{first}}}, [{{{pointer}}}], #{4 * (1 + len(others))}")
 
     def _load(self) -> tuple[str, str]:
         """The pointer and the register of the next load; the register counts as loaded from here on."""
