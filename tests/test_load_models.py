@@ -89,7 +89,7 @@ def test_unit_models_agree_with_litert_or_are_refused(shared: Path):
         for a, b in zip(run_litert(path.read_bytes(), inputs), run_graph(graph, inputs), strict=True):
             assert_equal(a, b, path.name)
         imported += 1
-    assert imported >= 98
+    assert imported >= 130
 
 
 @pytest.mark.slow

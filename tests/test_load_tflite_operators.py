@@ -61,7 +61,7 @@ def _conv(g: Subgraph, x: int, y_shape: tuple[int, ...], channels: int, *, depth
 
 def _dilated(*, depthwise: bool = False, is_int8: bool = True, same: bool = False,
              pads: tuple[tuple[int, int], ...] = ((2, 3), (3, 3)), cuts: tuple[tuple[int, int], ...] = ((0, 1), (0, 0)),
-             block: tuple[int, int] = (2, 3), stride: int = 1) -> Maker:  # fmt: skip
+             block: tuple[int, int] = (2, 3), again: tuple[int, ...] = (2, 3), stride: int = 1) -> Maker:  # fmt: skip
     """An image of 9x9 pixels in batches of every second row and third column, convolved."""
     maker = Maker()
     g = maker.subgraph()
@@ -70,7 +70,10 @@ def _dilated(*, depthwise: bool = False, is_int8: bool = True, same: bool = Fals
     rows, columns = ((9 + sum(pair)) // step for pair, step in zip(pads, block, strict=True))
     count = block[0] * block[1]
     blocks = g.constant(block, np.int32)
-    y = g.op("SPACE_TO_BATCH_ND", [x, blocks, g.constant(pads, np.int32)], (count, rows, columns, 4), kind,
+    # Pads that the file computes, as TensorFlow writes them.
+    half = g.constant(np.array(pads) - 1, np.int32)
+    padded = g.op("ADD", [half, g.constant(np.ones((2, 2)), np.int32)], (2, 2), np.int32, ("AddOptions", {}))
+    y = g.op("SPACE_TO_BATCH_ND", [x, blocks, padded], (count, rows, columns, 4), kind,
              ("SpaceToBatchNDOptions", {}), **more)  # fmt: skip
     if not same:
         rows, columns = (rows - 3) // stride + 1, (columns - 3) // stride + 1
@@ -78,6 +81,7 @@ def _dilated(*, depthwise: bool = False, is_int8: bool = True, same: bool = Fals
     y = _conv(g, y, (count, rows, columns, channels), 4, depthwise=depthwise, is_int8=is_int8, same=same, stride=stride)
     shape = (1, rows * block[0] - sum(cuts[0]), columns * block[1] - sum(cuts[1]), channels)
     more = {"scale": 0.3, "zero_point": -9} if is_int8 else {}
+    blocks = g.constant(again, np.int32)
     g.outputs.append(g.op("BATCH_TO_SPACE_ND", [y, blocks, g.constant(cuts, np.int32)], shape, kind,
                           ("BatchToSpaceNDOptions", {}), **more))  # fmt: skip
     return maker
@@ -94,6 +98,7 @@ def test_batches_round_a_convolution_are_a_dilation(is_int8: bool, depthwise: bo
 
 def test_batches_round_a_convolution_that_are_no_dilation() -> None:
     assert "strides between" in refusal(_dilated(stride=2))
+    assert "put together by blocks [3, 2]" in refusal(_dilated(again=(3, 2)))
     assert "cuts more than was padded" in refusal(_dilated(pads=((0, 1), (0, 0)), cuts=((1, 0), (0, 0))))
 
 

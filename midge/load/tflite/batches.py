@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 
 from midge.ir.types import TensorType
-from midge.load.tflite.file import Around, RawModel, RawOperator
+from midge.load.tflite.file import RawModel, RawOperator
 from midge.load.tflite.movement import emit_moved, positions_of
 from midge.load.tflite.site import Site
 from midge.ops.base import Padding
@@ -31,7 +31,11 @@ Convolution = TypeVar("Convolution", Conv2D, Conv2DHybrid, DepthwiseConv2D)
 
 
 def fold_batches(raw: RawModel) -> RawModel:
-    """The model with each convolution between the two operators in their place."""
+    """The model with each convolution between the two operators in their place.
+
+    What they say of blocks, pads and cuts may be worked out by operators before them, so it is read where the
+    convolution is imported, in the place of the last one.
+    """
     readers: dict[int, list[RawOperator]] = {}
     for operator in raw.operators:
         for index in operator.inputs:
@@ -41,7 +45,7 @@ def fold_batches(raw: RawModel) -> RawModel:
         found = _folded(raw, operator, readers) if operator.code == "SPACE_TO_BATCH_ND" else None
         if found is not None:
             convolution, last = found
-            changed |= {operator.index: None, last.index: None, convolution.index: convolution}
+            changed |= {operator.index: None, convolution.index: None, last.index: convolution}
     kept = (changed.get(operator.index, operator) for operator in raw.operators)
     return replace(raw, operators=tuple(operator for operator in kept if operator is not None)) if changed else raw
 
@@ -53,21 +57,13 @@ def _folded(raw: RawModel, first: RawOperator, readers: dict[int, list[RawOperat
     last = _only_reader(raw, middle, readers) if middle is not None and middle.code in _CONVOLUTIONS else None
     if middle is None or last is None or last.code != "BATCH_TO_SPACE_ND" or middle.inputs[0] != first.outputs[0]:
         return None
-    if len(first.inputs) != 3 or len(last.inputs) != 3 or last.inputs[0] != middle.outputs[0] or -1 in first.inputs:
+    if len(first.inputs) != 3 or len(last.inputs) != 3 or last.inputs[0] != middle.outputs[0]:
         return None
-    block, pads = raw.constant(first.inputs[1]), raw.constant(first.inputs[2])
-    again, cuts = (None if index == -1 else raw.constant(index) for index in last.inputs[1:])
-    if block is None or pads is None or again is None or cuts is None or not np.array_equal(block, again):
+    if -1 in (*first.inputs, *last.inputs) or len(raw.tensors[first.inputs[0]].shape) != 4:
         return None
-    if (block.shape, pads.shape, cuts.shape) != ((2,), (2, 2), (2, 2)) or min(pads.min(), cuts.min()) < 0:
-        return None
-    if {array.dtype.kind for array in (block, pads, cuts)} != {"i"} or not 1 <= block.min() <= block.max() < 1 << 16:
-        return None
-    if len(raw.tensors[first.inputs[0]].shape) != 4:
-        return None
-    around = Around(tuple(block.tolist()), tuple((pads - cuts).reshape(-1).tolist()))
-    inputs = (first.inputs[0], *middle.inputs[1:])
-    return replace(middle, inputs=inputs, outputs=last.outputs, around=around), last
+    own = (first.inputs[0], *middle.inputs[1:3], *(-1,) * (3 - len(middle.inputs)))
+    inputs = (*own, *first.inputs[1:], *last.inputs[1:])
+    return replace(middle, inputs=inputs, outputs=last.outputs, is_spread=True), last
 
 
 def _only_reader(raw: RawModel, operator: RawOperator, readers: dict[int, list[RawOperator]]) -> RawOperator | None:
@@ -80,13 +76,19 @@ def _only_reader(raw: RawModel, operator: RawOperator, readers: dict[int, list[R
 
 def spread(site: Site, op: Convolution) -> Convolution:
     """The convolution with the dilation and padding of the batches that stood round it."""
-    around = site.operator.around
-    if around is None:
+    if not site.operator.is_spread:
         return op
+    block, pads = _block(site, 4, 3)
+    again, cuts = _block(site, 4, 5)
+    if again != block or len(block) != 2:
+        site.unsupported(f"batches of blocks {list(block)}, put together by blocks {list(again)}")
+    down, right = block
     if (op.stride_h, op.stride_w) != (1, 1):
         site.unsupported("strides between SPACE_TO_BATCH_ND and BATCH_TO_SPACE_ND")
-    (down, right), own = around.block, op.padding
-    top, bottom, left, right_side = around.padding
+    (top, bottom), (left, right_side) = (
+        (before - first, after - last) for (before, after), (first, last) in zip(pads, cuts, strict=True)
+    )
+    own = op.padding
     padding = Padding(own.top * down + top, own.bottom * down + bottom, own.left * right + left,
                       own.right * right + right_side)  # fmt: skip
     if min(padding.top, padding.bottom, padding.left, padding.right) < 0:
@@ -134,9 +136,9 @@ def batch_to_space(site: Site) -> None:
     emit_moved(site, found[(slice(None), *bounds)])
 
 
-def _block(site: Site, rank: int) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
-    """The block's size and the pads or cuts along each axis behind the first."""
-    block, pairs = site.known(1, "a block").reshape(-1), site.known(2, "pads")
+def _block(site: Site, rank: int, position: int = 1) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
+    """The block's size and the pads or cuts along each axis behind the first: an operand and the next."""
+    block, pairs = site.known(position, "a block").reshape(-1), site.known(position + 1, "pads")
     if {block.dtype.kind, pairs.dtype.kind} != {"i"} or pairs.shape != (block.size, 2) or not 1 <= block.size < rank:
         site.broken(f"blocks of shape {list(block.shape)}, pads of shape {list(pairs.shape)}", "a pair for each axis")
     if block.min() < 1 or max(block.max(), pairs.max()) > 1 << 16 or pairs.min() < 0:

@@ -68,17 +68,6 @@ class RawTensor:
     is_sparse: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Around:
-    """What stood round a convolution: batches of every `block`-th pixel, of an image padded (top, bottom, left, right).
-
-    The padding is that before the convolution less what was cut behind it.
-    """
-
-    block: tuple[int, ...]
-    padding: tuple[int, ...]
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class RawOperator:
     """An operator; -1 among the inputs stands for an operand left out."""
@@ -91,7 +80,8 @@ class RawOperator:
     options_table: Any
     intermediates: tuple[int, ...] = ()
     """Tensors that only say how values within the operator are quantised."""
-    around: Around | None = None
+    is_spread: bool = False
+    """A convolution that stands for three operators (`batches`): block, pads, block and cuts follow its operands."""
 
     def options(self, where: str, title: str, *fields: str) -> tuple[Any, ...] | None:
         """The fields of the builtin options; None where the file has no options."""
