@@ -85,7 +85,9 @@ def test_unit_models_agree_with_litert_or_are_refused(shared: Path):
             graph = load(path)
         except UnsupportedError:
             continue
-        inputs = random_inputs(graph, np.random.default_rng(0))
+        # LiteRT refuses indices that lie outside of their tables.
+        inputs = tuple(array % 8 if array.dtype == np.int32 else array
+                       for array in random_inputs(graph, np.random.default_rng(0)))  # fmt: skip
         for a, b in zip(run_litert(path.read_bytes(), inputs), run_graph(graph, inputs), strict=True):
             assert_equal(a, b, path.name)
         imported += 1
