@@ -55,12 +55,19 @@ class ConstantPool:
 
     def declarations(self) -> list[Declaration]:
         return [
-            Declaration(name, DType.of(array).c_name, array.size, self._aligns[name], tuple(_lines(array)))
+            Declaration(name, _c_type(array), array.size, self._aligns[name], tuple(_lines(array)))
             for name, array in self._arrays.items()
         ]
 
 
+def _c_type(array: np.ndarray) -> str:
+    """The C type of an array's elements: float64 is no type of tensors, but scales may have it."""
+    return "double" if array.dtype == np.float64 else DType.of(array).c_name
+
+
 def _lines(array: np.ndarray) -> list[str]:
+    if array.dtype == np.float64:
+        return wrapped(value.hex() for value in array.reshape(-1).tolist())
     values = (array.view(np.uint8) if array.dtype == np.bool_ else array).reshape(-1).tolist()
     if array.dtype.kind == "f":
         return wrapped(c_float(value) for value in values)

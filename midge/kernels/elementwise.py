@@ -133,9 +133,9 @@ def _title(node: Node, loops: tuple[Loop, ...]) -> str:
 
 
 class SumRowsS8(ElementwiseRows):
-    """Sum or difference of int8 operands with scales of their own."""
+    """Sum or difference of integer operands with scales of their own."""
 
-    body = "common/sum_s8.c.j2"
+    body = "common/sum.c.j2"
     dtype = DType.INT8
 
     def names(self, node: Node, graph: Graph) -> tuple[dict[str, object], tuple[Function, ...]]:
@@ -160,9 +160,9 @@ def exact_factor(parameters: SumParameters, multiplier_q31: int, shift: int) -> 
 
 
 class ProductRowsS8(ElementwiseRows):
-    """Product of int8 operands with scales of their own."""
+    """Product of integer operands with scales of their own."""
 
-    body = "mul/product_s8.c.j2"
+    body = "mul/product.c.j2"
     dtype = DType.INT8
 
     def names(self, node: Node, graph: Graph) -> tuple[dict[str, object], tuple[Function, ...]]:

@@ -14,6 +14,9 @@ from midge.ops.base import quantized_bounds
 from midge.ops.max_pool2d import MaxPool2D
 from midge.targets.records import Core
 
+_MOST_VALUES_S16 = 1 << 15
+"""The sum of so many int16 values, and half their number, stay within 32 bits."""
+
 
 def pool_window(node: Node, graph: Graph) -> Window:
     """The geometry of a pooling node."""
@@ -25,8 +28,13 @@ def pool_window(node: Node, graph: Graph) -> Window:
 
 def refuse_pool(node: Node, graph: Graph) -> str | None:
     """Why no pooling kernel can compute the node."""
-    dtype = graph.type(node.outputs[0]).dtype
-    return None if dtype in (DType.INT8, DType.FLOAT32) else f"{dtype.value} is neither int8 nor float32"
+    y = graph.type(node.outputs[0])
+    if y.dtype not in (DType.INT8, DType.INT16, DType.FLOAT32):
+        return f"{y.dtype.value} is neither int8, int16 nor float32"
+    window = pool_window(node, graph)
+    if y.dtype is DType.INT16 and window.kh * window.kw > _MOST_VALUES_S16:
+        return f"the sum of {window.kh * window.kw} values can leave 32 bits"
+    return None
 
 
 def clamped(node: Node, graph: Graph, expression: str) -> tuple[str, tuple[Function, ...], str]:
@@ -38,9 +46,9 @@ def clamped(node: Node, graph: Graph, expression: str) -> tuple[str, tuple[Funct
         return clamp.of(expression), clamp.helpers, f"f32{clamp.key}"
     low, high = quantized_bounds(op.activation, y)
     if (low, high) == y.dtype.limits:
-        return f"(int8_t)({expression})", (), "s8"
-    text = f"(int8_t)midge_clamp({expression}, {low}, {high})"
-    return text, (render.helper("clamp"),), f"s8l{low}u{high}".replace("-", "n")
+        return f"({y.dtype.c_name})({expression})", (), y.dtype.suffix
+    text = f"({y.dtype.c_name})midge_clamp({expression}, {low}, {high})"
+    return text, (render.helper("clamp"),), f"{y.dtype.suffix}l{low}u{high}".replace("-", "n")
 
 
 class PoolRows(Kernel):

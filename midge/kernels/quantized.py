@@ -8,7 +8,8 @@ import numpy as np
 
 from midge.errors import UnsupportedError
 from midge.ir.graph import Graph, Node
-from midge.kernels.base import Constant
+from midge.kernels import render
+from midge.kernels.base import Constant, Function
 from midge.ops.base import Rounding, quantized_bounds
 
 
@@ -47,6 +48,15 @@ class ChannelScaling:
     @property
     def roles(self) -> tuple[str, ...]:
         return tuple(constant.role for constant in self.constants)
+
+    @property
+    def acc(self) -> str:
+        """The C type of the accumulators."""
+        return "int32_t"
+
+    @property
+    def helpers(self) -> tuple[Function, ...]:
+        return render.scale_helper(self.rounding), render.helper("clamp")
 
     @property
     def parameters(self) -> str:

@@ -14,7 +14,9 @@ from types import MappingProxyType, ModuleType
 from midge.errors import InternalError
 from midge.ops.base import Case, Op
 
-_HELPERS = frozenset({"base", "cases", "elementwise", "fixed_point", "fixed_point_s16", "pooling", "unary", "windows"})
+_HELPERS = frozenset(
+    {"base", "cases", "elementwise", "fixed_point", "fixed_point_s16", "tables_s16", "pooling", "unary", "windows"}
+)
 """Modules here that define no operator."""
 
 

@@ -43,11 +43,13 @@ class Rounding(enum.Enum):
     """How an accumulator is scaled back to the output type (docs/numerics.md).
 
     SINGLE rounds once, after the whole multiplication; DOUBLE rounds after the doubling high multiply and
-    again after the right shift.
+    again after the right shift. REDUCED rounds once too, but by a multiplier of 16 bits, so that accumulators of 48
+    bits do not overflow: layers of int16 with biases of 64 bits.
     """
 
     SINGLE = "single"
     DOUBLE = "double"
+    REDUCED = "reduced"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,11 @@ def round_half_away(x: float | np.floating) -> float:
     magnitude = np.abs(x)
     whole = np.floor(magnitude)
     return float(np.copysign(whole + (magnitude - whole >= 0.5), x))
+
+
+def is_activation(type_: TensorType | None) -> bool:
+    """True for what activations of integer layers can be: int8 with one scale, or int16 with zero point 0."""
+    return is_quantized(type_) or (is_quantized(type_, DType.INT16) and type_ is not None and type_.zero_point == 0)
 
 
 def is_quantized(type_: TensorType | None, *dtypes: DType) -> bool:

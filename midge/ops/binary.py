@@ -28,12 +28,12 @@ class Function(enum.Enum):
     SQUARED_DIFFERENCE = "squared_difference"
 
 
-_OF_BYTES = (Function.MAXIMUM, Function.MINIMUM)
+_OF_INTEGERS = (Function.MAXIMUM, Function.MINIMUM)
 
 
 @dataclass(frozen=True, slots=True)
 class Binary(Op):
-    """Operands a, b, float32; for maximum and minimum also int8 with the result's scale and zero point on all sides."""
+    """Operands a, b, float32; for maximum and minimum also int8 or int16 with one scale and zero point on all sides."""
 
     name: ClassVar[str] = "binary"
     function: Function
@@ -46,7 +46,8 @@ class Binary(Op):
         assert a is not None and b is not None
         kinds = {(type_.dtype, type_.quantization) for type_ in (a, b, output)}
         self.expect(len(kinds) == 1, "operands of different types or scales", "one type and scale on all sides")
-        fits = output.dtype is DType.FLOAT32 or (output.dtype is DType.INT8 and self.function in _OF_BYTES)
+        of_integers = output.dtype in (DType.INT8, DType.INT16) and self.function in _OF_INTEGERS
+        fits = output.dtype is DType.FLOAT32 or of_integers
         self.expect(fits, f"{self.function.value} of {output.dtype.value}", "float32")
         expect_broadcast(self, (a, b), output)
 
@@ -79,17 +80,17 @@ def _case(label: str, function: Function, a_shape: tuple[int, ...], b_shape: tup
     shape = np.broadcast_shapes(a_shape, b_shape)
 
     def make(rng: np.random.Generator) -> tuple[list[Operand | None], TensorType]:
-        scale = scale_of(rng, 0.1)
+        scale, zero_point = scale_of(rng, 0.1), 5 if dtype is DType.INT8 else 0
         operands: list[Operand | None] = []
         for name, size in (("a", a_shape), ("b", b_shape)):
-            type_ = floats(size) if dtype is DType.FLOAT32 else quantized(size, scale, 5)
+            type_ = floats(size) if dtype is DType.FLOAT32 else quantized(size, scale, zero_point, dtype)
             data = None
             if name == constant:
                 data = rng.standard_normal(size).astype(np.float32) if type_.dtype.is_float else rng.integers(
-                    -128, 128, size, np.int8
+                    *dtype.limits, size, dtype.numpy, endpoint=True
                 )  # fmt: skip
             operands.append((name, type_, data))
-        return operands, floats(shape) if dtype is DType.FLOAT32 else quantized(shape, scale, 5)
+        return operands, floats(shape) if dtype is DType.FLOAT32 else quantized(shape, scale, zero_point, dtype)
 
     return case(label, Binary(function, activation), make)
 
@@ -118,6 +119,8 @@ CASES: tuple[Case, ...] = (
           activation=Activation.RELU),
     _case("minimum_s8_relu6", Function.MINIMUM, (1, 3, 5, 4), (4,), constant="b", dtype=DType.INT8,
           activation=Activation.RELU6),
+    _case("maximum_s16", Function.MAXIMUM, (1, 3, 5, 4), (1, 3, 5, 4), dtype=DType.INT16),
+    _case("minimum_s16_number", Function.MINIMUM, (1, 3, 5, 4), (1,), constant="b", dtype=DType.INT16),
     _case("maximum_constant", Function.MAXIMUM, (1, 3, 5, 4), (1,), constant="b"),
     _case("minimum_rows", Function.MINIMUM, (1, 3, 1, 1), (1, 3, 5, 4)),
 )  # fmt: skip

@@ -54,19 +54,19 @@ def case(
 
 def window_case(label: str, op: Op, x_shape: tuple[int, int, int, int], weights_shape: tuple[int, ...], window: Window,
                 *, channels: int, channel_axis: int, fan_in: int, zero_points: tuple[int, int], per_channel: bool,
-                bias: bool, dtype: DType) -> Case:  # fmt: skip
-    """A convolution; for int8 the scales spread the results over the whole output range."""
+                bias: bool, dtype: DType, bias_dtype: DType = DType.INT32) -> Case:  # fmt: skip
+    """A convolution; for integers the scales spread the results over the whole output range."""
     rows, columns = window.output_size(x_shape[1], x_shape[2])
     y_shape = (1, rows, columns, channels)
     return case(label, op, lambda rng: weighted_operands(
         rng, x_shape, weights_shape, y_shape, channels=channels, channel_axis=channel_axis, fan_in=fan_in,
-        zero_points=zero_points, per_channel=per_channel, bias=bias, dtype=dtype))  # fmt: skip
+        zero_points=zero_points, per_channel=per_channel, bias=bias, dtype=dtype, bias_dtype=bias_dtype))  # fmt: skip
 
 
 def weighted_operands(rng: np.random.Generator, x_shape: Sequence[int], weights_shape: Sequence[int],
                       y_shape: Sequence[int], *, channels: int, channel_axis: int, fan_in: int,
-                      zero_points: tuple[int, int], per_channel: bool, bias: bool, dtype: DType
-                      ) -> tuple[list[Operand | None], TensorType]:  # fmt: skip
+                      zero_points: tuple[int, int], per_channel: bool, bias: bool, dtype: DType,
+                      bias_dtype: DType = DType.INT32) -> tuple[list[Operand | None], TensorType]:  # fmt: skip
     """Input, constant weights and bias, and the result's type."""
     if dtype is DType.FLOAT32:
         weights = rng.standard_normal(weights_shape).astype(np.float32)
@@ -80,10 +80,12 @@ def weighted_operands(rng: np.random.Generator, x_shape: Sequence[int], weights_
     weights = rng.integers(-127, 128, weights_shape, np.int8)
     # The accumulator's deviation is about 74 (uniform int8) squared times the root of the number of products.
     deviation = 74.0 * 74.0 * math.sqrt(fan_in) * (1.0 + abs(zero_points[0]) / 74.0)
-    y_type = quantized(y_shape, scale_of(rng, x_scale * w_scale * deviation / 60.0), zero_points[1])
-    x = ("x", quantized(x_shape, x_scale, zero_points[0]), None)
-    b_type = TensorType(DType.INT32, (channels,))
-    offset = ("b", b_type, rng.integers(-int(deviation), int(deviation), channels, np.int32)) if bias else None
+    finer = 256 if dtype is DType.INT16 else 1
+    y_scale = scale_of(rng, x_scale * w_scale * deviation / 60.0) / finer
+    y_type = quantized(y_shape, y_scale, zero_points[1], dtype)
+    x = ("x", quantized(x_shape, x_scale / finer, zero_points[0], dtype), None)
+    b_type, reach = TensorType(bias_dtype, (channels,)), int(deviation) * finer
+    offset = ("b", b_type, rng.integers(-reach, reach, channels, bias_dtype.numpy)) if bias else None
     return [x, ("w", w_type, weights), offset], y_type
 
 

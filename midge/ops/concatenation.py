@@ -54,7 +54,8 @@ def _case(label: str, shapes: Sequence[tuple[int, ...]], axis: int, *, constant:
         scale = scale_of(rng, 0.1)
 
         def typed(shape: Sequence[int]) -> TensorType:
-            return floats(shape) if dtype is DType.FLOAT32 else quantized(shape, scale, -9)
+            zero_point = -9 if dtype is DType.INT8 else 0
+            return floats(shape) if dtype is DType.FLOAT32 else quantized(shape, scale, zero_point, dtype)
 
         def data(index: int, shape: tuple[int, ...]) -> np.ndarray | None:
             return rng.integers(-128, 128, shape).astype(dtype.numpy) if index == constant else None
@@ -72,5 +73,7 @@ CASES: tuple[Case, ...] = (
     _case("vectors", [(1, 5), (1, 8)], 1),
     _case("sequence", [(1, 3, 4), (1, 2, 4)], 1),
     _case("constant", [(1, 2, 3, 4), (1, 2, 3, 2)], 3, constant=1),
+    _case("s16", [(1, 2, 3, 3), (1, 2, 3, 2)], 3, constant=1, dtype=DType.INT16),
+    _case("s16_rows", [(1, 2, 3, 3), (1, 1, 3, 3)], 1, dtype=DType.INT16),
     _case("float", [(1, 2, 3, 3), (1, 2, 3, 2)], 3, dtype=DType.FLOAT32),
 )

@@ -12,14 +12,23 @@ from midge.ir.types import DType, TensorType
 from midge.ops.base import Activation, Case, Op, Padding, Rounding, Types
 from midge.ops.cases import window_case
 from midge.ops.fixed_point import multiply_by_quantized_multiplier, wrap_int32
-from midge.ops.windows import Window, check_weighted, check_window, clamp, convolution_requantization, only
+from midge.ops.windows import (
+    Window,
+    check_rounding,
+    check_weighted,
+    check_window,
+    clamp,
+    convolution_requantization,
+    only,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Conv2D(Op):
     """Operands x [1,H,W,C], weights [O,KH,KW,I], bias [O] or None; groups = C // I.
 
-    int8 (weights with one scale or one for each output channel, bias int32) or float32.
+    int8 or int16 activations with int8 weights (one scale, or one for each output channel) and a bias of int32, with
+    int16 also of int64; or all float32.
     """
 
     name: ClassVar[str] = "conv2d"
@@ -44,7 +53,7 @@ class Conv2D(Op):
         self.expect(rest == 0 and weights.shape[0] % groups == 0,
                     f"{x.shape[3]} input channels, weights of shape {list(weights.shape)}",
                     "input channels in groups of the weights', and as many outputs in each group")  # fmt: skip
-        self.expect(x.dtype.is_float or self.rounding is Rounding.DOUBLE, "single rounding", "double rounding")
+        check_rounding(self, inputs, self.rounding)
 
     def requantization(self, x: TensorType, weights: TensorType, output: TensorType) -> tuple[np.ndarray, np.ndarray]:
         """int32 multipliers and shifts (left positive), one for each output channel."""
@@ -60,7 +69,8 @@ class Conv2D(Op):
             acc = convolve_f32(x, weights, window)
             return (clamp(acc if bias is None else acc + bias, self.activation, output)[None],)
         acc = convolve_s32(x, weights, window, inputs[0].zero_point)
-        acc = wrap_int32(acc if bias is None else acc + bias)
+        acc = acc if bias is None else acc + bias
+        acc = acc if self.rounding is Rounding.REDUCED else wrap_int32(acc)
         multipliers, shifts = self.requantization(inputs[0], inputs[1], output)
         scaled = multiply_by_quantized_multiplier(acc, multipliers, shifts, self.rounding)
         return (clamp(scaled + output.zero_point, self.activation, output)[None],)
@@ -100,12 +110,15 @@ def convolve_f32(x: np.ndarray, weights: np.ndarray, window: Window) -> np.ndarr
 def _case(label: str, h: int, w: int, c: int, o: int, kernel: tuple[int, int], *, stride: tuple[int, int] = (1, 1),
           dilation: tuple[int, int] = (1, 1), padding: tuple[int, int, int, int] = (0, 0, 0, 0), groups: int = 1,
           activation: Activation = Activation.NONE, zero_points: tuple[int, int] = (3, -5), per_channel: bool = True,
-          bias: bool = True, dtype: DType = DType.INT8) -> Case:  # fmt: skip
-    op = Conv2D(*stride, *dilation, Padding(*padding), activation, Rounding.DOUBLE)
+          bias: bool = True, rounding: Rounding = Rounding.REDUCED, dtype: DType = DType.INT8) -> Case:  # fmt: skip
+    is_wide = dtype is DType.INT16 and rounding is Rounding.REDUCED
+    rounding = Rounding.REDUCED if is_wide else Rounding.DOUBLE
+    op = Conv2D(*stride, *dilation, Padding(*padding), activation, rounding)
     weights_shape = (o, *kernel, c // groups)
     return window_case(label, op, (1, h, w, c), weights_shape, op.window(TensorType(dtype, weights_shape)),
                        channels=o, channel_axis=0, fan_in=kernel[0] * kernel[1] * c // groups,
-                       zero_points=zero_points, per_channel=per_channel, bias=bias, dtype=dtype)  # fmt: skip
+                       zero_points=(0, 0) if dtype is DType.INT16 else zero_points, per_channel=per_channel,
+                       bias=bias, dtype=dtype, bias_dtype=DType.INT64 if is_wide else DType.INT32)  # fmt: skip
 
 
 _SAME3 = (1, 1, 1, 1)
@@ -141,6 +154,17 @@ CASES: tuple[Case, ...] = (
     _case("zero_points_zero", 4, 4, 7, 7, (3, 3), padding=_SAME3, zero_points=(0, 0)),
     _case("per_tensor", 4, 4, 8, 8, (3, 3), padding=_SAME3, per_channel=False),
     _case("no_bias", 4, 4, 4, 9, (3, 3), padding=_SAME3, bias=False),
+    _case("s16_1x1", 3, 5, 7, 9, (1, 1), dtype=DType.INT16),
+    _case("s16_3x3_same", 4, 5, 8, 4, (3, 3), padding=_SAME3, dtype=DType.INT16),
+    _case("s16_stride2_relu", 6, 8, 4, 3, (3, 3), stride=(2, 2), padding=(0, 1, 0, 1), activation=Activation.RELU,
+          dtype=DType.INT16),
+    _case("s16_dilated", 7, 7, 2, 4, (3, 3), dilation=(2, 2), padding=(2, 2, 2, 2), dtype=DType.INT16),
+    _case("s16_grouped", 4, 4, 8, 4, (3, 3), groups=2, dtype=DType.INT16),
+    _case("s16_per_tensor", 4, 4, 4, 5, (2, 2), per_channel=False, dtype=DType.INT16),
+    _case("s16_long", 1, 5, 600, 3, (1, 1), dtype=DType.INT16),
+    _case("s16_bias32", 4, 4, 5, 6, (3, 3), padding=_SAME3, rounding=Rounding.DOUBLE, dtype=DType.INT16),
+    _case("s16_bias32_long", 1, 5, 600, 3, (1, 1), rounding=Rounding.DOUBLE, dtype=DType.INT16),
+    _case("s16_no_bias", 4, 4, 3, 4, (3, 3), bias=False, dtype=DType.INT16),
     _case("float_1x1", 3, 5, 7, 9, (1, 1), dtype=DType.FLOAT32),
     _case("float_3x3_relu", 5, 4, 3, 8, (3, 3), padding=_SAME3, activation=Activation.RELU, dtype=DType.FLOAT32),
     _case("float_stride2_relu6", 6, 8, 4, 3, (3, 3), stride=(2, 2), padding=(0, 1, 0, 1),

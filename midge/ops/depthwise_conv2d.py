@@ -12,7 +12,15 @@ from midge.ir.types import DType, TensorType
 from midge.ops.base import Activation, Case, Op, Padding, Rounding, Types
 from midge.ops.cases import window_case
 from midge.ops.fixed_point import multiply_by_quantized_multiplier, wrap_int32
-from midge.ops.windows import Window, check_weighted, check_window, clamp, convolution_requantization, only
+from midge.ops.windows import (
+    Window,
+    check_rounding,
+    check_weighted,
+    check_window,
+    clamp,
+    convolution_requantization,
+    only,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +54,7 @@ class DepthwiseConv2D(Op):
         self.expect(weights.shape[3] == x.shape[3] * self.depth_multiplier,
                     f"{x.shape[3]} input and {weights.shape[3]} output channels",
                     f"{self.depth_multiplier} output channels for each input channel")  # fmt: skip
-        self.expect(x.dtype.is_float or self.rounding is Rounding.DOUBLE, "single rounding", "double rounding")
+        check_rounding(self, inputs, self.rounding)
 
     def requantization(self, x: TensorType, weights: TensorType, output: TensorType) -> tuple[np.ndarray, np.ndarray]:
         """int32 multipliers and shifts (left positive), one for each output channel."""
@@ -67,8 +75,9 @@ class DepthwiseConv2D(Op):
         acc = acc if bias is None else acc + bias
         if is_float:
             return (clamp(acc, self.activation, output)[None],)
+        acc = acc if self.rounding is Rounding.REDUCED else wrap_int32(acc)
         multipliers, shifts = self.requantization(inputs[0], inputs[1], output)
-        scaled = multiply_by_quantized_multiplier(wrap_int32(acc), multipliers, shifts, self.rounding)
+        scaled = multiply_by_quantized_multiplier(acc, multipliers, shifts, self.rounding)
         return (clamp(scaled + output.zero_point, self.activation, output)[None],)
 
     def macs(self, inputs: Types, outputs: Sequence[TensorType]) -> int:
@@ -80,12 +89,15 @@ def _case(label: str, h: int, w: int, c: int, multiplier: int, kernel: tuple[int
           stride: tuple[int, int] = (1, 1), dilation: tuple[int, int] = (1, 1),
           padding: tuple[int, int, int, int] = (0, 0, 0, 0), activation: Activation = Activation.NONE,
           zero_points: tuple[int, int] = (3, -5), per_channel: bool = True, bias: bool = True,
-          dtype: DType = DType.INT8) -> Case:  # fmt: skip
-    op = DepthwiseConv2D(*stride, *dilation, Padding(*padding), activation, Rounding.DOUBLE, multiplier)
+          rounding: Rounding = Rounding.REDUCED, dtype: DType = DType.INT8) -> Case:  # fmt: skip
+    is_wide = dtype is DType.INT16 and rounding is Rounding.REDUCED
+    rounding = Rounding.REDUCED if is_wide else Rounding.DOUBLE
+    op = DepthwiseConv2D(*stride, *dilation, Padding(*padding), activation, rounding, multiplier)
     weights_shape = (1, *kernel, c * multiplier)
     return window_case(label, op, (1, h, w, c), weights_shape, op.window(TensorType(dtype, weights_shape)),
                        channels=c * multiplier, channel_axis=3, fan_in=kernel[0] * kernel[1],
-                       zero_points=zero_points, per_channel=per_channel, bias=bias, dtype=dtype)  # fmt: skip
+                       zero_points=(0, 0) if dtype is DType.INT16 else zero_points, per_channel=per_channel,
+                       bias=bias, dtype=dtype, bias_dtype=DType.INT64 if is_wide else DType.INT32)  # fmt: skip
 
 
 _SAME3 = (1, 1, 1, 1)
@@ -123,6 +135,11 @@ CASES: tuple[Case, ...] = (
     _case("zero_points_zero", 4, 4, 9, 1, (3, 3), padding=_SAME3, zero_points=(0, 0)),
     _case("per_tensor", 4, 4, 4, 1, (3, 3), padding=_SAME3, per_channel=False),
     _case("no_bias", 4, 4, 4, 1, (3, 3), padding=_SAME3, bias=False),
+    _case("s16_3x3", 5, 4, 7, 1, (3, 3), padding=_SAME3, dtype=DType.INT16),
+    _case("s16_multiplier2_relu", 4, 4, 3, 2, (3, 3), activation=Activation.RELU, dtype=DType.INT16),
+    _case("s16_stride2", 6, 6, 4, 1, (3, 3), stride=(2, 2), padding=(0, 1, 0, 1), dtype=DType.INT16),
+    _case("s16_dilated", 5, 9, 2, 1, (3, 3), dilation=(1, 2), dtype=DType.INT16),
+    _case("s16_no_bias", 4, 4, 4, 1, (3, 3), bias=False, dtype=DType.INT16),
     _case("float_3x3", 5, 4, 7, 1, (3, 3), padding=_SAME3, dtype=DType.FLOAT32),
     _case("float_multiplier2_relu6", 4, 4, 3, 2, (3, 3), activation=Activation.RELU6, dtype=DType.FLOAT32),
     _case("float_stride2_no_bias", 6, 6, 4, 1, (3, 3), stride=(2, 2), padding=(0, 1, 0, 1), bias=False,

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from midge.ir.types import DType, TensorType
-from midge.ops.base import Activation, Case, Op, Rounding, Types, is_quantized
+from midge.ops.base import Activation, Case, Op, Rounding, Types, is_activation
 from midge.ops.cases import Operand, case, floats, quantized, scale_of
 from midge.ops.fixed_point import multiply_by_quantized_multiplier, quantize_multiplier
 
-SUM_LEFT_SHIFT = 20
+SUM_LEFT_SHIFTS = {DType.INT8: 20, DType.INT16: 15}
 """Bits by which addends are shifted left before they are scaled."""
 
 
@@ -36,9 +36,10 @@ def sum_parameters(a: TensorType, b: TensorType, output: TensorType) -> SumParam
     """The scales of both addends against twice the larger one; products with float32 operands as LiteRT forms them."""
     assert a.quantization is not None and b.quantization is not None and output.quantization is not None
     twice_largest = 2.0 * max(a.quantization.scale, b.quantization.scale)
-    output_real = twice_largest / ((1 << SUM_LEFT_SHIFT) * output.quantization.scale)
+    left_shift = SUM_LEFT_SHIFTS[a.dtype]
+    output_real = twice_largest / ((1 << left_shift) * output.quantization.scale)
     return SumParameters(
-        SUM_LEFT_SHIFT,
+        left_shift,
         *quantize_multiplier(a.quantization.scale / twice_largest),
         *quantize_multiplier(b.quantization.scale / twice_largest),
         *quantize_multiplier(output_real),
@@ -67,16 +68,16 @@ def scaled_sum(total: np.ndarray, parameters: SumParameters, output: TensorType)
 
 
 def check_elementwise(op: Op, inputs: Types, output: TensorType) -> None:
-    """The type rule: int8 with own scales, or float32; the result has the broadcast shape."""
+    """The type rule: int8 or int16 with own scales, or float32; the result has the broadcast shape."""
     op.expect(len(inputs) == 2 and None not in inputs, f"{len(inputs)} operands", "two")
     a, b = inputs
     assert a is not None and b is not None
     if a.dtype is DType.FLOAT32:
         op.expect(b.dtype is DType.FLOAT32 and output.dtype is DType.FLOAT32, "one float32 operand", "all float32")
     else:
-        op.expect(all(is_quantized(type_) for type_ in (a, b, output)),
+        op.expect(all(is_activation(type_) and type_.dtype is a.dtype for type_ in (a, b, output)),
                   f"types {a.dtype.value}, {b.dtype.value} and {output.dtype.value}",
-                  "float32, or int8 with one scale each")  # fmt: skip
+                  "float32, int8 with one scale each, or int16 with zero point 0")  # fmt: skip
     expect_broadcast(op, (a, b), output)
 
 
@@ -119,17 +120,18 @@ def elementwise_cases(make_op: Callable[[Activation], Op], output_scale: Callabl
                 return name, type_, None
             if type_.dtype.is_float:
                 return name, type_, rng.standard_normal(type_.shape).astype(np.float32)
-            return name, type_, rng.integers(-128, 128, type_.shape, np.int8)
+            return name, type_, rng.integers(*dtype.limits, type_.shape, dtype.numpy, endpoint=True)
 
         def make(rng: np.random.Generator) -> tuple[list[Operand | None], TensorType]:
             if dtype is DType.FLOAT32:
                 operands = [operand(rng, "a", floats(a_shape)), operand(rng, "b", floats(b_shape))]
                 return list(operands), floats(y_shape)
+            finer = 256 if dtype is DType.INT16 else 1
             a_scale = scale_of(rng, 0.05)
             b_scale = scale_of(rng, 0.05 * ratio)
-            a = operand(rng, "a", quantized(a_shape, a_scale, zero_points[0]))
-            b = operand(rng, "b", quantized(b_shape, b_scale, zero_points[1]))
-            return [a, b], quantized(y_shape, output_scale(a_scale, b_scale), zero_points[2])
+            a = operand(rng, "a", quantized(a_shape, a_scale / finer, zero_points[0], dtype))
+            b = operand(rng, "b", quantized(b_shape, b_scale / finer, zero_points[1], dtype))
+            return [a, b], quantized(y_shape, output_scale(a_scale, b_scale) / finer, zero_points[2], dtype)
 
         return case(label, make_op(activation), make)
 
@@ -152,6 +154,9 @@ def elementwise_cases(make_op: Callable[[Activation], Op], output_scale: Callabl
         row("relu", (1, 2, 5, 4), (1, 2, 5, 4), activation=relu, zero_points=(0, 5, -128)),
         row("relu6", (1, 2, 5, 4), (1, 2, 5, 4), activation=relu6, zero_points=(0, 5, -128)),
         row("relu_n1_to_1", (1, 2, 5, 4), (1, 2, 5, 4), activation=clamp1, zero_points=(0, 5, 0)),
+        row("s16", (1, 2, 3, 5), (1, 2, 3, 5), dtype=DType.INT16, zero_points=(0, 0, 0)),
+        row("s16_channels_relu", (1, 3, 4, 5), (5,), dtype=DType.INT16, zero_points=(0, 0, 0), activation=relu),
+        row("s16_constant", (1, 9), (1, 9), dtype=DType.INT16, zero_points=(0, 0, 0), constant="b", ratio=37.0),
         row("float", (1, 2, 3, 5), (1, 2, 3, 5), dtype=DType.FLOAT32),
         row("float_constant_relu", (1, 2, 3, 4), (4,), constant="b", activation=relu, dtype=DType.FLOAT32),
         row("float_rows_relu6", (1, 3, 2, 4), (1, 3, 1, 1), activation=relu6, dtype=DType.FLOAT32),

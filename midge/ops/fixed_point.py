@@ -75,10 +75,18 @@ def multiply_by_quantized_multiplier(
 ) -> np.ndarray:
     """`x * multiplier_q31 * 2^(shift - 31)`, rounded as `rounding` says (multipliers and shifts may be arrays)."""
     shift = np.asarray(shift, np.int64)
+    if rounding is Rounding.REDUCED:
+        product = np.asarray(x, np.int64) * reduced_multiplier(multiplier_q31)
+        return wrap_int32((product + (np.int64(1) << (14 - shift))) >> (15 - shift))
     if rounding is Rounding.SINGLE:
         return (np.asarray(x, np.int64) * multiplier_q31 + (np.int64(1) << (30 - shift))) >> (31 - shift)
     left = wrap_int32(np.asarray(x, np.int64) << np.maximum(shift, 0))
     return rounding_divide_by_pot(saturating_rounding_doubling_high_mul(left, multiplier_q31), np.maximum(-shift, 0))
+
+
+def reduced_multiplier(multiplier_q31: np.ndarray | int) -> np.ndarray:
+    """A multiplier of 31 bits rounded to 15: `multiplier * 2^(shift - 31)` becomes `reduced * 2^(shift - 15)`."""
+    return np.minimum((np.asarray(multiplier_q31, np.int64) + (1 << 15)) >> 16, 2**15 - 1)
 
 
 def multiply_by_real(x: np.ndarray, real: np.ndarray | float) -> np.ndarray:

@@ -19,15 +19,16 @@ from midge.ops.fixed_point import (
     single_rounding_multiplier,
     wrap_int32,
 )
-from midge.ops.windows import check_weighted, clamp, effective_scales, only
+from midge.ops.windows import check_rounding, check_weighted, clamp, effective_scales, only
 
 
 @dataclass(frozen=True, slots=True)
 class FullyConnected(Op):
     """Operands x [..., I], weights [O,I], bias [O] or None; one row of the result for each I values of x.
 
-    With `keep_dims` the result has the shape of x but for the last dimension, else [rows, O]. int8 (weights with
-    one scale or one for each output) or float32.
+    With `keep_dims` the result has the shape of x but for the last dimension, else [rows, O]. int8 or int16
+    activations with int8 weights (one scale, or one for each output) and a bias of int32, with int16 also of int64; or
+    all float32.
     """
 
     name: ClassVar[str] = "fully_connected"
@@ -48,18 +49,21 @@ class FullyConnected(Op):
         else:
             expected = (x.elements // weights.shape[1], weights.shape[0])
         self.expect(output.shape == expected, f"an output of shape {list(output.shape)}", f"{list(expected)}")
+        if self.rounding is not Rounding.SINGLE:
+            check_rounding(self, inputs, self.rounding)
 
     def requantization(self, x: TensorType, weights: TensorType, output: TensorType,
                        reaches: Sequence[int] | None = None) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
         """int32 multipliers and shifts (left positive), one for each output.
 
-        For SINGLE rounding they are proven: `(acc * multiplier + 2^(30 - shift)) >> (31 - shift)`, clamped, equals
-        the float64 definition for every 32-bit accumulator; or for those up to `reaches` in magnitude, one number for
-        each output. Raises UnsupportedError where no multiplier does (only for scales below 2^-15, or so).
+        For int8 and SINGLE rounding they are proven: `(acc * multiplier + 2^(30 - shift)) >> (31 - shift)`, clamped,
+        equals the float64 definition for every 32-bit accumulator; or for those up to `reaches` in magnitude, one
+        number for each output. int16 has too many steps for that, and no such form. Raises UnsupportedError where no
+        multiplier does (only for scales below 2^-15, or so).
         """
         channels = weights.shape[0]
         assert x.quantization is not None and weights.quantization is not None and output.quantization is not None
-        if self.rounding is Rounding.DOUBLE:
+        if self.rounding is not Rounding.SINGLE:
             if weights.quantization.axis is not None:
                 return quantize_multipliers(effective_scales(x, weights, output, channels))
             # TensorFlow Lite Micro multiplies the first two scales in float32 here.
@@ -86,7 +90,9 @@ class FullyConnected(Op):
             acc = _multiply_f32(rows, weights)
             return (clamp(acc if bias is None else acc + bias, self.activation, output).reshape(output.shape),)
         acc = (rows.astype(np.float64) - inputs[0].zero_point) @ weights.T.astype(np.float64)
-        acc = wrap_int32(acc.astype(np.int64) if bias is None else acc.astype(np.int64) + bias)
+        acc = acc.astype(np.int64) if bias is None else acc.astype(np.int64) + bias
+        if bias is not None and bias.dtype == np.int32:
+            acc = wrap_int32(acc)
         if self.rounding is Rounding.SINGLE:
             scaled = multiply_by_real(acc, np.array(effective_scales(inputs[0], inputs[1], output, len(weights))))
         else:
@@ -111,12 +117,13 @@ def _multiply_f32(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
 def _case(label: str, inputs: int, outputs: int, *, batch: tuple[int, ...] = (1,),
           activation: Activation = Activation.NONE, rounding: Rounding = Rounding.SINGLE, keep_dims: bool = False,
           zero_points: tuple[int, int] = (3, -5), per_channel: bool = False, bias: bool = True,
-          dtype: DType = DType.INT8) -> Case:  # fmt: skip
+          dtype: DType = DType.INT8, bias_dtype: DType = DType.INT32) -> Case:  # fmt: skip
     op = FullyConnected(activation, rounding, keep_dims)
     y_shape = (*batch, outputs) if keep_dims else (int(np.prod(batch)), outputs)
     return case(label, op, lambda rng: weighted_operands(
         rng, (*batch, inputs), (outputs, inputs), y_shape, channels=outputs, channel_axis=0, fan_in=inputs,
-        zero_points=zero_points, per_channel=per_channel, bias=bias, dtype=dtype))  # fmt: skip
+        zero_points=(0, 0) if dtype is DType.INT16 else zero_points, per_channel=per_channel, bias=bias, dtype=dtype,
+        bias_dtype=bias_dtype))  # fmt: skip
 
 
 CASES: tuple[Case, ...] = (
@@ -136,6 +143,14 @@ CASES: tuple[Case, ...] = (
     _case("rows_keep_dims", 8, 5, batch=(1, 2), keep_dims=True),
     _case("image_keep_dims", 7, 5, batch=(1, 4, 3), keep_dims=True, zero_points=(-20, 90)),
     _case("image_flattened", 4, 6, batch=(1, 1, 1)),
+    _case("s16", 33, 7, dtype=DType.INT16, bias_dtype=DType.INT64),
+    _case("s16_per_channel_relu", 9, 8, per_channel=True, activation=Activation.RELU, dtype=DType.INT16,
+          bias_dtype=DType.INT64),
+    _case("s16_long", 700, 3, dtype=DType.INT16, bias_dtype=DType.INT64),
+    _case("s16_bias32_rows", 12, 5, batch=(3,), dtype=DType.INT16),
+    _case("s16_no_bias", 12, 5, dtype=DType.INT16, bias=False),
+    _case("s16_reduced", 33, 7, dtype=DType.INT16, bias_dtype=DType.INT64, rounding=Rounding.REDUCED),
+    _case("s16_double", 33, 7, dtype=DType.INT16, rounding=Rounding.DOUBLE),
     _case("float", 9, 7, dtype=DType.FLOAT32),
     _case("float_relu_rows", 8, 4, batch=(1, 3), keep_dims=True, activation=Activation.RELU, dtype=DType.FLOAT32),
     _case("float_image_keep_dims", 5, 3, batch=(1, 4, 3), keep_dims=True, dtype=DType.FLOAT32),

@@ -51,7 +51,7 @@ class LeakyRelu(Op):
             multiply_by_quantized_multiplier(centred, *above, Rounding.DOUBLE),
             multiply_by_quantized_multiplier(centred, *below, Rounding.DOUBLE),
         )
-        return (np.clip(scaled + output.zero_point, -128, 127).astype(np.int8),)
+        return (np.clip(scaled + output.zero_point, *output.dtype.limits).astype(output.dtype.numpy),)
 
 
 def _case(label: str, shape: tuple[int, ...], alpha: float, *, zero_points: tuple[int, int] = (-3, -40),
@@ -62,8 +62,8 @@ def _case(label: str, shape: tuple[int, ...], alpha: float, *, zero_points: tupl
         if dtype is DType.FLOAT32:
             return [("x", floats(shape), None)], floats(shape)
         scale = scale_of(rng, 0.08)
-        x = quantized(shape, scale, zero_points[0])
-        return [("x", x, None)], quantized(shape, scale_of(rng, scale * 0.8), zero_points[1])
+        x = quantized(shape, scale, zero_points[0], dtype)
+        return [("x", x, None)], quantized(shape, scale_of(rng, scale * 0.8), zero_points[1], dtype)
 
     return case(label, LeakyRelu(slope), make)
 
@@ -74,6 +74,8 @@ CASES: tuple[Case, ...] = (
     _case("low", (1, 2, 8, 7), 0.2, zero_points=(-128, -128)),
     _case("steep", (1, 256), 1.5, zero_points=(0, 5)),
     _case("downwards", (1, 256), -0.25, zero_points=(0, 5)),
+    _case("s16", (1, 3, 8, 11), 0.3, zero_points=(0, 0), dtype=DType.INT16),
+    _case("s16_downwards", (1, 33), -0.25, zero_points=(0, 0), dtype=DType.INT16),
     _case("float", (1, 2, 3, 5), 0.3, dtype=DType.FLOAT32),
     _case("float_vector", (1, 7), 0.01, dtype=DType.FLOAT32),
 )

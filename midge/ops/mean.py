@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from midge.ir.types import DType, TensorType
-from midge.ops.base import Case, Op, Rounding, Types, is_quantized
+from midge.ops.base import Case, Op, Rounding, Types, is_activation
 from midge.ops.cases import Operand, case, floats, quantized, scale_of
 from midge.ops.fixed_point import multiply_by_quantized_multiplier, quantize_multiplier, wrap_int32
 from midge.ops.windows import only
@@ -27,8 +27,9 @@ class Mean(Op):
     def check(self, inputs: Types, outputs: Sequence[TensorType]) -> None:
         x, output = checked_reduction(self, self.axes, self.keep_dims, inputs, outputs)
         same = x.dtype is output.dtype
-        self.expect(same and (x.dtype is DType.FLOAT32 or (is_quantized(x) and is_quantized(output))),
-                    f"types {x.dtype.value} and {output.dtype.value}", "float32, or int8 with one scale")  # fmt: skip
+        self.expect(same and (x.dtype is DType.FLOAT32 or (is_activation(x) and is_activation(output))),
+                    f"types {x.dtype.value} and {output.dtype.value}",
+                    "float32, int8 with one scale, or int16 with zero point 0")  # fmt: skip
 
     def requantization(self, x: TensorType, output: TensorType) -> tuple[int, int]:
         """Multiplier and shift (left positive) that scale the sum to the mean, for DOUBLE rounding."""
@@ -49,7 +50,8 @@ class Mean(Op):
         total = x.astype(np.int64).sum(axis=self.axes) - inputs[0].zero_point * count
         multiplier_q31, shift = self.requantization(inputs[0], output)
         scaled = multiply_by_quantized_multiplier(wrap_int32(total), multiplier_q31, shift, Rounding.DOUBLE)
-        return (np.clip(scaled + output.zero_point, -128, 127).astype(np.int8).reshape(output.shape),)
+        result = np.clip(scaled + output.zero_point, *output.dtype.limits).astype(output.dtype.numpy)
+        return (result.reshape(output.shape),)
 
 
 def checked_reduction(op: Op, axes: tuple[int, ...], keep_dims: bool, inputs: Types, outputs: Sequence[TensorType]
@@ -89,8 +91,8 @@ def _case(label: str, shape: tuple[int, ...], axes: tuple[int, ...], *, keep_dim
         if dtype is DType.FLOAT32:
             return [("x", floats(shape), None)], floats(after)
         scale = scale_of(rng, 0.05)
-        return [("x", quantized(shape, scale, zero_points[0]), None)], quantized(
-            after, scale_of(rng, scale * ratio), zero_points[1]
+        return [("x", quantized(shape, scale, zero_points[0], dtype), None)], quantized(
+            after, scale_of(rng, scale * ratio), zero_points[1], dtype
         )
 
     return case(label, Mean(axes, keep_dims), make)
@@ -108,6 +110,9 @@ CASES: tuple[Case, ...] = (
     _case("zero_points_low", (1, 3, 3, 4), (1, 2), zero_points=(-128, -128)),
     _case("zero_points_high", (1, 3, 3, 4), (1, 2), zero_points=(127, 127)),
     _case("coarser", (1, 4, 4, 4), (1, 2), ratio=2.5),
+    _case("s16", (1, 3, 4, 5), (1, 2), zero_points=(0, 0), dtype=DType.INT16),
+    _case("s16_many", (1, 24, 24, 3), (1, 2), zero_points=(0, 0), dtype=DType.INT16),
+    _case("s16_channels", (1, 3, 2, 9), (3,), zero_points=(0, 0), dtype=DType.INT16),
     _case("float", (1, 3, 4, 5), (1, 2), dtype=DType.FLOAT32),
     _case("float_channels", (1, 2, 2, 7), (3,), keep_dims=True, dtype=DType.FLOAT32),
 )

@@ -49,7 +49,7 @@ def _case(label: str, shape: tuple[int, ...], paddings: tuple[tuple[int, int], .
         if dtype is DType.FLOAT32:
             return [("x", floats(shape), None)], floats(after)
         scale = scale_of(rng, 0.1)
-        return [("x", quantized(shape, scale, zero_point), None)], quantized(after, scale, zero_point)
+        return [("x", quantized(shape, scale, zero_point, dtype), None)], quantized(after, scale, zero_point, dtype)
 
     return case(label, Pad(paddings), make)
 
@@ -62,5 +62,6 @@ CASES: tuple[Case, ...] = (
     _case("channels", (1, 2, 3, 4), ((0, 0), (0, 0), (0, 0), (2, 3))),
     _case("vector", (1, 5), ((0, 0), (1, 2)), 0),
     _case("nothing", (1, 2, 2, 3), ((0, 0), (0, 0), (0, 0), (0, 0))),
+    _case("s16", (1, 2, 3, 2), ((0, 0), (1, 0), (0, 2), (1, 0)), 0, DType.INT16),
     _case("float", (1, 2, 3, 2), ((0, 0), (1, 0), (0, 2), (0, 0)), dtype=DType.FLOAT32),
 )

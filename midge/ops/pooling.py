@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from midge.ir.types import DType, TensorType
-from midge.ops.base import Activation, Case, Op, Padding, Types, is_quantized
+from midge.ops.base import Activation, Case, Op, Padding, Types, is_activation
 from midge.ops.cases import Operand, case, floats, quantized, scale_of
 from midge.ops.windows import Window, check_window
 
@@ -18,7 +18,9 @@ def check_pool(op: Op, window: Window, inputs: Types, output: TensorType) -> Non
     x = inputs[0]
     assert x is not None
     op.expect(
-        x.dtype is DType.FLOAT32 or is_quantized(x), f"an input of type {x.dtype.value}", "float32 or quantised int8"
+        x.dtype is DType.FLOAT32 or is_activation(x),
+        f"an input of type {x.dtype.value}",
+        "float32, or int8 or int16 with one scale",
     )
     op.expect(output.dtype is x.dtype, f"an output of type {output.dtype.value}", x.dtype.value)
     op.expect(
@@ -43,8 +45,8 @@ def pool_cases(make_op: Callable[..., Op]) -> tuple[Case, ...]:
             if dtype is DType.FLOAT32:
                 return [("x", floats((1, h, w, c)), None)], floats((1, rows, columns, c))
             scale = scale_of(rng, 0.08)
-            y = quantized((1, rows, columns, c), scale, zero_point)
-            return [("x", quantized((1, h, w, c), scale, zero_point), None)], y
+            y = quantized((1, rows, columns, c), scale, zero_point, dtype)
+            return [("x", quantized((1, h, w, c), scale, zero_point, dtype), None)], y
 
         return case(label, op, make)
 
@@ -63,6 +65,9 @@ def pool_cases(make_op: Callable[..., Op]) -> tuple[Case, ...]:
         row("relu_n1_to_1", 4, 4, 3, (2, 2), (1, 1), activation=clamp1, zero_point=0),
         row("zero_point_high", 4, 4, 8, (3, 3), padding=(1, 1, 1, 1), zero_point=127),
         row("zero_point_low", 4, 4, 8, (3, 3), padding=(1, 1, 1, 1), zero_point=-128),
+        row("s16", 4, 5, 3, (2, 2), (2, 2), zero_point=0, dtype=DType.INT16),
+        row("s16_same_relu", 4, 5, 4, (3, 3), padding=(1, 1, 1, 1), activation=relu, zero_point=0, dtype=DType.INT16),
+        row("s16_global", 5, 4, 8, (5, 4), (5, 4), zero_point=0, dtype=DType.INT16),
         row("float", 5, 5, 3, (2, 2), (2, 2), dtype=DType.FLOAT32),
         row("float_same_relu6", 4, 4, 5, (3, 3), padding=(1, 1, 1, 1), activation=relu6, dtype=DType.FLOAT32),
     )  # fmt: skip

@@ -14,12 +14,12 @@ from midge.ops.cases import Operand, case, floats, quantized, scale_of
 from midge.ops.fixed_point import multiply_by_quantized_multiplier, quantize_multiplier, round_half_away, wrap_int32
 from midge.ops.windows import only
 
-_INTEGERS = (DType.INT8, DType.UINT8, DType.INT16)
+_INTEGERS = (DType.INT8, DType.UINT8, DType.INT16, DType.INT32)
 
 
 @dataclass(frozen=True, slots=True)
 class Quantize(Op):
-    """Operand x, float32 or a quantised integer (int8, uint8, int16); the result is a quantised integer."""
+    """Operand x, float32 or a quantised integer (int8, uint8, int16, int32); the result is a quantised integer."""
 
     name: ClassVar[str] = "quantize"
 
@@ -29,9 +29,9 @@ class Quantize(Op):
         x = inputs[0]
         assert x is not None
         self.expect(x.dtype is DType.FLOAT32 or is_quantized(x, *_INTEGERS), f"an input of type {x.dtype.value}",
-                    "float32, or int8, uint8 or int16 with one scale")  # fmt: skip
+                    "float32, or int8, uint8, int16 or int32 with one scale")  # fmt: skip
         self.expect(is_quantized(output, *_INTEGERS), f"an output of type {output.dtype.value}",
-                    "int8, uint8 or int16 with one scale")  # fmt: skip
+                    "int8, uint8, int16 or int32 with one scale")  # fmt: skip
         self.expect(output.shape == x.shape, f"an output of shape {list(output.shape)}", f"{list(x.shape)}")
 
     def requantization(self, x: TensorType, output: TensorType) -> tuple[int, int]:
@@ -49,7 +49,7 @@ class Quantize(Op):
             rounded = round_half_away(x / np.float32(output.quantization.scale)).astype(np.float64)
             return (np.clip(rounded + output.zero_point, low, high).astype(output.dtype.numpy),)
         multiplier_q31, shift = self.requantization(inputs[0], output)
-        centred = x.astype(np.int64) - inputs[0].zero_point
+        centred = wrap_int32(x.astype(np.int64) - inputs[0].zero_point)
         scaled = multiply_by_quantized_multiplier(centred, multiplier_q31, shift, Rounding.DOUBLE)
         return (np.clip(wrap_int32(scaled + output.zero_point), low, high).astype(output.dtype.numpy),)
 
@@ -78,5 +78,10 @@ CASES: tuple[Case, ...] = (
     _case("uint8_to_int8", (1, 4, 5, 3), source=DType.UINT8, zero_points=(128, 0), same_scale=True),
     _case("int8_to_uint8", (1, 9), target=DType.UINT8, zero_points=(-5, 123), same_scale=True),
     _case("uint8_to_int8_scaled", (1, 21), source=DType.UINT8, zero_points=(119, -3)),
+    _case("float_int16", (1, 33), source=DType.FLOAT32, target=DType.INT16, ratio=1 / 256, zero_points=(0, 0)),
+    _case("int8_to_int16", (1, 33), target=DType.INT16, ratio=1 / 200, zero_points=(4, 0)),
+    _case("int16_to_int16", (1, 2, 3, 5), source=DType.INT16, target=DType.INT16, ratio=0.9, zero_points=(0, 0)),
+    _case("int16_to_int32", (1, 2, 3, 5), source=DType.INT16, target=DType.INT32, ratio=0.01, zero_points=(0, 0)),
+    _case("int32_to_int16", (1, 33), source=DType.INT32, target=DType.INT16, ratio=40000.0, zero_points=(0, 0)),
     _case("int16_to_int8", (1, 16), source=DType.INT16, ratio=200.0, zero_points=(0, 4)),
 )

@@ -55,8 +55,10 @@ def _case(label: str, shape: tuple[int, ...], activation: Activation, *, same: b
         if dtype is DType.FLOAT32:
             return [("x", floats(shape), None)], floats(shape)
         scale = scale_of(rng, 0.08)
-        x = quantized(shape, scale, zero_points[0])
-        return [("x", x, None)], x if same else quantized(shape, scale_of(rng, scale * 0.7), zero_points[1])
+        finer = 256 if dtype is DType.INT16 else 1
+        x = quantized(shape, scale / finer, zero_points[0], dtype)
+        y = quantized(shape, scale_of(rng, scale * 0.7) / finer, zero_points[1], dtype)
+        return [("x", x, None)], x if same else y
 
     return case(label, Relu(activation), make)
 
@@ -68,6 +70,8 @@ CASES: tuple[Case, ...] = (
     _case("relu6", (1, 2, 8, 7), Activation.RELU6),
     _case("relu6_low", (1, 2, 8, 7), Activation.RELU6, zero_points=(-128, -128)),
     _case("relu_n1_to_1", (1, 33), Activation.RELU_N1_TO_1, zero_points=(5, 7)),
+    _case("s16_relu", (1, 3, 4, 5), Activation.RELU, zero_points=(0, 0), dtype=DType.INT16),
+    _case("s16_relu6_same", (1, 3, 7), Activation.RELU6, zero_points=(0, 0), same=True, dtype=DType.INT16),
     _case("float_relu", (1, 2, 3, 5), Activation.RELU, dtype=DType.FLOAT32),
     _case("float_relu6", (1, 2, 3, 5), Activation.RELU6, dtype=DType.FLOAT32),
     _case("float_relu_n1_to_1", (1, 7), Activation.RELU_N1_TO_1, dtype=DType.FLOAT32),

@@ -44,7 +44,9 @@ def _case(label: str, before: tuple[int, ...], after: tuple[int, ...], dtype: DT
         if dtype is DType.FLOAT32:
             return [("x", floats(before), None)], floats(after)
         scale = scale_of(rng, 0.1)
-        return [("x", quantized(before, scale, -7), None)], quantized(after, scale, -7)
+        zero_point = -7 if dtype is DType.INT8 else 0
+        x = quantized(before, scale, zero_point, dtype)
+        return [("x", x, None)], quantized(after, scale, zero_point, dtype)
 
     return case(label, Reshape(after), make)
 
@@ -55,5 +57,6 @@ CASES: tuple[Case, ...] = (
     _case("vector_to_image", (1, 24), (1, 2, 3, 4)),
     _case("rows", (1, 4, 6, 1), (1, 3, 8, 1)),
     _case("drop_axis", (1, 5, 1, 7), (1, 5, 7)),
+    _case("int16", (1, 3, 4), (1, 12), DType.INT16),
     _case("float", (1, 3, 4), (1, 12), DType.FLOAT32),
 )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar
 
 import numpy as np
 
 from midge.ir.types import DType, TensorType
-from midge.ops.base import Case, Op, Rounding, Types, is_quantized
+from midge.ops import tables_s16
+from midge.ops.base import Case, Op, Rounding, Types, is_activation
 from midge.ops.cases import Operand, case, floats, quantized, scale_of
 from midge.ops.fixed_point import (
     exp_f32,
@@ -40,7 +42,7 @@ class SoftmaxParameters:
 
 @dataclass(frozen=True, slots=True)
 class Softmax(Op):
-    """Operand x, int8 (the result int8 with scale 1/256 and zero point -128) or float32."""
+    """Operand x, int8 (the result int8 with scale 1/256 and zero point -128), int16 (scale 1/32768) or float32."""
 
     name: ClassVar[str] = "softmax"
     beta: float
@@ -56,14 +58,16 @@ class Softmax(Op):
         if x.dtype is DType.FLOAT32:
             self.expect(output.dtype is DType.FLOAT32, f"an output of type {output.dtype.value}", "float32")
             return
-        self.expect(is_quantized(x) and is_quantized(output), f"types {x.dtype.value} and {output.dtype.value}",
-                    "float32 or quantised int8")  # fmt: skip
+        self.expect(is_activation(x) and is_activation(output) and x.dtype is output.dtype,
+                    f"types {x.dtype.value} and {output.dtype.value}",
+                    "float32, int8 or int16 with one scale")  # fmt: skip
         assert output.quantization is not None
-        near = abs(output.quantization.scale * 256.0 - 1.0) <= 0.001
-        self.expect(near and output.zero_point == -128,
+        parts, zero_point = (256, -128) if x.dtype is DType.INT8 else (32768, 0)
+        near = abs(output.quantization.scale * parts - 1.0) <= 0.001
+        self.expect(near and output.zero_point == zero_point,
                     f"an output with scale {output.quantization.scale} and zero point {output.zero_point}",
-                    "1/256 and -128")  # fmt: skip
-        self.expect(self._input_real(x) > 1.0, "an input scale near zero", "a larger one")
+                    f"1/{parts} and {zero_point}")  # fmt: skip
+        self.expect(x.dtype is DType.INT16 or self._input_real(x) > 1.0, "an input scale near zero", "a larger one")
 
     def _input_real(self, x: TensorType) -> float:
         assert x.quantization is not None
@@ -81,12 +85,32 @@ class Softmax(Op):
         assert x is not None and inputs[0] is not None
         if inputs[0].dtype is DType.FLOAT32:
             return (self._evaluate_f32(x),)
+        if inputs[0].dtype is DType.INT16:
+            return (self._evaluate_s16(x, inputs[0]),)
         return (self._evaluate_s8(x, self.parameters(inputs[0])),)
 
     def _evaluate_f32(self, x: np.ndarray) -> np.ndarray:
         powers = exp_f32((x - x.max(axis=-1, keepdims=True)) * np.float32(self.beta))
         total = np.cumsum(powers, axis=-1, dtype=np.float32)[..., -1:]
         return powers / total
+
+    def distance_s16(self, x: TensorType) -> tuple[int, int]:
+        """Multiplier and shift (left positive) by which int16 differences from the maximum reach `exp_table_s16`."""
+        assert x.quantization is not None
+        return quantize_multiplier(x.quantization.scale * self.beta / (10.0 / 65535.0))
+
+    def _evaluate_s16(self, x: np.ndarray, x_type: TensorType) -> np.ndarray:
+        diff = x.astype(np.int64) - x.max(axis=-1, keepdims=True)
+        scaled = multiply_by_quantized_multiplier(diff, *self.distance_s16(x_type), Rounding.DOUBLE)
+        powers_q15 = tables_s16.looked_up(np.clip(scaled + 32767, -32768, 32767), exp_table_s16())
+        total = powers_q15.sum(axis=-1, keepdims=True)
+        headroom = 32 - np.frexp(total.astype(np.float64))[1].astype(np.int64)
+        mantissa = ((total << (headroom - 1)) + (1 << 13)) >> 14
+        place = np.clip(mantissa - (1 << 15) - (1 << 16), -32768, 32767)
+        reciprocal_q15 = tables_s16.looked_up(place, reciprocal_table_s16())
+        shift = 31 - headroom
+        y = (powers_q15 * reciprocal_q15 + (np.int64(1) << (shift - 1))) >> shift
+        return np.clip(y, 0, 32767).astype(np.int16)
 
     def _evaluate_s8(self, x: np.ndarray, parameters: SoftmaxParameters) -> np.ndarray:
         diff = x.astype(np.int64) - x.max(axis=-1, keepdims=True)
@@ -104,11 +128,26 @@ class Softmax(Op):
         return np.where(counts, np.clip(y, -128, 127), -128).astype(np.int8)
 
 
+@cache
+def exp_table_s16() -> np.ndarray:
+    """exp from -10 to 0, for `tables_s16.looked_up`; Q0.15."""
+    return tables_s16.sampled_table(exp_f32, 10.0 / 65535.0, 32767, 2.0 / 65535.0)
+
+
+@cache
+def reciprocal_table_s16() -> np.ndarray:
+    """1 / (1 + x) from 0 to 1, for `tables_s16.looked_up`; Q0.15."""
+    return tables_s16.sampled_table(lambda x: np.float32(1) / (np.float32(1) + x), 1.0 / 65535.0, -32768, 2.0 / 65535.0)
+
+
 def _case(label: str, shape: tuple[int, ...], *, beta: float = 1.0, scale: float = 0.1, zero_point: int = 5,
           dtype: DType = DType.INT8) -> Case:  # fmt: skip
     def make(rng: np.random.Generator) -> tuple[list[Operand | None], TensorType]:
         if dtype is DType.FLOAT32:
             return [("x", floats(shape), None)], floats(shape)
+        if dtype is DType.INT16:
+            x = quantized(shape, scale_of(rng, scale / 256), 0, dtype)
+            return [("x", x, None)], quantized(shape, 1 / 32768, 0, dtype)
         return [("x", quantized(shape, scale_of(rng, scale), zero_point), None)], quantized(shape, 1 / 256, -128)
 
     return case(label, Softmax(beta), make)
@@ -122,6 +161,9 @@ CASES: tuple[Case, ...] = (
     _case("beta", (1, 9), beta=0.5),
     _case("rows", (1, 4, 5), zero_point=-128),
     _case("image", (1, 2, 3, 4), zero_point=127),
+    *(_case(f"s16_c{c}", (1, c), dtype=DType.INT16) for c in (1, 2, 10)),
+    _case("s16_rows_beta", (1, 4, 7), beta=0.5, dtype=DType.INT16),
+    _case("s16_large_scale", (1, 2, 3, 65), scale=1.5, dtype=DType.INT16),
     _case("float", (1, 12), dtype=DType.FLOAT32),
     _case("float_rows_beta", (1, 3, 7), beta=2.0, dtype=DType.FLOAT32),
 )  # fmt: skip

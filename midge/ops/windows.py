@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from midge.ir.types import DType, TensorType
-from midge.ops.base import Activation, Op, Padding, Types, is_quantized, quantized_bounds
+from midge.ops.base import Activation, Op, Padding, Rounding, Types, is_activation, quantized_bounds
 from midge.ops.fixed_point import quantize_multipliers
 
 
@@ -73,8 +73,10 @@ def check_weighted(op: Op, inputs: Types, output: TensorType, channel_axis: int)
         same = weights.dtype is DType.FLOAT32 and output.dtype is DType.FLOAT32
         op.expect(same and (bias is None or bias.dtype is DType.FLOAT32), "float32 input", "all other operands float32")
         return x, weights
-    op.expect(is_quantized(x), f"an input of type {x.dtype.value}", "float32, or int8 with one scale")
-    op.expect(is_quantized(output), f"an output of type {output.dtype.value}", "int8 with one scale, as the input")
+    op.expect(is_activation(x), f"an input of type {x.dtype.value}",
+              "float32, int8 with one scale, or int16 with zero point 0")  # fmt: skip
+    op.expect(is_activation(output) and output.dtype is x.dtype, f"an output of type {output.dtype.value}",
+              f"{x.dtype.value} with one scale, as the input")  # fmt: skip
     quantization = weights.quantization
     op.expect(weights.dtype is DType.INT8 and quantization is not None, f"weights of type {weights.dtype.value}",
               "quantised int8")  # fmt: skip
@@ -83,8 +85,20 @@ def check_weighted(op: Op, inputs: Types, output: TensorType, channel_axis: int)
               f"one scale, or one for each index of axis {channel_axis}")  # fmt: skip
     op.expect(not any(quantization.zero_points), "weights with a zero point", "zero points of 0")
     if bias is not None:
-        op.expect(bias.dtype is DType.INT32, f"a bias of type {bias.dtype.value}", "int32")
+        fits = bias.dtype is DType.INT32 or (bias.dtype is DType.INT64 and x.dtype is DType.INT16)
+        op.expect(fits, f"a bias of type {bias.dtype.value}", "int32 (or int64 with int16 inputs)")
     return x, weights
+
+
+def check_rounding(op: Op, inputs: Types, rounding: Rounding) -> None:
+    """Guard of convolutions: integers round twice, but int16 without a bias of 32 bits once, by 16 bits."""
+    x, _, bias = inputs
+    assert x is not None
+    if x.dtype.is_float:
+        return
+    is_wide = x.dtype is DType.INT16 and (bias is None or bias.dtype is DType.INT64)
+    wanted = Rounding.REDUCED if is_wide else Rounding.DOUBLE
+    op.expect(rounding is wanted, f"{rounding.value} rounding", f"{wanted.value} rounding")
 
 
 def effective_scales(x: TensorType, weights: TensorType, output: TensorType, channels: int) -> list[float]:

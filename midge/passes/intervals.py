@@ -158,10 +158,15 @@ def _weighted(graph: Graph, node: Node, intervals: Intervals) -> Interval | None
 
 
 def _accumulator_limits(graph: Graph, node: Node) -> Interval:
-    """Between these accumulators, nothing leaves 32 bits: neither the sum nor, where it is shifted left, that."""
+    """Between these accumulators, nothing leaves 32 bits: neither the sum nor, where it is shifted left, that.
+
+    With REDUCED rounding the sums have 48 bits.
+    """
     op, (x, weights, _), (output,) = node.op, graph.input_types(node), graph.output_types(node)
     assert isinstance(op, Conv2D | DepthwiseConv2D | FullyConnected) and x is not None and weights is not None
     left = np.zeros(output.channels, np.int64)
+    if op.rounding is Rounding.REDUCED:
+        return Interval(left - (1 << 47), left + (1 << 47))
     if op.rounding is Rounding.DOUBLE:
         left = np.maximum(op.requantization(x, weights, output)[1].astype(np.int64), 0)
     return Interval(INT32_MIN >> left, INT32_MAX >> left)
@@ -170,7 +175,7 @@ def _accumulator_limits(graph: Graph, node: Node) -> Interval:
 def _requantized(graph: Graph, node: Node, acc: np.ndarray) -> np.ndarray:
     """Results of these accumulators before the clamp: the layer's own reference on zeros, with them as its bias."""
     op, (x, weights, _), (output,) = node.op, graph.input_types(node), graph.output_types(node)
-    assert x is not None and weights is not None
+    assert isinstance(op, Conv2D | DepthwiseConv2D | FullyConnected) and x is not None and weights is not None
     channels = acc.size
     if isinstance(op, FullyConnected):
         x_shape, w_shape, y_shape = (1, 1), (channels, 1), (1, channels)
@@ -180,8 +185,9 @@ def _requantized(graph: Graph, node: Node, acc: np.ndarray) -> np.ndarray:
         x_shape, w_shape = ((1, 1, 1, x.channels), y_shape) if depthwise else ((1, 1, 1, 1), (channels, 1, 1, 1))
     x_type, w_type = replace(x, shape=x_shape), replace(weights, shape=w_shape)
     zeros = np.full(x_shape, x.zero_point, x.dtype.numpy), np.zeros(w_shape, weights.dtype.numpy)
-    types = [x_type, w_type, TensorType(DType.INT32, (channels,))]
-    return _unclamped(_plain(op), [*zeros, acc.astype(np.int32)], types, replace(output, shape=y_shape))
+    b_type = TensorType(DType.INT64 if op.rounding is Rounding.REDUCED else DType.INT32, (channels,))
+    arrays = [*zeros, acc.astype(b_type.dtype.numpy)]
+    return _unclamped(_plain(op), arrays, [x_type, w_type, b_type], replace(output, shape=y_shape))
 
 
 def _plain(op: Op) -> Op:
@@ -215,7 +221,7 @@ def _product(graph: Graph, node: Node, intervals: Intervals) -> Interval | None:
     a_type, b_type = graph.input_types(node)
     assert isinstance(node.op, Mul) and a_type is not None and b_type is not None
     _, shift = node.op.requantization(a_type, b_type, graph.type(node.outputs[0]))
-    if shift > 14:  # 255 * 255 might leave 32 bits when shifted left
+    if shift > (14 if a_type.dtype is DType.INT8 else 0):  # a product might leave 32 bits when shifted left
         return None
     corners = [_pair(graph, node, left, right) for left in (a.low, a.high) for right in (b.low, b.high)]
     return Interval(np.min(corners, axis=0), np.max(corners, axis=0))
@@ -268,7 +274,7 @@ def _mean(graph: Graph, node: Node, intervals: Intervals) -> Interval | None:
     x, output = graph.type(node.inputs[0] or ""), graph.type(node.outputs[0])
     assert isinstance(node.op, Mean)
     _, shift = node.op.requantization(x, output)
-    if (x.elements * 255) << max(shift, 0) > INT32_MAX:
+    if (x.elements << 8 * x.dtype.bytes) << max(shift, 0) > INT32_MAX:
         return None
     return _through_reference(graph, node, intervals)
 

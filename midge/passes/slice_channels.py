@@ -84,8 +84,10 @@ def _bias(graph: Graph, builder: GraphBuilder, node: Node, y_mask: np.ndarray, a
                          _cut_type(graph.type(name), y_mask))  # fmt: skip
     if not added.any():
         return None
-    type_ = TensorType(DType.INT32, added.shape)
-    return builder.value(builder.unique(f"{node.name}_bias"), type_, added.astype(np.int32))
+    # Layers of int16 without a bias have accumulators of 64 bits.
+    dtype = DType.INT64 if graph.type(node.inputs[0] or "").dtype is DType.INT16 else DType.INT32
+    type_ = TensorType(dtype, added.shape)
+    return builder.value(builder.unique(f"{node.name}_bias"), type_, added.astype(dtype.numpy))
 
 
 def _constant(graph: Graph, builder: GraphBuilder, node: Node, name: str, data: np.ndarray, type_: TensorType) -> str:

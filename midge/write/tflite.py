@@ -102,7 +102,8 @@ class _Writer:
         inputs = [self.index[name] for name in node.inputs if name in self.index]
         if "conv2d" in op.name and node.inputs[2] is None:  # LiteRT refuses convolutions without a bias
             x, output = self.graph.type(node.inputs[0] or ""), self.graph.output_types(node)[0]
-            inputs.append(self._constant(np.zeros(output.channels, np.float32 if x.dtype.is_float else np.int32)))
+            dtype = {DType.FLOAT32: np.float32, DType.INT16: np.int64}.get(x.dtype, np.int32)
+            inputs.append(self._constant(np.zeros(output.channels, dtype)))
         if isinstance(op, Pad):
             inputs.append(self._constant(np.array(op.paddings, np.int32)))
         elif isinstance(op, Mean | Reduce):
@@ -111,7 +112,7 @@ class _Writer:
             inputs = [self._flat(node), self._constant(self._positions(node))]
         elif hasattr(op, "padding"):
             inputs[0], padding = self._padding(node, inputs[0])
-        found = written(node, padding)
+        found = written(self.graph, node, padding)
         shape = op.shape if op.name == "reshape" else None  # type: ignore[attr-defined]
         options = self._options(found.title, found.fields, shape) if found.title else None
         self._operator(found.code, inputs, [self.index[name] for name in node.outputs], found.title, options)

@@ -8,7 +8,7 @@ from typing import Any
 import tflite
 
 from midge.errors import UnsupportedError
-from midge.ir.graph import Node
+from midge.ir.graph import Graph, Node
 from midge.ir.types import DType
 from midge.ops import binary, map, reduce
 from midge.ops.base import Activation, Padding
@@ -51,6 +51,8 @@ _FIELDS = {
     "kernel_h": "FilterHeight", "kernel_w": "FilterWidth", "depth_multiplier": "DepthMultiplier", "beta": "Beta",
     "axis": "Axis", "alpha": "Alpha",
 }  # fmt: skip
+_WITH_BIAS_TYPE = ("Conv2DOptions", "FullyConnectedOptions")
+"""Options that tell a runtime the type of the bias beside activations of int16: int64 where they don't."""
 VERSIONS = {
     "CONV_2D": 5, "DEPTHWISE_CONV_2D": 5, "FULLY_CONNECTED": 5, "PRELU": 1, "TRANSPOSE_CONV": 4,
     **dict.fromkeys(("CEIL", "COS", "CUMSUM", "ELU", "FLOOR", "HARD_SWISH", "LOG", "NEG", "POW", "RELU_N1_TO_1",
@@ -69,10 +71,11 @@ class Written:
     fields: dict[str, Any] = field(default_factory=dict)
 
 
-def written(node: Node, padding: int) -> Written:
+def written(graph: Graph, node: Node, padding: int) -> Written:
     """The code and options of a node. Raises UnsupportedError where the format has no such operator."""
     code, title = _code(node)
     op: Any = node.op
+    y = graph.type(node.outputs[0])
     present = {name: getattr(op, name) for name in op.__dataclass_fields__}
     fields: dict[str, Any] = {}
     if title:
@@ -83,9 +86,17 @@ def written(node: Node, padding: int) -> Written:
             fields["KeepNumDims" if op.name == "fully_connected" else "KeepDims"] = present["keep_dims"]
         if "activation" in present:
             fields["FusedActivationFunction"] = ACTIVATIONS[present["activation"]]
+        if title in ("AddOptions", "SubOptions"):
+            fields["PotScaleInt16"] = False
+        if title in _WITH_BIAS_TYPE and y.dtype is DType.INT16 and _has_narrow_bias(graph, node):
+            fields["QuantizedBiasType"] = tflite.TensorType.INT32
         if title == "GeluOptions":
             fields["Approximate"] = op.function is map.Function.GELU_TANH
     return Written(code, title, fields)
+
+
+def _has_narrow_bias(graph: Graph, node: Node) -> bool:
+    return node.inputs[2] is not None and graph.type(node.inputs[2]).dtype is DType.INT32
 
 
 def _code(node: Node) -> tuple[str, str]:

@@ -1,9 +1,10 @@
-"""Addition with broadcasting in plain C99: int8 and float32."""
+"""Addition with broadcasting in plain C99: int8, int16 and float32."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
+from midge.ir.types import DType
 from midge.kernels.elementwise import RowsF32, SumRowsS8
 from midge.kernels.unary import TableRows
 from midge.ops.add import Add
@@ -23,6 +24,14 @@ class AddRowsS8(SumRowsS8):
     op = Add
 
 
+class AddRowsS16(SumRowsS8):
+    """Rows of int16."""
+
+    name: ClassVar[str] = "add_s16_rows__portable"
+    op = Add
+    dtype = DType.INT16
+
+
 class AddRowsF32(RowsF32):
     """Rows of float32."""
 
@@ -30,4 +39,4 @@ class AddRowsF32(RowsF32):
     op = Add
 
 
-KERNELS = (AddTableS8(), AddRowsS8(), AddRowsF32())
+KERNELS = (AddTableS8(), AddRowsS8(), AddRowsS16(), AddRowsF32())

@@ -35,12 +35,24 @@ class BinaryRowsS8(ElementwiseRows):
     def names(self, node: Node, graph: Graph) -> tuple[dict[str, object], tuple[CFunction, ...]]:
         op = node.op
         assert isinstance(op, Binary)
-        names: dict[str, object] = {"function": op.function.value, "plain": "int8_t", "clamp": None, "bounds": None}
+        names: dict[str, object] = {
+            "function": op.function.value,
+            "plain": self.dtype.c_name,
+            "clamp": None,
+            "bounds": None,
+        }
         if op.activation is Activation.NONE:
             return names, ()
         return names | {"bounds": quantized_bounds(op.activation, graph.type(node.outputs[0]))}, (
             render.helper("clamp"),
         )
+
+
+class BinaryRowsS16(BinaryRowsS8):
+    """The larger or smaller of int16 values."""
+
+    name: ClassVar[str] = "binary_s16_rows__portable"
+    dtype = DType.INT16
 
 
 class BinaryRowsF32(ElementwiseRows):
@@ -63,4 +75,4 @@ class BinaryRowsF32(ElementwiseRows):
         return {"function": node.op.function.value, "plain": "float", "clamp": clamp, "bounds": None}, helpers
 
 
-KERNELS = (BinaryTableS8(), BinaryRowsS8(), BinaryRowsF32())
+KERNELS = (BinaryTableS8(), BinaryRowsS8(), BinaryRowsS16(), BinaryRowsF32())

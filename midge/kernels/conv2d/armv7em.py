@@ -15,7 +15,7 @@ from midge.kernels.conv2d.portable import Conv2DS8, conv2d_window, refuse_unless
 from midge.kernels.conv2d.widened import Conv2DS8Widened
 from midge.kernels.conv2d.winograd import winograd_offers
 from midge.kernels.layouts import NATURAL, PLANES, WIDE, WIDE_PLANES
-from midge.kernels.quantized import ChannelScaling
+from midge.kernels.quantized_s16 import Scaling
 from midge.kernels.requantize_armv7em import Requantization
 from midge.kernels.view import TaskView
 from midge.kernels.window import Window
@@ -30,7 +30,7 @@ class Conv2DS8Smlad(Conv2DS8):
     template: ClassVar[str] = "conv2d/armv7em_s8.c.j2"
     run_multiple: ClassVar[int] = 4
 
-    def helpers(self, scaling: ChannelScaling) -> tuple[Function, ...]:
+    def helpers(self, scaling: Scaling) -> tuple[Function, ...]:
         return (*super().helpers(scaling), *pair_helpers())
 
 

@@ -1,4 +1,4 @@
-"""Convolution in plain C99: int8 and float32, any shape."""
+"""Convolution in plain C99: int8, int16 and float32, any shape."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from midge.ir.types import DType
 from midge.kernels import render
 from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, row_steps
 from midge.kernels.floating import float_bias, float_clamp
-from midge.kernels.quantized import ChannelScaling, channel_scaling
-from midge.kernels.view import TaskView
+from midge.kernels.quantized import channel_scaling
+from midge.kernels.quantized_s16 import Scaling, wide_scaling
+from midge.kernels.view import TaskView, c_element
 from midge.kernels.window import Window
 from midge.ops.conv2d import Conv2D
 from midge.targets.records import Core
@@ -41,21 +42,20 @@ def refuse_unless_dense(node: Node, graph: Graph, core: Core) -> str | None:
 
 
 class Conv2DS8(Kernel):
-    """One output row from KH padded int8 rows; 32-bit accumulators, one product at a time."""
+    """One output row from KH padded rows of integers; one product at a time."""
 
     name: ClassVar[str] = "conv2d_s8_direct__portable"
     op = Conv2D
-    template: ClassVar[str] = "conv2d/portable_s8.c.j2"
+    template: ClassVar[str] = "conv2d/portable.c.j2"
+    dtype: ClassVar[DType] = DType.INT8
     run_multiple: ClassVar[int] = 1
     """Each run of weights is filled with zeros up to a multiple of this."""
 
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
         del core
-        if (
-            graph.type(node.outputs[0]).dtype is not DType.INT8
-            or graph.type(node.inputs[0] or "").dtype is not DType.INT8
-        ):
-            return "not int8"
+        types = (graph.type(node.inputs[0] or ""), graph.type(node.outputs[0]))
+        if any(type_.dtype is not self.dtype for type_ in types):
+            return f"not {self.dtype.value}"
         if graph.constant(node.inputs[1]) is None:
             return "the weights are not constant"
         return None
@@ -65,28 +65,32 @@ class Conv2DS8(Kernel):
         over = self.run_multiple - 1
         steps = row_steps(graph.input_types(node), window.y, {0: window.rows})
         return Binding(
-            self, (window.reads(over_bytes=over), None, None)[: len(node.inputs)], (Layout(DType.INT8),), steps
+            self, (window.reads(over_bytes=over), None, None)[: len(node.inputs)], (Layout(self.dtype),), steps
         )
 
     def emit(self, view: TaskView) -> LayerCode:
         window = conv2d_window(view.node, view.graph)
         weights = view.graph.constant(view.node.inputs[1])
         assert weights is not None
-        scaling = channel_scaling(view.node, view.graph, weights.reshape(weights.shape[0], -1).sum(1, dtype=np.int64))
+        scaling = self.scaling(view.node, view.graph, weights)
         names = self.names(window, weights, scaling)
         kernel = render.function(self.template, f"{self.name}_{window.key}{scaling.key}", **names)
         packed = pack_runs(weights, names["runs"], self.run_multiple)
         return LayerCode(
             (*self.helpers(scaling), kernel),
             (Constant("weights", packed, max(1, self.run_multiple)), *scaling.constants),
-            render.render("conv2d/layer.c.j2", view=view, window=window, call=kernel.name, element="int8_t",
-                          constants=["weights", *scaling.roles]),
+            render.render("conv2d/layer.c.j2", view=view, window=window, call=kernel.name,
+                          element=c_element(self.dtype), constants=["weights", *scaling.roles]),
         )  # fmt: skip
 
-    def helpers(self, scaling: ChannelScaling) -> tuple[Function, ...]:
-        return (render.scale_helper(scaling.rounding), render.helper("clamp"))
+    def scaling(self, node: Node, graph: Graph, weights: np.ndarray) -> Scaling:
+        """From accumulators to results."""
+        return channel_scaling(node, graph, weights.reshape(weights.shape[0], -1).sum(1, dtype=np.int64))
 
-    def names(self, window: Window, weights: np.ndarray, scaling: ChannelScaling) -> dict[str, Any]:
+    def helpers(self, scaling: Scaling) -> tuple[Function, ...]:
+        return scaling.helpers
+
+    def names(self, window: Window, weights: np.ndarray, scaling: Scaling) -> dict[str, Any]:
         """What the template is filled with."""
         group_inputs = weights.shape[3]
         groups = window.x.channels // group_inputs
@@ -101,6 +105,7 @@ class Conv2DS8(Kernel):
             "run": run,
             "padded_run": -(-run // self.run_multiple) * self.run_multiple,
             "scaling": scaling,
+            "element": c_element(self.dtype),
         }
 
 
@@ -110,6 +115,17 @@ def pack_runs(weights: np.ndarray, runs: int, multiple: int) -> np.ndarray:
     flat = weights.reshape(outputs, kh, runs, kw * inputs // runs)
     missing = -flat.shape[3] % multiple
     return np.pad(flat, ((0, 0), (0, 0), (0, 0), (0, missing)))
+
+
+class Conv2DS16(Conv2DS8):
+    """One output row from KH padded int16 rows; accumulators of 64 bits where 32 might not do."""
+
+    name: ClassVar[str] = "conv2d_s16_direct__portable"
+    dtype = DType.INT16
+
+    def scaling(self, node: Node, graph: Graph, weights: np.ndarray) -> Scaling:
+        del weights
+        return wide_scaling(node, graph, channel_axis=0)
 
 
 class Conv2DF32(Kernel):
@@ -154,4 +170,4 @@ class Conv2DF32(Kernel):
         )  # fmt: skip
 
 
-KERNELS = (Conv2DS8(), Conv2DF32())
+KERNELS = (Conv2DS8(), Conv2DS16(), Conv2DF32())

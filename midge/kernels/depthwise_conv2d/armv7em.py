@@ -12,7 +12,7 @@ from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, L
 from midge.kernels.depthwise_conv2d import channels, planes, wide_planes
 from midge.kernels.depthwise_conv2d.portable import DepthwiseConv2DS8, depthwise_window
 from midge.kernels.layouts import NATURAL, PLANES, WIDE, WIDE_PLANES
-from midge.kernels.quantized import ChannelScaling
+from midge.kernels.quantized_s16 import Scaling
 from midge.kernels.requantize_armv7em import Requantization
 from midge.kernels.view import TaskView
 from midge.ops.depthwise_conv2d import DepthwiseConv2D
@@ -34,7 +34,7 @@ class DepthwiseConv2DS8Quad(DepthwiseConv2DS8):
             return "the depth multiplier is not 1"
         return "fewer than four channels" if window.x.channels < 4 else None
 
-    def helpers(self, scaling: ChannelScaling) -> tuple[Function, ...]:
+    def helpers(self, scaling: Scaling) -> tuple[Function, ...]:
         extra = ("load_s8x4", "even_bytes", "odd_bytes", "smlabb", "smlatt")
         return (*super().helpers(scaling), *(render.helper(name) for name in extra))
 

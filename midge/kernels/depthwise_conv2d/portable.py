@@ -1,4 +1,4 @@
-"""Depthwise convolution in plain C99: int8 and float32, any depth multiplier."""
+"""Depthwise convolution in plain C99: int8, int16 and float32, any depth multiplier."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from midge.ir.types import DType
 from midge.kernels import render
 from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, row_steps
 from midge.kernels.floating import float_bias, float_clamp
-from midge.kernels.quantized import ChannelScaling, channel_scaling
-from midge.kernels.view import TaskView
+from midge.kernels.quantized import channel_scaling
+from midge.kernels.quantized_s16 import Scaling, wide_scaling
+from midge.kernels.view import TaskView, c_element
 from midge.kernels.window import Window
 from midge.ops.depthwise_conv2d import DepthwiseConv2D
 from midge.targets.records import Core
@@ -29,20 +30,19 @@ def depthwise_window(node: Node, graph: Graph) -> Window:
 
 
 class DepthwiseConv2DS8(Kernel):
-    """One output row from KH padded int8 rows, channel by channel."""
+    """One output row from KH padded rows of integers, channel by channel."""
 
     name: ClassVar[str] = "depthwise_conv2d_s8_direct__portable"
     op = DepthwiseConv2D
-    template: ClassVar[str] = "depthwise_conv2d/portable_s8.c.j2"
+    template: ClassVar[str] = "depthwise_conv2d/portable.c.j2"
+    dtype: ClassVar[DType] = DType.INT8
     over_bytes: ClassVar[int] = 0
 
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
         del core
-        if (
-            graph.type(node.outputs[0]).dtype is not DType.INT8
-            or graph.type(node.inputs[0] or "").dtype is not DType.INT8
-        ):
-            return "not int8"
+        types = (graph.type(node.inputs[0] or ""), graph.type(node.outputs[0]))
+        if any(type_.dtype is not self.dtype for type_ in types):
+            return f"not {self.dtype.value}"
         if graph.constant(node.inputs[1]) is None:
             return "the weights are not constant"
         return None
@@ -51,28 +51,44 @@ class DepthwiseConv2DS8(Kernel):
         window = depthwise_window(node, graph)
         steps = row_steps(graph.input_types(node), window.y, {0: window.rows})
         reads = (window.reads(over_bytes=self.over_bytes), None, None)[: len(node.inputs)]
-        return Binding(self, reads, (Layout(DType.INT8),), steps)
+        return Binding(self, reads, (Layout(self.dtype),), steps)
 
     def emit(self, view: TaskView) -> LayerCode:
         window = depthwise_window(view.node, view.graph)
         weights = view.graph.constant(view.node.inputs[1])
         assert weights is not None
-        scaling = channel_scaling(view.node, view.graph, weights.sum((0, 1, 2), dtype=np.int64))
+        scaling = self.scaling(view.node, view.graph, weights)
         names: dict[str, Any] = {
             "window": window,
             "scaling": scaling,
+            "element": c_element(self.dtype),
             "multiplier": window.y.channels // window.x.channels,
         }
         kernel = render.function(self.template, f"{self.name}_{window.key}{scaling.key}", **names)
         return LayerCode(
             (*self.helpers(scaling), kernel),
             (Constant("weights", weights, self.over_bytes + 1), *scaling.constants),
-            render.render("conv2d/layer.c.j2", view=view, window=window, call=kernel.name, element="int8_t",
-                          constants=["weights", *scaling.roles]),
+            render.render("conv2d/layer.c.j2", view=view, window=window, call=kernel.name,
+                          element=c_element(self.dtype), constants=["weights", *scaling.roles]),
         )  # fmt: skip
 
-    def helpers(self, scaling: ChannelScaling) -> tuple[Function, ...]:
-        return (render.scale_helper(scaling.rounding), render.helper("clamp"))
+    def scaling(self, node: Node, graph: Graph, weights: np.ndarray) -> Scaling:
+        """From accumulators to results."""
+        return channel_scaling(node, graph, weights.sum((0, 1, 2), dtype=np.int64))
+
+    def helpers(self, scaling: Scaling) -> tuple[Function, ...]:
+        return scaling.helpers
+
+
+class DepthwiseConv2DS16(DepthwiseConv2DS8):
+    """One output row from KH padded int16 rows; accumulators of 64 bits where 32 might not do."""
+
+    name: ClassVar[str] = "depthwise_conv2d_s16_direct__portable"
+    dtype = DType.INT16
+
+    def scaling(self, node: Node, graph: Graph, weights: np.ndarray) -> Scaling:
+        del weights
+        return wide_scaling(node, graph, channel_axis=3)
 
 
 class DepthwiseConv2DF32(Kernel):
@@ -113,4 +129,4 @@ class DepthwiseConv2DF32(Kernel):
         )  # fmt: skip
 
 
-KERNELS = (DepthwiseConv2DS8(), DepthwiseConv2DF32())
+KERNELS = (DepthwiseConv2DS8(), DepthwiseConv2DS16(), DepthwiseConv2DF32())

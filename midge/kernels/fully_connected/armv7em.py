@@ -14,7 +14,7 @@ from midge.kernels.conv2d.armv7em import pair_helpers
 from midge.kernels.fully_connected import pairs, pairs_shared, wide
 from midge.kernels.fully_connected.portable import FullyConnectedS8, dense_steps
 from midge.kernels.layouts import CENTRED, NATURAL, WIDE
-from midge.kernels.quantized import ChannelScaling
+from midge.kernels.quantized_s16 import Scaling
 from midge.kernels.requantize_armv7em import Requantization
 from midge.kernels.view import TaskView
 from midge.ops.fully_connected import FullyConnected
@@ -28,7 +28,7 @@ class FullyConnectedS8Smlad(FullyConnectedS8):
     template: ClassVar[str] = "fully_connected/armv7em_s8.c.j2"
     run_multiple: ClassVar[int] = 4
 
-    def helpers(self, scaling: ChannelScaling) -> tuple[Function, ...]:
+    def helpers(self, scaling: Scaling) -> tuple[Function, ...]:
         return (*super().helpers(scaling), *pair_helpers())
 
 

@@ -1,4 +1,4 @@
-"""Fully connected layers in plain C99: int8 and float32."""
+"""Fully connected layers in plain C99: int8, int16 and float32."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from midge.ir.types import DType
 from midge.kernels import render
 from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, Reads, Step, row_steps
 from midge.kernels.floating import float_bias, float_clamp
-from midge.kernels.quantized import ChannelScaling, channel_scaling
-from midge.kernels.view import TaskView
+from midge.kernels.quantized import channel_scaling
+from midge.kernels.quantized_s16 import Scaling, wide_scaling
+from midge.kernels.view import TaskView, c_element
 from midge.ops.fully_connected import FullyConnected
 from midge.targets.records import Core
 
@@ -52,9 +53,10 @@ def dense_vectors(view: TaskView, inputs: int) -> int:
 
 
 def refuse_dense(node: Node, graph: Graph, dtype: DType) -> str | None:
-    """Why a kernel for weights and values of `dtype` can't compute the node."""
-    types = (graph.type(node.inputs[0] or ""), graph.type(node.inputs[1] or ""), graph.type(node.outputs[0]))
-    if any(type_.dtype is not dtype for type_ in types):
+    """Why a kernel for values of `dtype` (weights of the same; int8 where they are int16) can't compute the node."""
+    types = (graph.type(node.inputs[0] or ""), graph.type(node.outputs[0]))
+    weights = DType.INT8 if dtype is DType.INT16 else dtype
+    if any(type_.dtype is not dtype for type_ in types) or graph.type(node.inputs[1] or "").dtype is not weights:
         return f"not {dtype.value}"
     if graph.constant(node.inputs[1]) is None:
         return "the weights are not constant"
@@ -62,31 +64,33 @@ def refuse_dense(node: Node, graph: Graph, dtype: DType) -> str | None:
 
 
 class FullyConnectedS8(Kernel):
-    """y = W x for each of the matrix's rows; 32-bit accumulators."""
+    """y = W x for each of the matrix's rows, on integers."""
 
     name: ClassVar[str] = "fully_connected_s8_direct__portable"
     op = FullyConnected
-    template: ClassVar[str] = "fully_connected/portable_s8.c.j2"
+    template: ClassVar[str] = "fully_connected/portable.c.j2"
+    dtype: ClassVar[DType] = DType.INT8
     run_multiple: ClassVar[int] = 1
 
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
         del core
-        return refuse_dense(node, graph, DType.INT8)
+        return refuse_dense(node, graph, self.dtype)
 
     def bind(self, node: Node, graph: Graph) -> Binding:
-        reads = dense_reads(node, graph, DType.INT8, self.run_multiple - 1)
-        return Binding(self, reads, (Layout(DType.INT8),), dense_steps(node, graph))
+        reads = dense_reads(node, graph, self.dtype, self.run_multiple - 1)
+        return Binding(self, reads, (Layout(self.dtype),), dense_steps(node, graph))
 
     def emit(self, view: TaskView) -> LayerCode:
         weights = view.graph.constant(view.node.inputs[1])
         assert weights is not None
         outputs, inputs = weights.shape
-        scaling = channel_scaling(view.node, view.graph, weights.sum(1, dtype=np.int64))
+        scaling = self.scaling(view.node, view.graph, weights)
         vectors = dense_vectors(view, inputs)
         packed = np.pad(weights, ((0, 0), (0, -inputs % self.run_multiple)))
         kernel = render.function(
             self.template, f"{self.name}_i{inputs}o{outputs}v{vectors}{scaling.key}",
             inputs=inputs, padded_inputs=packed.shape[1], outputs=outputs, vectors=vectors, scaling=scaling,
+            element=c_element(self.dtype),
         )  # fmt: skip
         x, y = dense_pointers(view)
         arguments = "".join(f", {view.constant(role)}" for role in ("weights", *scaling.roles))
@@ -96,8 +100,23 @@ class FullyConnectedS8(Kernel):
             f"    {kernel.name}({x}, {y}{arguments});\n",
         )
 
-    def helpers(self, scaling: ChannelScaling) -> tuple[Function, ...]:
-        return (render.scale_helper(scaling.rounding), render.helper("clamp"))
+    def scaling(self, node: Node, graph: Graph, weights: np.ndarray) -> Scaling:
+        """From accumulators to results."""
+        return channel_scaling(node, graph, weights.sum(1, dtype=np.int64))
+
+    def helpers(self, scaling: Scaling) -> tuple[Function, ...]:
+        return scaling.helpers
+
+
+class FullyConnectedS16(FullyConnectedS8):
+    """y = W x for each of the matrix's rows, x of int16; accumulators of 64 bits where 32 might not do."""
+
+    name: ClassVar[str] = "fully_connected_s16_direct__portable"
+    dtype = DType.INT16
+
+    def scaling(self, node: Node, graph: Graph, weights: np.ndarray) -> Scaling:
+        del weights
+        return wide_scaling(node, graph, channel_axis=0)
 
 
 class FullyConnectedF32(Kernel):
@@ -133,4 +152,4 @@ class FullyConnectedF32(Kernel):
         )
 
 
-KERNELS = (FullyConnectedS8(), FullyConnectedF32())
+KERNELS = (FullyConnectedS8(), FullyConnectedS16(), FullyConnectedF32())

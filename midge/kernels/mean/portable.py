@@ -1,4 +1,4 @@
-"""Means in plain C99: int8 and float32, over any axes."""
+"""Means in plain C99: int8, int16 and float32, over any axes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from midge.ops.base import Rounding
 from midge.ops.mean import Mean
 from midge.targets.records import Core
 
-_MOST_VALUES = 1 << 23
-"""So many int8 values less their zero point have a sum within 32 bits."""
+_MOST_VALUES = {DType.INT8: 1 << 23, DType.INT16: 1 << 15}
+"""So many values less their zero point have a sum within 32 bits."""
 
 
 class MeanKernel(Kernel):
@@ -28,11 +28,11 @@ class MeanKernel(Kernel):
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
         del core
         x, op = graph.type(node.inputs[0] or ""), _op(node)
-        if x.dtype not in (DType.INT8, DType.FLOAT32):
-            return f"{x.dtype.value} is neither int8 nor float32"
+        if x.dtype not in (DType.INT8, DType.INT16, DType.FLOAT32):
+            return f"{x.dtype.value} is neither int8, int16 nor float32"
         if graph.values[node.inputs[0] or ""].is_constant:
             return "the operand is constant"
-        if x.dtype is DType.INT8 and _count(op, x) > _MOST_VALUES:
+        if x.dtype in _MOST_VALUES and _count(op, x) > _MOST_VALUES[x.dtype]:
             return f"the sum of {_count(op, x)} values can leave 32 bits"
         return self.refuse_shape(x, graph.type(node.outputs[0]), op.axes)
 
@@ -80,7 +80,9 @@ def _result(op: Mean, x: TensorType, y: TensorType) -> tuple[str, tuple[Function
         return f"sum / {_count(op, x)}.0f", ()
     multiplier_q31, shift = op.requantization(x, y)
     scaled = f"midge_scale_double(sum, {multiplier_q31}, {shift}){render.c_offset(y.zero_point)}"
-    return f"(int8_t)midge_clamp({scaled}, -128, 127)", (render.scale_helper(Rounding.DOUBLE), render.helper("clamp"))
+    low, high = y.dtype.limits
+    helpers = (render.scale_helper(Rounding.DOUBLE), render.helper("clamp"))
+    return f"({y.dtype.c_name})midge_clamp({scaled}, {low}, {high})", helpers
 
 
 class MeanAccumulate(MeanKernel):

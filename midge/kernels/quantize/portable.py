@@ -12,7 +12,7 @@ from midge.kernels.unary import Expression, MapRows, TableRows
 from midge.ops.base import Rounding
 from midge.ops.quantize import Quantize
 
-_INTEGERS = (DType.INT8, DType.UINT8, DType.INT16)
+_INTEGERS = (DType.INT8, DType.UINT8, DType.INT16, DType.INT32)
 _MOST_LEFT_SHIFT = 14
 """int16 less its zero point has 17 bits with its sign; shifted further, it could leave 32 bits."""
 
@@ -31,7 +31,7 @@ class QuantizeF32(MapRows):
     op = Quantize
 
     def refuse_types(self, x: TensorType, y: TensorType) -> str | None:
-        fits = x.dtype is DType.FLOAT32 and y.dtype in _INTEGERS
+        fits = x.dtype is DType.FLOAT32 and y.dtype in _INTEGERS[:3]
         return None if fits else f"{x.dtype.value} to {y.dtype.value}"
 
     def expression(self, node: Node, x: TensorType, y: TensorType) -> Expression:

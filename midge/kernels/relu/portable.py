@@ -1,4 +1,4 @@
-"""Rectifiers in plain C99: int8 by a table, float32 by a clamp."""
+"""Rectifiers in plain C99: int8 by a table, int16 and float32 by a clamp."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from typing import ClassVar
 
 from midge.ir.graph import Node
 from midge.ir.types import DType, TensorType
+from midge.kernels import render
 from midge.kernels.floating import float_clamp
 from midge.kernels.unary import Expression, MapRows, TableRows
+from midge.ops.base import Rounding, quantized_bounds
 from midge.ops.relu import Relu
 
 
@@ -16,6 +18,24 @@ class ReluS8(TableRows):
 
     name: ClassVar[str] = "relu_s8_table__portable"
     op = Relu
+
+
+class ReluS16(MapRows):
+    """Rows of int16, scaled and clamped."""
+
+    name: ClassVar[str] = "relu_s16_rows__portable"
+    op = Relu
+
+    def refuse_types(self, x: TensorType, y: TensorType) -> str | None:
+        return None if x.dtype is y.dtype is DType.INT16 else "not int16"
+
+    def expression(self, node: Node, x: TensorType, y: TensorType) -> Expression:
+        assert isinstance(node.op, Relu)
+        multiplier_q31, shift = node.op.requantization(x, y)
+        low, high = quantized_bounds(node.op.activation, y)
+        helpers = (render.scale_helper(Rounding.DOUBLE), render.helper("clamp"))
+        scaled = f"midge_scale_double(x[i], {multiplier_q31}, {shift})"
+        return Expression(f"(int16_t)midge_clamp({scaled}, {low}, {high})", helpers)
 
 
 class ReluF32(MapRows):
@@ -33,4 +53,4 @@ class ReluF32(MapRows):
         return Expression(clamp.of("x[i]"), clamp.helpers)
 
 
-KERNELS = (ReluS8(), ReluF32())
+KERNELS = (ReluS8(), ReluS16(), ReluF32())

@@ -1,4 +1,4 @@
-"""Softmax over the channels in plain C99: int8 in fixed point, float32."""
+"""Softmax over the channels in plain C99: int8 and int16 in fixed point, float32."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from midge.kernels.floating import exp_helpers
 from midge.kernels.view import TaskView
 from midge.ops.base import Rounding
 from midge.ops.fixed_point import exp_on_negative_values, multiply_by_quantized_multiplier
-from midge.ops.softmax import Softmax
+from midge.ops.softmax import Softmax, exp_table_s16, reciprocal_table_s16
 from midge.targets.records import Core
 
-_MOST_CHANNELS = 4095
-"""The sum of so many powers, each at most 1 in Q12.19, stays below 2^31."""
+_MOST_CHANNELS = {DType.INT8: 4095, DType.INT16: 1 << 15}
+"""The sum of so many powers, each at most 1 in Q12.19 or in Q16.15, stays within 31 bits."""
 
 
 class SoftmaxRows(Kernel):
@@ -33,8 +33,9 @@ class SoftmaxRows(Kernel):
             return f"not {self.dtype.value}"
         if graph.values[node.inputs[0] or ""].is_constant:
             return "the operand is constant"
-        if x.dtype is DType.INT8 and x.channels > _MOST_CHANNELS:
-            return f"more than {_MOST_CHANNELS} channels: the sum can leave 32 bits"
+        most = _MOST_CHANNELS.get(x.dtype, x.channels)
+        if x.channels > most:
+            return f"more than {most} channels: the sum can leave 32 bits"
         return None
 
     def bind(self, node: Node, graph: Graph) -> Binding:
@@ -73,6 +74,26 @@ def powers_q31(op: Softmax, x: TensorType) -> np.ndarray:
     return exp_on_negative_values(scaled).astype(np.int32)
 
 
+class SoftmaxS16(SoftmaxRows):
+    """Powers and the reciprocal of their sum by tables with straight lines between entries."""
+
+    name: ClassVar[str] = "softmax_s16_rows__portable"
+    op = Softmax
+    dtype = DType.INT16
+
+    def emit(self, view: TaskView) -> LayerCode:
+        op, x = view.node.op, view.x.type
+        assert isinstance(op, Softmax)
+        multiplier_q31, shift = op.distance_s16(x)
+        kernel = render.specialised(
+            "softmax/portable_s16.c.j2", self.name, channels=x.channels, multiplier=multiplier_q31, shift=shift
+        )
+        tables = (Constant("powers", exp_table_s16()), Constant("reciprocals", reciprocal_table_s16()))
+        helpers = (render.scale_helper(Rounding.DOUBLE), render.helper("clamp"), render.helper("line_s16"))
+        arguments = "".join(f", {view.constant(table.role)}" for table in tables)
+        return LayerCode((*helpers, kernel), tables, _body(view, kernel.name, "midge_s16", arguments))
+
+
 class SoftmaxF32(SoftmaxRows):
     """Powers into the result, then divided by their sum."""
 
@@ -99,4 +120,4 @@ def _body(view: TaskView, call: str, element: str, arguments: str) -> str:
     )  # fmt: skip
 
 
-KERNELS = (SoftmaxS8(), SoftmaxF32())
+KERNELS = (SoftmaxS8(), SoftmaxS16(), SoftmaxF32())

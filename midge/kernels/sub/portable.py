@@ -1,9 +1,10 @@
-"""Subtraction with broadcasting in plain C99: int8 and float32."""
+"""Subtraction with broadcasting in plain C99: int8, int16 and float32."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
+from midge.ir.types import DType
 from midge.kernels.elementwise import RowsF32, SumRowsS8
 from midge.kernels.unary import TableRows
 from midge.ops.sub import Sub
@@ -23,6 +24,14 @@ class SubRowsS8(SumRowsS8):
     op = Sub
 
 
+class SubRowsS16(SumRowsS8):
+    """Rows of int16."""
+
+    name: ClassVar[str] = "sub_s16_rows__portable"
+    op = Sub
+    dtype = DType.INT16
+
+
 class SubRowsF32(RowsF32):
     """Rows of float32."""
 
@@ -30,4 +39,4 @@ class SubRowsF32(RowsF32):
     op = Sub
 
 
-KERNELS = (SubTableS8(), SubRowsS8(), SubRowsF32())
+KERNELS = (SubTableS8(), SubRowsS8(), SubRowsS16(), SubRowsF32())

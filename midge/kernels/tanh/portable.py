@@ -1,4 +1,4 @@
-"""Tanh in plain C99: int8 by a table, float32 by polynomials."""
+"""Tanh in plain C99: int8 and int16 by tables, float32 by polynomials."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from midge.ir.graph import Node
 from midge.ir.types import DType, TensorType
 from midge.kernels import render
 from midge.kernels.floating import exp_helpers
+from midge.kernels.sigmoid_s16 import sigmoid_lines
 from midge.kernels.unary import Expression, MapRows, TableRows
 from midge.ops.tanh import Tanh
 
@@ -17,6 +18,20 @@ class TanhS8(TableRows):
 
     name: ClassVar[str] = "tanh_s8_table__portable"
     op = Tanh
+
+
+class TanhS16(MapRows):
+    """Rows of int16, by straight lines between the entries of a table of sigmoids."""
+
+    name: ClassVar[str] = "tanh_s16_lines__portable"
+    op = Tanh
+
+    def refuse_types(self, x: TensorType, y: TensorType) -> str | None:
+        return None if x.dtype is y.dtype is DType.INT16 else "not int16"
+
+    def expression(self, node: Node, x: TensorType, y: TensorType) -> Expression:
+        del node, y
+        return sigmoid_lines("tanh", x)
 
 
 class TanhF32(MapRows):
@@ -32,4 +47,4 @@ class TanhF32(MapRows):
         return Expression("midge_tanh_f32(x[i])", (*exp_helpers(), render.helper("tanh_f32")))
 
 
-KERNELS = (TanhS8(), TanhF32())
+KERNELS = (TanhS8(), TanhS16(), TanhF32())

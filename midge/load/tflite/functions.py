@@ -40,7 +40,7 @@ def gelu(site: Site) -> None:
 
 def leaky_relu(site: Site) -> None:
     """LEAKY_RELU."""
-    site.require_dtypes(site.required(0), site.result())
+    site.require_dtypes(site.required(0), site.result(), int16=True)
     (alpha,) = site.options("LeakyReluOptions", "Alpha")
     site.emit(LeakyRelu(float(alpha)), [site.required(0)], site.type(0).shape)
 
@@ -54,9 +54,9 @@ def paired(function: Pair, options: str, compute: Callable[[np.ndarray, np.ndarr
         if compute is not None and shapes.fold_integers(site, compute):
             return
         (code,) = (site.operator.options(site.where, options, "FusedActivationFunction") or (0,)) if options else (0,)
-        site.require_dtypes(site.required(0), site.required(1), site.result())
-        types = (a, b, site.result_type())
         is_extreme = function in (Pair.MAXIMUM, Pair.MINIMUM)
+        site.require_dtypes(site.required(0), site.required(1), site.result(), int16=is_extreme)
+        types = (a, b, site.result_type())
         if not a.dtype.is_float and (not is_extreme or len({type_.quantization for type_ in types}) > 1):
             site.unsupported("")
         try:

@@ -20,17 +20,15 @@ from midge.load.tflite import (
     resampling,
     shapes,
     variables,
+    weighted,
 )
 from midge.load.tflite.site import Site
+from midge.load.tflite.weighted import image_of, padding_of, require_positive
 from midge.ops.add import Add
 from midge.ops.average_pool2d import AveragePool2D
-from midge.ops.base import Activation, Padding, Rounding
+from midge.ops.base import Activation, Padding
 from midge.ops.concatenation import Concatenation
-from midge.ops.conv2d import Conv2D
-from midge.ops.conv2d_hybrid import Conv2DHybrid
-from midge.ops.depthwise_conv2d import DepthwiseConv2D
 from midge.ops.dequantize import Dequantize
-from midge.ops.fully_connected import FullyConnected
 from midge.ops.logistic import Logistic
 from midge.ops.map import Function, Map
 from midge.ops.max_pool2d import MaxPool2D
@@ -39,189 +37,10 @@ from midge.ops.mul import Mul
 from midge.ops.pad import Pad
 from midge.ops.quantize import Quantize
 from midge.ops.relu import Relu
-from midge.ops.reshape import Reshape
 from midge.ops.softmax import Softmax
 from midge.ops.sub import Sub
 from midge.ops.tanh import Tanh
-from midge.ops.transposed_conv2d import TransposedConv2D
 from midge.ops.windows import Window
-
-_SAME, _VALID = 0, 1
-
-
-def _padding(site: Site, scheme: int, image: tuple[int, ...], window: Window) -> Padding:
-    """The explicit padding of SAME or VALID round [N, H, W, C]: SAME makes ceil(size / stride) outputs, the odd pixel
-    goes after."""
-    if scheme == _VALID:
-        return Padding(0, 0, 0, 0)
-    if scheme != _SAME:
-        site.broken(f"padding scheme {scheme}", "SAME or VALID")
-
-    def split(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
-        span = (kernel - 1) * dilation + 1
-        total = max((math.ceil(size / stride) - 1) * stride + span - size, 0)
-        return total // 2, total - total // 2
-
-    rows = split(image[1], window.kernel_h, window.stride_h, window.dilation_h)
-    columns = split(image[2], window.kernel_w, window.stride_w, window.dilation_w)
-    return Padding(*rows, *columns)
-
-
-def _image(site: Site) -> TensorType:
-    """The type of operand 0, [1, H, W, C]."""
-    x = site.type(0)
-    if len(x.shape) != 4 or min(x.shape) < 1:
-        site.broken(f"an input of shape {list(x.shape)}", "[batch, height, width, channels]")
-    site.require_batch_1(x)
-    return x
-
-
-def _weights(site: Site, rank: int) -> TensorType:
-    weights = site.type(1)
-    if weights.dtype not in (DType.FLOAT32, DType.INT8):
-        site.unsupported(f"weights of type {weights.dtype.value}")
-    if len(weights.shape) != rank or min(weights.shape) < 1:
-        site.broken(f"weights of shape {list(weights.shape)}", f"{rank} dimensions")
-    site.known(1, "weights")
-    quantization = weights.quantization
-    if quantization is not None and any(quantization.zero_points):
-        site.unsupported("int8 weights with a zero point")
-    return weights
-
-
-def _positive(site: Site, **numbers: int) -> None:
-    for name, number in numbers.items():
-        if number < 1:
-            site.broken(f"{name.replace('_', ' ')} {number}", "a positive number")
-
-
-def _bias(site: Site, weights: TensorType, channels: int) -> int | None:
-    """The bias operand. A missing scale of the weights is told here, where their use is known."""
-    index = site.operand(2)
-    if index is None:
-        return None
-    bias = site.type(2)
-    if bias.shape != (channels,):
-        site.broken(f"a bias of shape {list(bias.shape)}", f"[{channels}]")
-    if bias.dtype not in (DType.INT32, DType.FLOAT32):
-        site.unsupported(f"a bias of type {bias.dtype.value}")
-    if bias.dtype.is_float != (weights.dtype.is_float or site.type(0).dtype.is_float):
-        site.unsupported(f"a {bias.dtype.value} bias with {weights.dtype.value} weights")
-    site.known(2, "a bias")
-    return index
-
-
-def conv_2d(site: Site) -> None:
-    """CONV_2D: int8, float32, and int8 weights with float32 activations."""
-    x, weights = _image(site), _weights(site, 4)
-    scheme, stride_h, stride_w, dilation_h, dilation_w, code = site.options(
-        "Conv2DOptions", "Padding", "StrideH", "StrideW", "DilationHFactor", "DilationWFactor",
-        "FusedActivationFunction",
-    )  # fmt: skip
-    _positive(site, stride_h=stride_h, stride_w=stride_w, dilation_h=dilation_h, dilation_w=dilation_w)
-    hybrid = x.dtype.is_float and weights.dtype is DType.INT8
-    site.require_dtypes(site.required(0), site.result(), *([] if hybrid else [site.required(1)]))
-    if x.shape[3] % weights.shape[3] or weights.shape[0] % (x.shape[3] // weights.shape[3]):
-        site.broken(f"{x.shape[3]} channels with weights of shape {list(weights.shape)}", "groups that divide both")
-    window = Window(weights.shape[1], weights.shape[2], stride_h, stride_w, dilation_h, dilation_w, Padding(0, 0, 0, 0))
-    padding = _padding(site, scheme, x.shape, window)
-    fields = (stride_h, stride_w, dilation_h, dilation_w, padding, site.activation(code))
-    if hybrid:
-        quantization = site.raw(1).quantization
-        if quantization is None:
-            site.broken("int8 weights without a scale", "quantised weights")
-        # Weights with a scale for each output make the runtime quantise the input with a zero point.
-        op = Conv2DHybrid(*fields, asymmetric=len(quantization.scales) > 1)
-    else:
-        op = Conv2D(*fields, Rounding.DOUBLE)
-    op, bias = batches.spread(site, op), _bias(site, weights, weights.shape[0])
-    rows, columns = op.window(weights).output_size(x.shape[1], x.shape[2])
-    site.emit(op, [site.required(0), site.required(1), bias], (1, rows, columns, weights.shape[0]))
-
-
-def depthwise_conv_2d(site: Site) -> None:
-    """DEPTHWISE_CONV_2D: int8 and float32."""
-    x, weights = _image(site), _weights(site, 4)
-    scheme, stride_h, stride_w, dilation_h, dilation_w, code = site.options(
-        "DepthwiseConv2DOptions", "Padding", "StrideH", "StrideW", "DilationHFactor", "DilationWFactor",
-        "FusedActivationFunction",
-    )  # fmt: skip
-    _positive(site, stride_h=stride_h, stride_w=stride_w, dilation_h=dilation_h, dilation_w=dilation_w)
-    site.require_dtypes(site.required(0), site.required(1), site.result())
-    multiplier, rest = divmod(weights.shape[3], x.shape[3])
-    if rest or weights.shape[0] != 1:
-        site.broken(f"{x.shape[3]} channels with weights of shape {list(weights.shape)}",
-                    "[1, height, width, a multiple of the channels]")  # fmt: skip
-    window = Window(weights.shape[1], weights.shape[2], stride_h, stride_w, dilation_h, dilation_w, Padding(0, 0, 0, 0))
-    padding = _padding(site, scheme, x.shape, window)
-    op = DepthwiseConv2D(stride_h, stride_w, dilation_h, dilation_w, padding, site.activation(code), Rounding.DOUBLE,
-                         multiplier)  # fmt: skip
-    op, bias = batches.spread(site, op), _bias(site, weights, weights.shape[3])
-    rows, columns = op.window(weights).output_size(x.shape[1], x.shape[2])
-    site.emit(op, [site.required(0), site.required(1), bias], (1, rows, columns, weights.shape[3]))
-
-
-def transpose_conv(site: Site) -> None:
-    """TRANSPOSE_CONV to a constant shape: int8 and float32. Operands are that shape, weights, input and bias."""
-    shape = tuple(site.known(0, "a shape").reshape(-1).tolist())
-    inner = site.with_operands(
-        [site.required(2), site.required(1), -1 if site.operand(3) is None else site.required(3)]
-    )
-    x, weights = _image(inner), _weights(inner, 4)
-    scheme, stride_h, stride_w = site.options("TransposeConvOptions", "Padding", "StrideH", "StrideW")
-    (code,) = site.options("TransposeConvOptions", "FusedActivationFunction")
-    _positive(site, stride_h=stride_h, stride_w=stride_w)
-    site.require_dtypes(inner.required(0), inner.required(1), site.result())
-    if len(shape) != 4 or shape[0] != 1 or shape[3] != weights.shape[0] or not 1 <= min(shape) <= max(shape) < 1 << 16:
-        site.broken(f"the shape {list(shape)}", f"[1, height, width, {weights.shape[0]}]")
-    if x.shape[3] != weights.shape[3]:
-        site.broken(f"{x.shape[3]} channels with weights of shape {list(weights.shape)}", "as many")
-    window = Window(weights.shape[1], weights.shape[2], stride_h, stride_w, 1, 1, Padding(0, 0, 0, 0))
-    cut = _padding(site, scheme, shape, window)
-    op = TransposedConv2D(stride_h, stride_w, cut.top, cut.left, shape[1], shape[2], site.activation(code))
-    bias = _bias(inner, weights, weights.shape[0])
-    inner.emit(op, [inner.required(0), inner.required(1), bias], shape)
-
-
-def fully_connected(site: Site) -> None:
-    """FULLY_CONNECTED with constant weights: int8 and float32."""
-    x, weights = site.type(0), _weights(site, 2)
-    code, weights_format, keep_dims, asymmetric = site.options(
-        "FullyConnectedOptions", "FusedActivationFunction", "WeightsFormat", "KeepNumDims", "AsymmetricQuantizeInputs"
-    )
-    if weights_format != 0:
-        site.unsupported("shuffled weights")
-    outputs, depth = weights.shape
-    hybrid = x.dtype.is_float and weights.dtype is DType.INT8
-    site.require_dtypes(site.required(0), site.result(), *([] if hybrid else [site.required(1)]))
-    if min(x.shape, default=0) < 1 or x.elements % depth or (keep_dims and x.shape[-1] != depth):
-        site.broken(f"an input of shape {list(x.shape)}", f"rows of {depth} values")
-    shape = (*x.shape[:-1], outputs) if keep_dims else (x.elements // depth, outputs)
-    if hybrid:
-        _hybrid_fully_connected(site, weights, site.activation(code), bool(asymmetric), shape)
-        return
-    op = FullyConnected(site.activation(code), site.importer.fully_connected_rounding, bool(keep_dims))
-    site.emit(op, [site.required(0), site.required(1), _bias(site, weights, outputs)], shape)
-
-
-def _hybrid_fully_connected(site: Site, weights: TensorType, activation: Activation, asymmetric: bool,
-                            shape: tuple[int, ...]) -> None:  # fmt: skip
-    """int8 weights with float32 activations: for one row of inputs the same numbers as a 1x1 convolution."""
-    outputs, depth = weights.shape
-    quantization = weights.quantization
-    if quantization is None:
-        site.broken("int8 weights without a scale", "quantised weights")
-    if site.type(0).elements != depth:
-        site.unsupported("int8 weights with several rows of float32 inputs")
-    if asymmetric or quantization.axis is not None:
-        site.unsupported("int8 weights with float32 inputs, with zero points or a scale for each output")
-    data = site.known(1, "weights").reshape(outputs, 1, 1, depth)
-    kernel = site.importer.new_constant(site.required(1), TensorType(DType.INT8, data.shape, quantization), data)
-    op = Conv2DHybrid(1, 1, 1, 1, Padding(0, 0, 0, 0), activation, asymmetric=False)
-    pixel, result = TensorType(DType.FLOAT32, (1, 1, 1, depth)), TensorType(DType.FLOAT32, (1, 1, 1, outputs))
-    bias = _bias(site, weights, outputs)
-    steps = ((Reshape(pixel.shape), pixel, ()), (op, result, (kernel, bias)))
-    site.emit_chain(steps, Reshape(shape), shape)
 
 
 def _pool(make: type[AveragePool2D] | type[MaxPool2D]) -> Callable[[Site], None]:
@@ -249,14 +68,14 @@ def l2_pool(site: Site) -> None:
 def _pool_of(site: Site, make: type[AveragePool2D] | type[MaxPool2D]
              ) -> tuple[AveragePool2D | MaxPool2D, tuple[int, ...]]:  # fmt: skip
     """The pool that the operator's options say, and the shape of its result."""
-    x = _image(site)
+    x = image_of(site)
     scheme, kernel_h, kernel_w, stride_h, stride_w, code = site.options(
         "Pool2DOptions", "Padding", "FilterHeight", "FilterWidth", "StrideH", "StrideW", "FusedActivationFunction"
     )
-    _positive(site, filter_height=kernel_h, filter_width=kernel_w, stride_h=stride_h, stride_w=stride_w)
-    site.require_dtypes(site.required(0), site.result())
+    require_positive(site, filter_height=kernel_h, filter_width=kernel_w, stride_h=stride_h, stride_w=stride_w)
+    site.require_dtypes(site.required(0), site.result(), int16=True)
     window = Window(kernel_h, kernel_w, stride_h, stride_w, 1, 1, Padding(0, 0, 0, 0))
-    op = make(kernel_h, kernel_w, stride_h, stride_w, _padding(site, scheme, x.shape, window), site.activation(code))
+    op = make(kernel_h, kernel_w, stride_h, stride_w, padding_of(site, scheme, x.shape, window), site.activation(code))
     rows, columns = op.window().output_size(x.shape[1], x.shape[2])
     return op, (1, rows, columns, x.shape[3])
 
@@ -268,7 +87,9 @@ def _elementwise(make: Callable[[Activation], Add | Sub | Mul], options: str,
         if shapes.fold_integers(site, compute):
             return
         (code,) = site.operator.options(site.where, options, "FusedActivationFunction") or (0,)
-        site.require_dtypes(site.required(0), site.required(1), site.result())
+        site.require_dtypes(site.required(0), site.required(1), site.result(), int16=True)
+        if options != "MulOptions" and a.dtype is DType.INT16:
+            _refuse_powers_of_two(site, options)
         try:
             shape = np.broadcast_shapes(a.shape, b.shape)
         except ValueError:
@@ -278,16 +99,25 @@ def _elementwise(make: Callable[[Activation], Add | Sub | Mul], options: str,
     return elementwise
 
 
+def _refuse_powers_of_two(site: Site, options: str) -> None:
+    """Guard of int16 sums: an old form shifts where all scales are powers of two, and does not round as others do."""
+    (by_powers,) = site.operator.options(site.where, options, "PotScaleInt16") or (True,)
+    types = (site.type(0), site.type(1), site.result_type())
+    scales = [type_.quantization.scale for type_ in types if type_.quantization is not None]
+    if by_powers and all(math.frexp(scale)[0] == 0.5 for scale in scales):
+        site.unsupported("int16 with scales that are powers of two, without pot_scale_int16 = false")
+
+
 def softmax(site: Site) -> None:
     """SOFTMAX over the last axis."""
-    site.require_dtypes(site.required(0), site.result())
+    site.require_dtypes(site.required(0), site.result(), int16=True)
     (beta,) = site.options("SoftmaxOptions", "Beta")
     site.emit(Softmax(float(beta)), [site.required(0)], site.type(0).shape)
 
 
 def _unary(make: Callable[[], Relu | Logistic | Tanh]) -> Callable[[Site], None]:
     def unary(site: Site) -> None:
-        site.require_dtypes(site.required(0), site.result())
+        site.require_dtypes(site.required(0), site.result(), int16=True)
         site.emit(make(), [site.required(0)], site.type(0).shape)
 
     return unary
@@ -296,7 +126,7 @@ def _unary(make: Callable[[], Relu | Logistic | Tanh]) -> Callable[[Site], None]
 def pad(site: Site) -> None:
     """PAD, and PADV2 where the value is real zero."""
     x = site.type(0)
-    site.require_dtypes(site.required(0), site.result())
+    site.require_dtypes(site.required(0), site.result(), int16=True)
     pairs = site.known(1, "paddings")
     if pairs.shape != (len(x.shape), 2) or pairs.dtype.kind != "i":
         site.broken(f"paddings of shape {list(pairs.shape)}", f"[{len(x.shape)}, 2]")
@@ -311,7 +141,9 @@ def pad(site: Site) -> None:
 
 def quantize(site: Site) -> None:
     """QUANTIZE: from float32, or from one integer quantisation to another."""
-    _require_quantized(site, site.required(0), site.result())
+    _require_quantized(site, site.required(0), site.result(), int32=True)
+    if site.type(0).dtype.is_float and site.result_type().dtype is DType.INT32:
+        site.unsupported("float32 to int32")
     site.emit(Quantize(), [site.required(0)], site.type(0).shape)
 
 
@@ -335,13 +167,14 @@ def dequantize(site: Site) -> None:
     site.fold(scales * centred.astype(np.float32))
 
 
-def _require_quantized(site: Site, *indices: int) -> None:
-    """Guard: tensors are float32, or int8, uint8 or int16 with a quantisation."""
+def _require_quantized(site: Site, *indices: int, int32: bool = False) -> None:
+    """Guard: tensors are float32, or int8, uint8, int16 or (`int32`) int32 with a quantisation."""
+    integers = (DType.INT8, DType.UINT8, DType.INT16, *([DType.INT32] if int32 else []))
     for index in indices:
         type_ = site.importer.type(index)
         if type_.dtype is DType.FLOAT32:
             continue
-        if type_.dtype not in (DType.INT8, DType.UINT8, DType.INT16):
+        if type_.dtype not in integers:
             site.unsupported(f"elements of type {type_.dtype.value}")
         if type_.quantization is None:
             site.broken(f"{type_.dtype.value} without scale and zero point", "a quantised tensor")
@@ -350,7 +183,7 @@ def _require_quantized(site: Site, *indices: int) -> None:
 def mean(site: Site) -> None:
     """MEAN over constant axes."""
     x = site.type(0)
-    site.require_dtypes(site.required(0), site.result())
+    site.require_dtypes(site.required(0), site.result(), int16=True)
     (keep_dims,) = site.options("ReducerOptions", "KeepDims")
     axes = shapes.axes_of(site, 1, len(x.shape))
     if 0 in axes and x.shape[0] != 1:
@@ -380,10 +213,7 @@ ROWS: dict[str, Callable[[Site], None]] = {
     "ADD": _elementwise(Add, "AddOptions", np.add),
     "AVERAGE_POOL_2D": _pool(AveragePool2D),
     "CONCATENATION": concatenation,
-    "CONV_2D": conv_2d,
-    "DEPTHWISE_CONV_2D": depthwise_conv_2d,
     "DEQUANTIZE": dequantize,
-    "FULLY_CONNECTED": fully_connected,
     "L2_POOL_2D": l2_pool,
     "LOGISTIC": _unary(Logistic),
     "MAX_POOL_2D": _pool(MaxPool2D),
@@ -398,7 +228,6 @@ ROWS: dict[str, Callable[[Site], None]] = {
     "SOFTMAX": softmax,
     "SUB": _elementwise(Sub, "SubOptions", np.subtract),
     "TANH": _unary(Tanh),
-    "TRANSPOSE_CONV": transpose_conv,
     **batches.ROWS,
     **control.ROWS,
     **functions.ROWS,
@@ -409,6 +238,7 @@ ROWS: dict[str, Callable[[Site], None]] = {
     **resampling.ROWS,
     **shapes.ROWS,
     **variables.ROWS,
+    **weighted.ROWS,
 }
 """Builtin operator -> the function that imports it."""
 WITH_STATE = tuple(recurrent.ROWS)

@@ -12,6 +12,7 @@ from midge.errors import ModelError
 from midge.ir.graph import GraphBuilder
 from midge.ir.types import DType, Quantization, TensorType
 from midge.ir.verify import verify_type
+from midge.load.tflite import guards
 from midge.load.tflite.chain import Chain
 from midge.load.tflite.file import CONSTANT_DTYPES, RawModel, RawOperator, RawTensor
 from midge.load.tflite.inlined import Inlined
@@ -134,7 +135,8 @@ class Importer:
     def _quantization(self, tensor: RawTensor) -> Quantization | None:
         raw = tensor.quantization
         # The quantisation of a bias follows from input and weights.
-        if raw is None or tensor.dtype in ("FLOAT32", "BOOL", "INT32", "INT64"):
+        is_bias = tensor.dtype == "INT32" and tensor.data is not None
+        if raw is None or is_bias or tensor.dtype in ("FLOAT32", "BOOL", "INT64"):
             return None
         if len(raw.scales) == 1:
             return Quantization(raw.scales, raw.zero_points, None)
@@ -281,18 +283,9 @@ class Site:
             self.unsupported(f"a fused {_ACTIVATION_NAMES.get(code, f'activation {code}')}")
         return _ACTIVATIONS[code]
 
-    def require_dtypes(self, *indices: int) -> None:
-        """Guards: all these tensors are float32, or all are int8 with a quantisation."""
-        types = [self.importer.type(index) for index in indices]
-        names = ", ".join(dict.fromkeys(type_.dtype.value for type_ in types))
-        if all(type_.dtype is DType.FLOAT32 for type_ in types):
-            return
-        if not all(type_.dtype is DType.INT8 for type_ in types):
-            self.unsupported(f"operands of type {names}" if len(types) > 1 else "")
-        for index, type_ in zip(indices, types, strict=True):
-            if type_.quantization is None:
-                raise ModelError(self.importer.where_tensor(index), "int8 without scale and zero point",
-                                 "a quantised tensor", "Quantise the whole model, with calibration data")  # fmt: skip
+    def require_dtypes(self, *indices: int, int16: bool = False) -> None:
+        """Guard: all these tensors are float32, or all are int8 with a quantisation, or (`int16`) all of them int16."""
+        guards.require_dtypes(self, indices, int16)
 
     def require_plain(self, *indices: int) -> None:
         """Guard: these tensors hold numbers that an operator takes as they are, whatever they stand for."""
