@@ -12,7 +12,7 @@ import numpy as np
 
 from midge.ir.types import DType, TensorType
 from midge.ops import tables_s16
-from midge.ops.base import Case, Op, Rounding, Types, is_activation
+from midge.ops.base import Case, Op, Rounding, Types, is_activation, is_quantized
 from midge.ops.cases import Operand, case, floats, quantized, scale_of
 from midge.ops.fixed_point import (
     exp_f32,
@@ -26,6 +26,10 @@ from midge.ops.fixed_point import (
 from midge.ops.windows import only
 
 _INTEGER_BITS = 5
+_RESULTS = {
+    DType.INT8: {DType.INT8: (256, -128), DType.INT16: (65536, -32768)}, DType.INT16: {DType.INT16: (32768, 0)},
+}  # fmt: skip
+"""For each element type of operands those of results: one over the scale, and the zero point."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,10 @@ class SoftmaxParameters:
 
 @dataclass(frozen=True, slots=True)
 class Softmax(Op):
-    """Operand x, int8 (the result int8 with scale 1/256 and zero point -128), int16 (scale 1/32768) or float32."""
+    """Operand x, float32; int16 (the result has scale 1/32768); or int8.
+
+    The result of int8 is int8 with scale 1/256 and zero point -128, or int16 with scale 1/65536 and zero point -32768.
+    """
 
     name: ClassVar[str] = "softmax"
     beta: float
@@ -58,11 +65,11 @@ class Softmax(Op):
         if x.dtype is DType.FLOAT32:
             self.expect(output.dtype is DType.FLOAT32, f"an output of type {output.dtype.value}", "float32")
             return
-        self.expect(is_activation(x) and is_activation(output) and x.dtype is output.dtype,
+        self.expect(is_activation(x) and is_quantized(output, *_RESULTS.get(x.dtype, ())),
                     f"types {x.dtype.value} and {output.dtype.value}",
                     "float32, int8 or int16 with one scale")  # fmt: skip
         assert output.quantization is not None
-        parts, zero_point = (256, -128) if x.dtype is DType.INT8 else (32768, 0)
+        parts, zero_point = _RESULTS[x.dtype][output.dtype]
         near = abs(output.quantization.scale * parts - 1.0) <= 0.001
         self.expect(near and output.zero_point == zero_point,
                     f"an output with scale {output.quantization.scale} and zero point {output.zero_point}",
@@ -87,7 +94,7 @@ class Softmax(Op):
             return (self._evaluate_f32(x),)
         if inputs[0].dtype is DType.INT16:
             return (self._evaluate_s16(x, inputs[0]),)
-        return (self._evaluate_s8(x, self.parameters(inputs[0])),)
+        return (self._evaluate_s8(x, self.parameters(inputs[0]), only(outputs).dtype),)
 
     def _evaluate_f32(self, x: np.ndarray) -> np.ndarray:
         powers = exp_f32((x - x.max(axis=-1, keepdims=True)) * np.float32(self.beta))
@@ -112,7 +119,7 @@ class Softmax(Op):
         y = (powers_q15 * reciprocal_q15 + (np.int64(1) << (shift - 1))) >> shift
         return np.clip(y, 0, 32767).astype(np.int16)
 
-    def _evaluate_s8(self, x: np.ndarray, parameters: SoftmaxParameters) -> np.ndarray:
+    def _evaluate_s8(self, x: np.ndarray, parameters: SoftmaxParameters, dtype: DType) -> np.ndarray:
         diff = x.astype(np.int64) - x.max(axis=-1, keepdims=True)
         counts = diff >= parameters.diff_min
         scaled = multiply_by_quantized_multiplier(
@@ -124,8 +131,9 @@ class Softmax(Op):
         reciprocal_q31 = one_over_one_plus_x((total_q19 << headroom) - 2**31)
         bits_over_unit = 12 - headroom
         y = saturating_rounding_doubling_high_mul(reciprocal_q31, powers_q31)
-        y = rounding_divide_by_pot(y, bits_over_unit + 31 - 8) - 128
-        return np.where(counts, np.clip(y, -128, 127), -128).astype(np.int8)
+        low, high = dtype.limits
+        y = rounding_divide_by_pot(y, bits_over_unit + 31 - 8 * dtype.bytes) + low
+        return np.where(counts, np.clip(y, low, high), low).astype(dtype.numpy)
 
 
 @cache
@@ -141,10 +149,13 @@ def reciprocal_table_s16() -> np.ndarray:
 
 
 def _case(label: str, shape: tuple[int, ...], *, beta: float = 1.0, scale: float = 0.1, zero_point: int = 5,
-          dtype: DType = DType.INT8) -> Case:  # fmt: skip
+          wide_result: bool = False, dtype: DType = DType.INT8) -> Case:  # fmt: skip
     def make(rng: np.random.Generator) -> tuple[list[Operand | None], TensorType]:
         if dtype is DType.FLOAT32:
             return [("x", floats(shape), None)], floats(shape)
+        if wide_result:
+            x = quantized(shape, scale_of(rng, scale), zero_point)
+            return [("x", x, None)], quantized(shape, 1 / 65536, -32768, DType.INT16)
         if dtype is DType.INT16:
             x = quantized(shape, scale_of(rng, scale / 256), 0, dtype)
             return [("x", x, None)], quantized(shape, 1 / 32768, 0, dtype)
@@ -161,6 +172,8 @@ CASES: tuple[Case, ...] = (
     _case("beta", (1, 9), beta=0.5),
     _case("rows", (1, 4, 5), zero_point=-128),
     _case("image", (1, 2, 3, 4), zero_point=127),
+    _case("s8_to_s16", (1, 9), wide_result=True),
+    _case("s8_to_s16_rows", (1, 3, 65), wide_result=True, scale=0.02),
     *(_case(f"s16_c{c}", (1, c), dtype=DType.INT16) for c in (1, 2, 10)),
     _case("s16_rows_beta", (1, 4, 7), beta=0.5, dtype=DType.INT16),
     _case("s16_large_scale", (1, 2, 3, 65), scale=1.5, dtype=DType.INT16),

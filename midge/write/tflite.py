@@ -16,6 +16,7 @@ from midge.ops.mean import Mean
 from midge.ops.pad import Pad
 from midge.ops.rearrange import Rearrange
 from midge.ops.reduce import Reduce
+from midge.ops.svdf import Svdf
 from midge.ops.take import Take
 from midge.ops.windows import Window
 from midge.write.tflite_further import FURTHER, Further
@@ -44,12 +45,25 @@ class _Writer:
         self.operators: list[int] = []
 
     def finish(self) -> bytes:
+        self._check_states()
         for name, value in self.graph.values.items():
             if not self._is_positions(name):
                 self.index[name] = self._tensor(name, value.type, value.data)
         for node in self.graph.nodes:
             self._node(node)
         return self._model()
+
+    def _check_states(self) -> None:
+        """Guard: states are what SVDF layers keep; runtimes change them in place."""
+        layers = [node for node in self.graph.nodes if isinstance(node.op, Svdf)]
+        kept = {(node.inputs[4], node.outputs[1]) for node in layers}
+        for state in self.graph.states:
+            if (state.before, state.after) not in kept or np.any(
+                state.initial != self.graph.type(state.before).zero_point
+            ):
+                raise UnsupportedError(self.graph.name, f"the state {state.before} has no equal in .tflite files")
+        if len(kept) != len(self.graph.states):
+            raise UnsupportedError(self.graph.name, "an SVDF layer whose memory is no state")
 
     def _is_positions(self, name: str) -> bool:
         """True for the table of a `take`, which is written where it is used."""
@@ -78,6 +92,7 @@ class _Writer:
         tflite.TensorAddBuffer(builder, buffer)
         if quantization is not None:
             tflite.TensorAddQuantization(builder, quantization)
+        tflite.TensorAddIsVariable(builder, any(state.before == name for state in self.graph.states))
         self.tensors.append(tflite.TensorEnd(builder))
         return len(self.tensors) - 1
 
@@ -100,6 +115,7 @@ class _Writer:
             self._further(node, FURTHER[op.name](self.graph, node))
             return
         inputs = [self.index[name] for name in node.inputs if name in self.index]
+        outputs = [self.index[name] for name in node.outputs]
         if "conv2d" in op.name and node.inputs[2] is None:  # LiteRT refuses convolutions without a bias
             x, output = self.graph.type(node.inputs[0] or ""), self.graph.output_types(node)[0]
             dtype = {DType.FLOAT32: np.float32, DType.INT16: np.int64}.get(x.dtype, np.int32)
@@ -110,12 +126,14 @@ class _Writer:
             inputs.append(self._constant(np.array(op.axes, np.int32)))
         elif isinstance(op, Rearrange | Take):
             inputs = [self._flat(node), self._constant(self._positions(node))]
+        elif isinstance(op, Svdf):
+            inputs, outputs = [-1 if name is None else self.index[name] for name in node.inputs], outputs[:1]
         elif hasattr(op, "padding"):
             inputs[0], padding = self._padding(node, inputs[0])
         found = written(self.graph, node, padding)
         shape = op.shape if op.name == "reshape" else None  # type: ignore[attr-defined]
         options = self._options(found.title, found.fields, shape) if found.title else None
-        self._operator(found.code, inputs, [self.index[name] for name in node.outputs], found.title, options)
+        self._operator(found.code, inputs, outputs, found.title, options)
 
     def _further(self, node: Node, found: Further) -> None:
         """An operator that says itself in which order its operands stand."""

@@ -33,7 +33,7 @@ _CODES = {
     "softmax": ("SOFTMAX", "SoftmaxOptions"), "reshape": ("RESHAPE", "ReshapeOptions"),
     "pad": ("PAD", ""), "logistic": ("LOGISTIC", ""), "tanh": ("TANH", ""), "quantize": ("QUANTIZE", ""),
     "dequantize": ("DEQUANTIZE", ""), "mean": ("MEAN", "ReducerOptions"),
-    "leaky_relu": ("LEAKY_RELU", "LeakyReluOptions"),
+    "leaky_relu": ("LEAKY_RELU", "LeakyReluOptions"), "svdf": ("SVDF", "SVDFOptions"),
     "concatenation": ("CONCATENATION", "ConcatenationOptions"),
     "rearrange": ("GATHER", "GatherOptions"), "take": ("GATHER", "GatherOptions"),
 }  # fmt: skip
@@ -49,7 +49,7 @@ _NOT_THERE = (map.Function.ERF, map.Function.RECIPROCAL, map.Function.TRUNC)
 _FIELDS = {
     "stride_h": "StrideH", "stride_w": "StrideW", "dilation_h": "DilationHFactor", "dilation_w": "DilationWFactor",
     "kernel_h": "FilterHeight", "kernel_w": "FilterWidth", "depth_multiplier": "DepthMultiplier", "beta": "Beta",
-    "axis": "Axis", "alpha": "Alpha",
+    "axis": "Axis", "alpha": "Alpha", "rank": "Rank",
 }  # fmt: skip
 _WITH_BIAS_TYPE = ("Conv2DOptions", "FullyConnectedOptions")
 """Options that tell a runtime the type of the bias beside activations of int16: int64 where they don't."""

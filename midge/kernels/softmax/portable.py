@@ -11,7 +11,7 @@ from midge.ir.types import DType, TensorType
 from midge.kernels import render
 from midge.kernels.base import Binding, Constant, Kernel, LayerCode, Layout, Reads, row_steps
 from midge.kernels.floating import exp_helpers
-from midge.kernels.view import TaskView
+from midge.kernels.view import TaskView, c_element
 from midge.ops.base import Rounding
 from midge.ops.fixed_point import exp_on_negative_values, multiply_by_quantized_multiplier
 from midge.ops.softmax import Softmax, exp_table_s16, reciprocal_table_s16
@@ -39,9 +39,10 @@ class SoftmaxRows(Kernel):
         return None
 
     def bind(self, node: Node, graph: Graph) -> Binding:
-        layout, y = Layout(self.dtype), graph.type(node.outputs[0])
+        y = graph.type(node.outputs[0])
         steps = row_steps(graph.input_types(node), y, {0: (1, 0, 1)})
-        return Binding(self, (Reads(layout),), (layout,), steps, in_place=(0,))
+        in_place = (0,) if y.dtype is self.dtype else ()
+        return Binding(self, (Reads(Layout(self.dtype)),), (Layout(y.dtype),), steps, in_place=in_place)
 
 
 class SoftmaxS8(SoftmaxRows):
@@ -52,15 +53,15 @@ class SoftmaxS8(SoftmaxRows):
     dtype = DType.INT8
 
     def emit(self, view: TaskView) -> LayerCode:
-        op, x = view.node.op, view.x.type
+        op, x, y = view.node.op, view.x.type, view.y.type
         assert isinstance(op, Softmax)
         powers = powers_q31(op, x)
         kernel = render.function(
-            "softmax/portable_s8.c.j2", f"{self.name}_c{x.channels}t{len(powers)}",
-            channels=x.channels, powers=len(powers),
+            "softmax/portable_s8.c.j2", f"{self.name}_{y.dtype.suffix}c{x.channels}t{len(powers)}",
+            channels=x.channels, powers=len(powers), element=c_element(y.dtype), bits=8 * y.dtype.bytes,
         )  # fmt: skip
         helpers = (render.helper("high_mul_q31"), render.helper("reciprocal_q31"))
-        body = _body(view, kernel.name, "int8_t", f", {view.constant('powers')}")
+        body = _body(view, kernel.name, f", {view.constant('powers')}")
         return LayerCode((*helpers, kernel), (Constant("powers", powers),), body)
 
 
@@ -91,7 +92,7 @@ class SoftmaxS16(SoftmaxRows):
         tables = (Constant("powers", exp_table_s16()), Constant("reciprocals", reciprocal_table_s16()))
         helpers = (render.scale_helper(Rounding.DOUBLE), render.helper("clamp"), render.helper("line_s16"))
         arguments = "".join(f", {view.constant(table.role)}" for table in tables)
-        return LayerCode((*helpers, kernel), tables, _body(view, kernel.name, "midge_s16", arguments))
+        return LayerCode((*helpers, kernel), tables, _body(view, kernel.name, arguments))
 
 
 class SoftmaxF32(SoftmaxRows):
@@ -107,16 +108,16 @@ class SoftmaxF32(SoftmaxRows):
         kernel = render.specialised(
             "softmax/portable_f32.c.j2", self.name, channels=x.channels, beta=render.c_float(op.beta)
         )
-        body = _body(view, kernel.name, "midge_f32", "")
+        body = _body(view, kernel.name, "")
         return LayerCode((*exp_helpers(), kernel), (), body)
 
 
-def _body(view: TaskView, call: str, element: str, arguments: str) -> str:
+def _body(view: TaskView, call: str, arguments: str) -> str:
     """Calls the kernel for each pixel of the row."""
     x = view.x.type
     return render.render(
-        "softmax/layer.c.j2", view=view, call=call, element=element, arguments=arguments, columns=x.columns,
-        channels=x.channels,
+        "softmax/layer.c.j2", view=view, call=call, arguments=arguments, columns=x.columns, channels=x.channels,
+        x_element=c_element(view.x.dtype), y_element=c_element(view.y.dtype),
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from midge.ir.types import DType
 from midge.load.tflite.site import Site
 from midge.ops.lstm import Lstm
+from midge.ops.svdf import Svdf
 
 _TANH = 4
 _LEFT_OUT = {9: "peepholes", 10: "peepholes", 11: "peepholes", 16: "a projection", 17: "a projection",
@@ -52,4 +53,22 @@ def _hidden(site: Site) -> tuple[float, int]:
     return quantization.scales[0], quantization.zero_points[0]
 
 
-ROWS = {"UNIDIRECTIONAL_SEQUENCE_LSTM": lstm}
+def svdf(site: Site) -> None:
+    """SVDF: float32, or int8 with a state of int16 or int8."""
+    rank, code = site.options("SVDFOptions", "Rank", "FusedActivationFunction")
+    x, feature, time = (site.type(position) for position in range(3))
+    site.require_dtypes(site.required(0), site.required(1), site.result())
+    if len(x.shape) != 2 or len(feature.shape) != 2 or len(time.shape) != 2 or rank < 1:
+        site.broken(f"operands of shapes {list(x.shape)}, {list(feature.shape)}, {list(time.shape)}", "matrices")
+    site.require_batch_1(x)
+    for position in (1, 2):
+        site.known(position, "weights")
+    if site.operand(3) is not None:
+        site.known(3, "a bias")
+    if time.dtype is not site.type(4).dtype:
+        site.unsupported(f"weights of type {time.dtype.value} for a state of {site.type(4).dtype.value}")
+    operands = [site.required(0), site.required(1), site.required(2), site.operand(3)]
+    site.emit_stateful(Svdf(rank, site.activation(code)), operands, [site.required(4)], (1, feature.shape[0] // rank))
+
+
+ROWS = {"SVDF": svdf, "UNIDIRECTIONAL_SEQUENCE_LSTM": lstm}

@@ -110,7 +110,8 @@ def _refuse_powers_of_two(site: Site, options: str) -> None:
 
 def softmax(site: Site) -> None:
     """SOFTMAX over the last axis."""
-    site.require_dtypes(site.required(0), site.result(), int16=True)
+    from_bytes = site.type(0).dtype is DType.INT8 and site.result_type().dtype is DType.INT16
+    site.require_dtypes(site.required(0), *([] if from_bytes else [site.result()]), int16=True)
     (beta,) = site.options("SoftmaxOptions", "Beta")
     site.emit(Softmax(float(beta)), [site.required(0)], site.type(0).shape)
 

@@ -354,26 +354,28 @@ class Site:
             return
         self._add(op, [None if index is None else self.importer.value(index) for index in positions], result)
 
-    def emit_stateful(self, op: Op, operands: Sequence[int], variables: Sequence[int], shape: tuple[int, ...]) -> None:
+    def emit_stateful(self, op: Op, operands: Sequence[int | None], variables: Sequence[int], shape: tuple[int, ...]
+                      ) -> None:  # fmt: skip
         """Add a node that reads operands and then what its variables hold, and makes its result and their next values.
 
         Variables are zero after a reset.
         """
         importer, builder = self.importer, self.importer.builder
         self._settle_shape(shape, self.result())
-        types = [importer.type(index) for index in (*operands, *variables)]
+        types = [None if index is None else importer.type(index) for index in (*operands, *variables)]
         held = [importer.type(index) for index in variables]
         op.check(types, [importer.type(self.result()), *held])
         if importer.reads_spoiled(self.operator):
             importer.spoil(self.operator.outputs)
             return
-        names = [importer.value(index) for index in operands]
+        names = [None if index is None else importer.value(index) for index in operands]
         results = [importer.value(self.result())]
         for index, type_ in zip(variables, held, strict=True):
             importer.add_held(index)
-            names.append(importer.value(index))
-            results.append(builder.value(builder.unique(f"{names[-1]}_next"), type_))
-            builder.state(names[-1], results[-1], np.full(type_.shape, type_.zero_point, type_.dtype.numpy))
+            name = importer.value(index)
+            names.append(name)
+            results.append(builder.value(builder.unique(f"{name}_next"), type_))
+            builder.state(name, results[-1], np.full(type_.shape, type_.zero_point, type_.dtype.numpy))
         builder.node(op, tuple(names), results, name=f"{op.name}_{self.operator.index}")
 
     def emit_chain(self, steps: Sequence[tuple[Op, TensorType, tuple[str | int | None, ...]]], last: Op,

@@ -1,0 +1,1 @@
+"""Kernels of svdf, one file for each instruction set."""
