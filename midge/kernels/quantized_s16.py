@@ -104,12 +104,12 @@ class WideScaling:
 Scaling = ChannelScaling | WideScaling
 
 
-def wide_scaling(node: Node, graph: Graph, channel_axis: int) -> WideScaling:
+def wide_scaling(node: Node, graph: Graph, channel_axis: int, rounding: Rounding) -> WideScaling:
     """The scaling of a node with operands (x int16, weights int8, bias)."""
     x, weights, y = graph.type(node.inputs[0] or ""), graph.type(node.inputs[1] or ""), graph.type(node.outputs[0])
     data = graph.constant(node.inputs[1])
     assert data is not None
-    channels, rounding = data.shape[channel_axis], node.op.rounding  # type: ignore[attr-defined]
+    channels = data.shape[channel_axis]
     bias = graph.constant(node.inputs[2]) if len(node.inputs) > 2 else None
     start = np.zeros(channels, np.int64) if bias is None else bias.astype(np.int64)
     others = tuple(axis for axis in range(data.ndim) if axis != channel_axis)

@@ -12,7 +12,7 @@ from midge.ir.types import DType, TensorType
 from midge.ops.base import Activation, Case, Op, Rounding, Types
 from midge.ops.cases import Operand, case, weighted_operands
 from midge.ops.fixed_point import multiply_by_quantized_multiplier, wrap_int32
-from midge.ops.windows import check_weighted, clamp, convolution_requantization, only
+from midge.ops.windows import check_weighted, clamp, convolution_requantization, convolution_rounding, only
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,8 @@ class TransposedConv2D(Op):
 
     Input pixel (y, x) adds to the kernel-sized window of results that begins at (y · stride_h − top,
     x · stride_w − left). The result is `height` times `width` pixels; those that no window reaches are the bias.
-    int8 (weights with one scale or one for each output channel, bias int32) or float32; rounding is DOUBLE.
+    int8 or int16 activations with int8 weights (one scale, or one for each output channel) and a bias of int32, with
+    int16 also of int64; or all float32. Rounding is DOUBLE; REDUCED for int16 but with an int32 bias.
     """
 
     name: ClassVar[str] = "transposed_conv2d"
@@ -115,9 +116,10 @@ class TransposedConv2D(Op):
             acc = self._scattered(x, weights, inputs, output)
             return (clamp(acc if bias is None else acc + bias, self.activation, output)[None],)
         acc = self._scattered(x.astype(np.int64) - inputs[0].zero_point, weights.astype(np.int64), inputs, output)
-        acc = wrap_int32(acc if bias is None else acc + bias)
+        acc, rounding = acc if bias is None else acc + bias, convolution_rounding(inputs)
+        acc = acc if rounding is Rounding.REDUCED else wrap_int32(acc)
         multipliers, shifts = self.requantization(inputs[0], inputs[1], output)
-        scaled = multiply_by_quantized_multiplier(acc, multipliers, shifts, self.rounding)
+        scaled = multiply_by_quantized_multiplier(acc, multipliers, shifts, rounding)
         return (clamp(scaled + output.zero_point, self.activation, output)[None],)
 
     def _scattered(self, x: np.ndarray, weights: np.ndarray, inputs: Types, output: TensorType) -> np.ndarray:
@@ -151,7 +153,7 @@ class TransposedConv2D(Op):
 def _case(label: str, h: int, w: int, c: int, o: int, kernel: tuple[int, int], stride: tuple[int, int], *,
           cut: tuple[int, int, int, int] = (0, 0, 0, 0), groups: int = 1, activation: Activation = Activation.NONE,
           zero_points: tuple[int, int] = (3, -5), per_channel: bool = True, bias: bool = True,
-          dtype: DType = DType.INT8) -> Case:  # fmt: skip
+          dtype: DType = DType.INT8, bias_dtype: DType = DType.INT32) -> Case:  # fmt: skip
     """`cut` rows and columns from top, bottom, left and right; negative ones at bottom and right add some."""
     height = (h - 1) * stride[0] + kernel[0] - cut[0] - cut[1]
     width = (w - 1) * stride[1] + kernel[1] - cut[2] - cut[3]
@@ -160,7 +162,8 @@ def _case(label: str, h: int, w: int, c: int, o: int, kernel: tuple[int, int], s
     def make(rng: np.random.Generator) -> tuple[list[Operand | None], TensorType]:
         return weighted_operands(rng, (1, h, w, c), (o, *kernel, c // groups), (1, height, width, o), channels=o,
                                  channel_axis=0, fan_in=max(1, kernel[0] * kernel[1] * c // groups // 2),
-                                 zero_points=zero_points, per_channel=per_channel, bias=bias, dtype=dtype)  # fmt: skip
+                                 zero_points=(0, 0) if dtype is DType.INT16 else zero_points, per_channel=per_channel,
+                                 bias=bias, dtype=dtype, bias_dtype=bias_dtype)  # fmt: skip
 
     return case(label, op, make)
 
@@ -188,6 +191,12 @@ CASES: tuple[Case, ...] = (
     _case("zero_points_low", 3, 3, 4, 4, (3, 3), (2, 2), zero_points=(-128, 127)),
     _case("per_tensor", 3, 3, 8, 8, (3, 3), (2, 2), per_channel=False),
     _case("no_bias", 3, 3, 4, 9, (3, 3), (2, 2), bias=False),
+    _case("s16_3x3", 4, 3, 5, 8, (3, 3), (2, 2), cut=_SAME3, dtype=DType.INT16, bias_dtype=DType.INT64),
+    _case("s16_8x1_relu", 6, 1, 8, 4, (8, 1), (4, 1), cut=(2, 2, 0, 0), activation=Activation.RELU, dtype=DType.INT16,
+          bias_dtype=DType.INT64),
+    _case("s16_grouped_long", 3, 3, 600, 2, (2, 2), (2, 1), groups=2, dtype=DType.INT16, bias_dtype=DType.INT64),
+    _case("s16_bias32", 3, 3, 4, 4, (3, 3), (2, 2), dtype=DType.INT16),
+    _case("s16_no_bias", 3, 3, 4, 5, (3, 3), (2, 2), bias=False, dtype=DType.INT16),
     _case("float_2x2", 3, 5, 7, 9, (2, 2), (2, 2), dtype=DType.FLOAT32),
     _case("float_3x3_relu", 4, 3, 3, 8, (3, 3), (2, 2), cut=_SAME3, activation=Activation.RELU, dtype=DType.FLOAT32),
     _case("float_grouped_no_bias", 3, 3, 8, 4, (3, 3), (2, 1), groups=2, bias=False, dtype=DType.FLOAT32),

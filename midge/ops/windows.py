@@ -90,14 +90,19 @@ def check_weighted(op: Op, inputs: Types, output: TensorType, channel_axis: int)
     return x, weights
 
 
-def check_rounding(op: Op, inputs: Types, rounding: Rounding) -> None:
-    """Guard of convolutions: integers round twice, but int16 without a bias of 32 bits once, by 16 bits."""
+def convolution_rounding(inputs: Types) -> Rounding:
+    """How convolutions of input, weights and bias round: DOUBLE, but REDUCED for int16 without a bias of 32 bits."""
     x, _, bias = inputs
     assert x is not None
-    if x.dtype.is_float:
-        return
     is_wide = x.dtype is DType.INT16 and (bias is None or bias.dtype is DType.INT64)
-    wanted = Rounding.REDUCED if is_wide else Rounding.DOUBLE
+    return Rounding.REDUCED if is_wide else Rounding.DOUBLE
+
+
+def check_rounding(op: Op, inputs: Types, rounding: Rounding) -> None:
+    """Guard of convolutions: they round as their types say."""
+    if inputs[0] is None or inputs[0].dtype.is_float:
+        return
+    wanted = convolution_rounding(inputs)
     op.expect(rounding is wanted, f"{rounding.value} rounding", f"{wanted.value} rounding")
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from midge.errors import UnsupportedError
 from midge.ir.graph import Graph, Node
+from midge.ir.types import DType
 from midge.ops.arg_extreme import ArgExtreme
 from midge.ops.base import Padding
 from midge.ops.batch_matmul import BatchMatmul
@@ -66,6 +67,8 @@ def _transposed_conv2d(graph: Graph, node: Node) -> Further:
         "Padding": SAME if is_same else VALID, "StrideH": op.stride_h, "StrideW": op.stride_w,
         "FusedActivationFunction": ACTIVATIONS[op.activation],
     }  # fmt: skip
+    if graph.type(x).dtype is DType.INT16 and bias is not None and graph.type(bias).dtype is DType.INT32:
+        fields["QuantizedBiasType"] = ELEMENT_TYPES[DType.INT32]
     operands = (np.array(shape, np.int32), weights, x, *(() if bias is None else (bias,)))
     return Further("TRANSPOSE_CONV", operands, "TransposeConvOptions", fields)
 

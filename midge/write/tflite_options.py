@@ -89,7 +89,7 @@ def written(graph: Graph, node: Node, padding: int) -> Written:
         if title in ("AddOptions", "SubOptions"):
             fields["PotScaleInt16"] = False
         if title in _WITH_BIAS_TYPE and y.dtype is DType.INT16 and _has_narrow_bias(graph, node):
-            fields["QuantizedBiasType"] = tflite.TensorType.INT32
+            fields["QuantizedBiasType"] = ELEMENT_TYPES[DType.INT32]
         if title == "GeluOptions":
             fields["Approximate"] = op.function is map.Function.GELU_TANH
     return Written(code, title, fields)

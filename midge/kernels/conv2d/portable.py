@@ -125,7 +125,8 @@ class Conv2DS16(Conv2DS8):
 
     def scaling(self, node: Node, graph: Graph, weights: np.ndarray) -> Scaling:
         del weights
-        return wide_scaling(node, graph, channel_axis=0)
+        assert isinstance(node.op, Conv2D)
+        return wide_scaling(node, graph, 0, node.op.rounding)
 
 
 class Conv2DF32(Kernel):

@@ -88,7 +88,8 @@ class DepthwiseConv2DS16(DepthwiseConv2DS8):
 
     def scaling(self, node: Node, graph: Graph, weights: np.ndarray) -> Scaling:
         del weights
-        return wide_scaling(node, graph, channel_axis=3)
+        assert isinstance(node.op, DepthwiseConv2D)
+        return wide_scaling(node, graph, 3, node.op.rounding)
 
 
 class DepthwiseConv2DF32(Kernel):

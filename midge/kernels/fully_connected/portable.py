@@ -116,7 +116,8 @@ class FullyConnectedS16(FullyConnectedS8):
 
     def scaling(self, node: Node, graph: Graph, weights: np.ndarray) -> Scaling:
         del weights
-        return wide_scaling(node, graph, channel_axis=0)
+        assert isinstance(node.op, FullyConnected)
+        return wide_scaling(node, graph, 0, node.op.rounding)
 
 
 class FullyConnectedF32(Kernel):

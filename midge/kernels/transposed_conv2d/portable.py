@@ -13,8 +13,10 @@ from midge.kernels import render
 from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, Reads, Step
 from midge.kernels.floating import float_bias, float_clamp
 from midge.kernels.quantized import channel_scaling, refuse_overflow
-from midge.kernels.view import TaskView
+from midge.kernels.quantized_s16 import wide_scaling
+from midge.kernels.view import TaskView, c_element
 from midge.ops.transposed_conv2d import Phases, TransposedConv2D
+from midge.ops.windows import convolution_rounding
 from midge.targets.records import Core
 
 
@@ -100,7 +102,7 @@ class TransposedRows(Kernel):
         starts = shape.columns.stride * shape.y.channels
         start = view.constant(phased) + (f"{phase} * {starts}u" if phase else "")
         return render.render(
-            "transposed_conv2d/layer.c.j2", element="int8_t" if self.dtype is DType.INT8 else "midge_f32",
+            "transposed_conv2d/layer.c.j2", element=c_element(self.dtype),
             pointers=pointers, call=kernel.name, y=view.y.at(1, 0),
             arguments=[weights, start, *(view.constant(role) for role in others)],
         )  # fmt: skip
@@ -133,6 +135,33 @@ class TransposedS8(TransposedRows):
         )
 
 
+class TransposedS16(TransposedRows):
+    """Rows of int16; accumulators of 64 bits where 32 might not do."""
+
+    name: ClassVar[str] = "transposed_conv2d_s16_phases__portable"
+    dtype = DType.INT16
+
+    def emit(self, view: TaskView) -> LayerCode:
+        shape, weights = shape_of(view.node, view.graph), view.graph.constant(view.node.inputs[1])
+        assert weights is not None
+        rounding = convolution_rounding(view.graph.input_types(view.node))
+        scaling = wide_scaling(view.node, view.graph, 0, rounding)
+        starts = np.broadcast_to(scaling.bias, (shape.rows.stride, shape.columns.stride, shape.y.channels))
+        others = [constant for constant in scaling.constants if constant.role != "bias"]
+        parameters = scaling.parameters.partition(",")[2]
+        kernel = render.specialised(
+            self.template, self.name, shape=shape, plain="int8_t", element=c_element(self.dtype), sum=scaling.acc,
+            first="start[n]", value=f"(int16_t){scaling.scaled('acc', 'n')}",
+            parameters=f",{parameters}" if parameters else "",
+        )  # fmt: skip
+        start = Constant("start", starts.astype(np.int32 if scaling.acc == "int32_t" else np.int64))
+        return LayerCode(
+            (*scaling.helpers, kernel),
+            (Constant("weights", np.ascontiguousarray(shape.phased(weights))), start, *others),
+            self.layer(view, shape, kernel, "start", [constant.role for constant in others]),
+        )  # fmt: skip
+
+
 class TransposedF32(TransposedRows):
     """Rows of float32."""
 
@@ -157,4 +186,4 @@ class TransposedF32(TransposedRows):
         )  # fmt: skip
 
 
-KERNELS = (TransposedS8(), TransposedF32())
+KERNELS = (TransposedS8(), TransposedS16(), TransposedF32())

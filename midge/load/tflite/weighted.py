@@ -142,8 +142,12 @@ def depthwise_conv_2d(site: Site) -> None:
 
 
 def transpose_conv(site: Site) -> None:
-    """TRANSPOSE_CONV to a constant shape: int8 and float32. Operands are that shape, weights, input and bias."""
-    shape = tuple(site.known(0, "a shape").reshape(-1).tolist())
+    """TRANSPOSE_CONV to a fixed shape. Operands are that shape, weights, input and bias.
+
+    A shape that comes at run time can only be the one that the file gives its result.
+    """
+    is_fixed = site.constant(0) is None and not site.importer.raw.tensors[site.result()].dynamic
+    shape = site.result_type().shape if is_fixed else tuple(site.known(0, "a shape").reshape(-1).tolist())
     inner = site.with_operands(
         [site.required(2), site.required(1), -1 if site.operand(3) is None else site.required(3)]
     )
@@ -151,7 +155,9 @@ def transpose_conv(site: Site) -> None:
     scheme, stride_h, stride_w = site.options("TransposeConvOptions", "Padding", "StrideH", "StrideW")
     (code,) = site.options("TransposeConvOptions", "FusedActivationFunction")
     require_positive(site, stride_h=stride_h, stride_w=stride_w)
-    site.require_dtypes(inner.required(0), inner.required(1), site.result())
+    require_weighted(inner)
+    if x.dtype.is_float != weights.dtype.is_float:
+        site.unsupported(f"operands of type {x.dtype.value}, {weights.dtype.value}")
     if len(shape) != 4 or shape[0] != 1 or shape[3] != weights.shape[0] or not 1 <= min(shape) <= max(shape) < 1 << 16:
         site.broken(f"the shape {list(shape)}", f"[1, height, width, {weights.shape[0]}]")
     if x.shape[3] != weights.shape[3]:
