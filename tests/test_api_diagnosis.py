@@ -91,6 +91,42 @@ def test_command_line(wild: tuple[Path, Path], tmp_path: Path) -> None:
     assert "hurts" in text and "Kept: equalisation." in text
 
 
+def scaled_sensors() -> onnx.ModelProto:
+    """A product gives four sensors units a hundredfold apart; one result is the first's, the others mix the rest.
+
+    There are no two layers with weights one behind the other, so nothing can be equalised.
+    """
+    rng = np.random.default_rng(5)
+    units = np.array([100, 1, 1, 1], np.float32).reshape(1, 4, 1, 1)
+    weights = rng.uniform(0.5, 1, (6, 4, 1, 1)).astype(np.float32) * rng.choice([-1, 1], (6, 4, 1, 1))
+    weights[0, 1:], weights[1:, 0] = 0, 0
+    weights = (weights / units).astype(np.float32)
+    nodes = [onnx.helper.make_node("Mul", ["x", "units"], ["scaled"], name="scale"),
+             onnx.helper.make_node("Conv", ["scaled", "weights"], ["y"], name="mix")]  # fmt: skip
+    ports = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, (1, channels, 6, 6))
+             for name, channels in (("x", 4), ("y", 6))]  # fmt: skip
+    constants = [onnx.numpy_helper.from_array(array, name) for name, array in (("units", units), ("weights", weights))]
+    graph = onnx.helper.make_graph(nodes, "sensors", ports[:1], ports[1:], constants)
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+
+
+def test_int16_cures_what_has_no_int8_range(tmp_path: Path) -> None:
+    model, out = tmp_path / "sensors.onnx", tmp_path / "cured.tflite"
+    onnx.save(scaled_sensors(), model)
+    data = [(np.random.default_rng(seed).uniform(-1, 1, (1, 6, 6, 4)).astype(np.float32),) for seed in range(8)]
+    found = midge.diagnose(model, data, core="cortex-m4")
+    assert [layer.op for layer in found.hurting] == ["conv2d"]
+    last = found.steps[-1]
+    assert last.cure.endswith("in int16") and last.kept and last.gain_db > 10 and last.output_db > ENOUGH_DB
+    assert last.extra_cycles is not None and last.extra_cycles > 0
+    assert not found.needs_training and not found.treatment.float_layers
+    assert {layer.dtype for layer in found.best.layers} == {"int16"}
+    found.best.save(out)
+    assert (
+        run_midge("verify", out, "--core", "cortex-m4", "--samples", "2", "--against", "litert", "--json").status == 0
+    )
+
+
 def test_a_target_without_a_diagnosis_is_refused(wild: tuple[Path, Path]) -> None:
     found = run_midge("quantize", wild[0], "--data", wild[1], "--core", "cortex-m4")
     assert found.status == 2 and "without --diagnose" in found.err

@@ -133,3 +133,30 @@ def test_a_quantised_model_is_not_quantised_again() -> None:
 
     found = run_midge("quantize", digits_model(), "--data", digits_model())
     assert found.status in (2, 4)
+
+
+def test_int16_is_far_nearer_and_the_same_integers_everywhere(float_model: Path, tmp_path: Path) -> None:
+    plain, wide = (midge.quantize(float_model, _samples(8), activations=dtype) for dtype in ("int8", "int16"))  # type: ignore[arg-type]
+    assert all(layer.dtype == "int16" for layer in wide.layers)
+    assert {wide.graph.type(name).dtype.value for name in (*wide.graph.inputs, *wide.graph.outputs)} == {"int16"}
+    assert wide.layers[-1].noise_db > plain.layers[-1].noise_db + 6
+    content = wide.save(tmp_path / "wide.tflite").read_bytes()
+    for sample in _samples(4):
+        inputs = quantized_inputs(wide.graph, sample)
+        (ours,) = run_graph(wide.graph, inputs)
+        assert np.array_equal(run_litert(content, inputs)[0], ours)
+    assert run_midge("verify", tmp_path / "wide.tflite", "--core", "cortex-m4", "--samples", "2", "--json").status == 0
+
+
+def test_int16_layers_stand_between_conversions(float_model: Path, tmp_path: Path) -> None:
+    plain = midge.quantize(float_model, _samples(8))
+    name = next(layer.layer for layer in plain.layers if layer.op == "conv2d")
+    mixed = midge.quantize(float_model, _samples(8), int16_layers=[name])
+    assert [layer.dtype for layer in mixed.layers].count("int16") == 1
+    assert [node.op.name for node in mixed.graph.nodes].count("quantize") > 0
+    content = mixed.save(tmp_path / "mixed.tflite").read_bytes()
+    for sample in _samples(4):
+        inputs = quantized_inputs(mixed.graph, sample)
+        assert np.array_equal(run_litert(content, inputs)[0], run_graph(mixed.graph, inputs)[0])
+    with pytest.raises(UsageError, match="int16 layers: no layer 'nothing'"):
+        midge.quantize(float_model, _samples(2), int16_layers=["nothing"])

@@ -46,7 +46,8 @@ NUMERICS = ("litert", "tflm")
 COMPILERS = ("zig", "gcc")
 INPUT_BY = ("rows", "frame")
 PLACES = ("board", "host")
-PORTS = ("int8", "float32")
+ACTIVATIONS = ("int8", "int16")
+PORTS = ("int8", "int16", "float32")
 ROUNDINGS = ("nearest", "adaptive")
 BACKENDS = ("unicorn", "qemu")
 
@@ -118,28 +119,39 @@ def compile(
 
 def quantize(
     model: ModelSource, data: str | Path | SampleSource, *, method: Method = "min-max", per_channel: bool = True,
-    ports: Literal["int8", "float32"] = "int8", float_layers: Sequence[str] = (), equalize: bool = False,
+    activations: Literal["int8", "int16"] = "int8", ports: Literal["int8", "int16", "float32"] | None = None,
+    float_layers: Sequence[str] = (), int16_layers: Sequence[str] = (), equalize: bool = False,
     bias_correction: bool = False, rounding: Literal["nearest", "adaptive"] = "nearest",
     out: str | Path | None = None, progress: Progress | None = None, example_inputs: Any = None,
 ) -> Quantized:  # fmt: skip
-    """An int8 model of a float one, by post-training quantisation on calibration data (docs/quantization.md).
+    """A model of integers of a float one, by post-training quantisation on calibration data (docs/quantization.md).
 
     `data`: a .npz or .npy file, a folder of them, or arrays as `run_host` takes them; float32, as the model's input.
     `method`: how ranges follow from the data: min-max, percentile, mse or entropy. `per_channel`: weights have a scale
-    for each output channel. `ports`: type of inputs and outputs. `float_layers` stay float32. `equalize`,
+    for each output channel. `activations`: int8, or int16 throughout (weights stay int8). `ports`: type of inputs and
+    outputs, if not the activations'. `float_layers` stay float32, `int16_layers` get int16 on all sides. `equalize`,
     `bias_correction`, `rounding`: cures for layers with little signal. `out`: a .tflite or .onnx file.
     """
     _choice("method", method, METHODS)
+    _choice("activations", activations, ACTIVATIONS)
+    ports = ports or activations
     _choice("ports", ports, PORTS)
     opened = open_model(model, example_inputs)
     samples = _calibration(opened, data)
     names = {node.name for node in opened.graph.nodes}
-    unknown = [name for name in float_layers if name not in names]
-    if unknown:
-        raise UsageError("float layers", f"no layer {unknown[0]!r}", "names as `midge inspect` lists them")
+    for what, layers in (("float layers", float_layers), ("int16 layers", int16_layers)):
+        unknown = [name for name in layers if name not in names]
+        if unknown:
+            raise UsageError(what, f"no layer {unknown[0]!r}", "names as `midge inspect` lists them")
     _choice("rounding", rounding, ROUNDINGS)
     options = QuantizeOptions(
-        per_channel, rounding == "adaptive", bias_correction, DType(ports), frozenset(float_layers)
+        per_channel,
+        rounding == "adaptive",
+        bias_correction,
+        DType(ports),
+        frozenset(float_layers),
+        DType(activations),
+        frozenset(int16_layers),
     )
     quantized = quantize_model(opened, samples, method, options, progress, equalized=equalize)
     if out is not None:
@@ -149,7 +161,7 @@ def quantize(
 
 def diagnose(
     model: ModelSource, data: str | Path | SampleSource, *, board: str | None = None, core: str | None = None,
-    ports: Literal["int8", "float32"] = "int8", progress: Progress | None = None,
+    ports: Literal["int8", "int16", "float32"] = "int8", progress: Progress | None = None,
 ) -> Diagnosis:  # fmt: skip
     """Which layers int8 hurts, and which cures help how much, tried in order on calibration data.
 

@@ -12,19 +12,22 @@ import numpy as np
 from midge import pipeline
 from midge.api.quantizing import Inputs, LayerNoise, Quantized, decibels, quantize_model, quantized_inputs
 from midge.build.compiled import Options
+from midge.compress.groups import KEEPING
 from midge.compress.prepare import prepare
 from midge.compress.quantize import QuantizeOptions
 from midge.compress.ranges import METHODS, Method
 from midge.emulate.pattern import fixed_pattern
-from midge.ir.graph import Graph
+from midge.ir.graph import Graph, Node
 from midge.ir.interpret import run_graph
+from midge.ir.types import DType
 from midge.load.model import Model
 from midge.targets.records import Board
 
 ENOUGH_DB = 30.0
 """Signal over noise of the outputs from which on no cure is looked for: the noise is a thousandth of the power."""
 _LEAST_GAIN_DB = 0.5
-_MOST_FLOAT_LAYERS = 3
+_MOST_LAYERS = 3
+"""Layers that get int16, and layers that get float32."""
 _HURTS_DB = 3.0
 """A layer hurts where it takes so much more from the signal than its operands had lost already."""
 
@@ -37,6 +40,7 @@ class Treatment:
     equalized: bool = False
     bias_correction: bool = False
     adaptive_rounding: bool = False
+    wide_layers: tuple[str, ...] = ()
     float_layers: tuple[str, ...] = ()
 
 
@@ -64,7 +68,7 @@ class Diagnosis:
     best: Quantized
     treatment: Treatment
     needs_training: bool
-    """No cure reached `ENOUGH_DB`: what is left is quantisation-aware training, or 16-bit activations."""
+    """No cure reached `ENOUGH_DB`: what is left is quantisation-aware training."""
 
 
 Progress = Callable[[int], None]
@@ -74,8 +78,9 @@ def diagnose(source: Model, data: Sequence[Inputs], options: QuantizeOptions, bo
              progress: Progress | None) -> Diagnosis:  # fmt: skip
     """Quantise plainly, then try cures in order, and keep those that bring half a decibel or more at the outputs.
 
-    The order: calibration methods, equalisation, bias correction, adaptive rounding, then float32 for the layers that
-    hurt most, one after the other. With a `board`, each form is compiled and run there for its cycles.
+    The order: calibration methods, equalisation, bias correction, adaptive rounding, then int16 for the layers that
+    hurt most and the layers round them, one after the other, then float32 for what still hurts. With a `board`, each
+    form is compiled and run there for its cycles.
     """
     doctor = _Doctor(source, data, options, board, progress)
     plain, first_db = doctor.treat(Treatment())
@@ -91,18 +96,19 @@ def diagnose(source: Model, data: Sequence[Inputs], options: QuantizeOptions, bo
         steps.append(doctor.step(cure, made, plain, output_db, gain, kept=kept))
         if kept:
             treatment, best, best_db = tried, made, output_db
-    for _ in range(_MOST_FLOAT_LAYERS):
-        worst = hurting_layers(best.layers)
-        if best_db >= ENOUGH_DB or not worst:
-            break
-        tried = replace(treatment, float_layers=(*treatment.float_layers, worst[0].layer))
-        made, output_db = doctor.treat(tried)
-        gain = output_db - best_db
-        kept = gain >= _LEAST_GAIN_DB
-        steps.append(doctor.step(f"{worst[0].layer} in float32", made, plain, output_db, gain, kept=kept))
-        if not kept:
-            break
-        treatment, best, best_db = tried, made, output_db
+    for kind in ("int16", "float32"):
+        for _ in range(_MOST_LAYERS):
+            worst = hurting_layers(best.layers)
+            if best_db >= ENOUGH_DB or not worst:
+                break
+            tried = doctor.with_layer(treatment, worst[0].layer, kind)
+            made, output_db = doctor.treat(tried)
+            gain = output_db - best_db
+            kept = gain >= _LEAST_GAIN_DB
+            steps.append(doctor.step(f"{worst[0].layer} in {kind}", made, plain, output_db, gain, kept=kept))
+            if not kept:
+                break
+            treatment, best, best_db = tried, made, output_db
     return Diagnosis(plain, hurting_layers(plain.layers), tuple(steps), best, treatment, best_db < ENOUGH_DB)
 
 
@@ -120,15 +126,42 @@ def _cures() -> list[tuple[str, Callable[[Treatment], Treatment]]]:
 
 
 def hurting_layers(layers: Sequence[LayerNoise]) -> tuple[LayerNoise, ...]:
-    """Integer layers at which the signal-to-noise ratio falls most against the best so far, worst first."""
+    """Layers of int8 at which the signal-to-noise ratio falls most against the best so far, worst first."""
     found: list[tuple[float, LayerNoise]] = []
     before = float("inf")
     for layer in layers:
         fall = min(before, ENOUGH_DB * 2) - layer.noise_db
-        if layer.is_integer and layer.noise_db < ENOUGH_DB and fall >= _HURTS_DB:
+        if layer.dtype == DType.INT8.value and layer.noise_db < ENOUGH_DB and fall >= _HURTS_DB:
             found.append((fall, layer))
         before = min(before, layer.noise_db)
     return tuple(layer for _, layer in sorted(found, key=lambda pair: -pair[0]))
+
+
+def neighbourhood(graph: Graph, layer: str) -> set[str]:
+    """A layer, those that make its operands, and those that read its result; beyond what only moves values.
+
+    With int16 in all of them, neither its operands nor its result are rounded to int8.
+    """
+    makers = {name: node for node in graph.nodes for name in node.outputs}
+    (centre,) = (node for node in graph.nodes if node.name == layer)
+
+    def found(first: Sequence[Node], beyond: Callable[[Node], list[Node]]) -> set[str]:
+        seen: dict[str, Node] = {}
+        pending = list(first)
+        while pending:
+            node = pending.pop()
+            if node.name not in seen:
+                seen[node.name] = node
+                pending += beyond(node) if isinstance(node.op, KEEPING) else []
+        return set(seen)
+
+    def before(node: Node) -> list[Node]:
+        return [makers[name] for name in node.inputs if name in makers]
+
+    def behind(node: Node) -> list[Node]:
+        return [reader for name in node.outputs for reader in graph.consumers(name)]
+
+    return {layer} | found(before(centre), before) | found(behind(centre), behind)
 
 
 class _Doctor:
@@ -143,13 +176,22 @@ class _Doctor:
         self.data = data
         self.options = options
         self.progress = progress
-        self.exact = [run_graph(prepare(source.graph), sample) for sample in data]
+        self.graph = prepare(source.graph)
+        self.exact = [run_graph(self.graph, sample) for sample in data]
+
+    def with_layer(self, treatment: Treatment, layer: str, kind: str) -> Treatment:
+        """The treatment with one more layer in float32, or in int16 with the layers round it."""
+        if kind == "float32":
+            return replace(treatment, float_layers=(*treatment.float_layers, layer))
+        added = neighbourhood(self.graph, layer) - set(treatment.wide_layers)
+        return replace(treatment, wide_layers=(*treatment.wide_layers, *sorted(added)))
 
     def treat(self, treatment: Treatment) -> tuple[Quantized, float]:
         """The model quantised so, and the signal-to-noise ratio of its outputs."""
         options = replace(
             self.options, bias_correction=treatment.bias_correction, adaptive_rounding=treatment.adaptive_rounding,
             float_nodes=self.options.float_nodes | set(treatment.float_layers),
+            wide_nodes=self.options.wide_nodes | set(treatment.wide_layers),
         )  # fmt: skip
         made = quantize_model(
             self.source, self.data, treatment.method, options, self.progress, equalized=treatment.equalized

@@ -40,6 +40,7 @@ class LayerNoise:
     layer: str
     op: str
     is_integer: bool
+    dtype: str
     noise_db: float
     low: float
     high: float
@@ -48,11 +49,12 @@ class LayerNoise:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Quantized:
-    """An int8 model, and how near it comes to the float one on the calibration data."""
+    """A model of integers, and how near it comes to the float one on the calibration data."""
 
     model: Model
     source: Model
     method: str
+    activations: str
     samples: int
     layers: tuple[LayerNoise, ...]
     float_bytes: int
@@ -96,8 +98,9 @@ def quantize_model(source: Model, data: Sequence[Inputs], method: Method, option
     made = quantize_graph(graph, ranges(found, method), options, known)
     model = pipeline.model_of_graph(made, source.numerics)
     return Quantized(
-        model=model, source=source, method=method, samples=len(data), layers=noise(graph, made, data),
-        float_bytes=_constant_bytes(source.graph), integer_bytes=_constant_bytes(made),
+        model=model, source=source, method=method, activations=options.activations.value, samples=len(data),
+        layers=noise(graph, made, data), float_bytes=_constant_bytes(source.graph),
+        integer_bytes=_constant_bytes(made),
     )  # fmt: skip
 
 
@@ -129,6 +132,7 @@ def noise(graph: Graph, made: Graph, data: Sequence[Inputs]) -> tuple[LayerNoise
     return tuple(
         LayerNoise(
             node.name, node.op.name, not made.type(node.outputs[0]).dtype.is_float,
+            made.type(node.outputs[0]).dtype.value,
             decibels(signal[node.outputs[0]], error[node.outputs[0]]), *extremes[node.outputs[0]],
             clipped[node.outputs[0]] / count[node.outputs[0]],
         )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from midge.compress.ranges import Range
 from midge.ir.graph import Graph, Node
-from midge.ir.types import Quantization
+from midge.ir.types import DType, Quantization
 from midge.ops.average_pool2d import AveragePool2D
 from midge.ops.binary import Binary
 from midge.ops.concatenation import Concatenation
@@ -23,14 +23,17 @@ from midge.ops.softmax import Softmax
 from midge.ops.take import Take
 from midge.ops.tanh import Tanh
 
-_KEEPING = (AveragePool2D, Binary, Concatenation, Copy, MaxPool2D, Pad, Rearrange, Reduce, Reshape,
+KEEPING = (AveragePool2D, Binary, Concatenation, Copy, MaxPool2D, Pad, Rearrange, Reduce, Reshape,
             ResizeBilinear, Take)  # fmt: skip
-"""Operators whose int8 form has one scale and zero point on all sides."""
+"""Operators whose integer form has one scale and zero point on all sides."""
 _UNIT, _SYMMETRIC = Quantization((1 / 256,), (-128,), None), Quantization((1 / 128,), (0,), None)
+_WIDE = Quantization((1 / 32768,), (0,), None)
 
 
-def fixed_quantization(node: Node) -> Quantization | None:
-    """What the results of some operators have in int8, whatever their range."""
+def fixed_quantization(node: Node, dtype: DType) -> Quantization | None:
+    """What the results of some operators have in int8 or int16, whatever their range."""
+    if dtype is DType.INT16:
+        return _WIDE if isinstance(node.op, Softmax | Logistic | Tanh) else None
     if isinstance(node.op, Softmax | Logistic):
         return _UNIT
     return _SYMMETRIC if isinstance(node.op, Tanh | L2Normalization) else None
@@ -47,7 +50,7 @@ def groups(graph: Graph) -> dict[str, int]:
         return name
 
     for node in graph.nodes:
-        if isinstance(node.op, _KEEPING):
+        if isinstance(node.op, KEEPING):
             names = [name for name in (*node.inputs, *node.outputs) if name in parent]
             for name in names[1:]:
                 parent[root(name)] = root(names[0])
@@ -61,7 +64,7 @@ def group_ranges(graph: Graph, found: Mapping[str, Range]) -> dict[str, Range]:
     makers = {name: node for node in graph.nodes for name in node.outputs}
     joined: dict[int, Range] = {}
     for name, range_ in found.items():
-        if name not in number or isinstance(getattr(makers.get(name), "op", None), _KEEPING):
+        if name not in number or isinstance(getattr(makers.get(name), "op", None), KEEPING):
             continue
         before = joined.get(number[name])
         joined[number[name]] = range_ if before is None else before.joined(range_)

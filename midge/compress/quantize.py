@@ -1,4 +1,4 @@
-"""Post-training quantisation: a float graph and ranges of its values become an int8 graph (docs/quantization.md)."""
+"""Post-training quantisation: a float graph and ranges of its values become integers (docs/quantization.md)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from midge.compress.statistics import flat_weights, unflat_weights
 from midge.errors import ModelError, UnsupportedError
 from midge.ir.graph import Graph, GraphBuilder, Node
 from midge.ir.types import DType, Quantization, TensorType
+from midge.ops.base import Rounding
 from midge.ops.conv2d import Conv2D
 from midge.ops.depthwise_conv2d import DepthwiseConv2D
 from midge.ops.dequantize import Dequantize
@@ -23,13 +24,16 @@ from midge.ops.transposed_conv2d import TransposedConv2D
 
 _WEIGHTED_AXES = {Conv2D: 0, DepthwiseConv2D: 3, FullyConnected: 0, TransposedConv2D: 0}
 """The axis of output channels of an operator's weights."""
-_MOST_BIAS = 1 << 28
+_MOST_BIAS = {DType.INT8: 1 << 28, DType.INT16: 1 << 44}
+"""Accumulators have 32 bits beside activations of int8, 48 beside those of int16."""
 _SMALLEST_SCALE = 1e-9
+_INTEGERS = (DType.INT8, DType.INT16)
 
 
 @dataclass(frozen=True, slots=True)
 class QuantizeOptions:
-    """`ports`: type of the graph's inputs and outputs, int8 or float32. `float_nodes`: layers that stay float32.
+    """`activations`: int8 or int16; `wide_nodes`: layers with int16 on all sides in an int8 graph. `ports`: type of the
+    graph's inputs and outputs, int8, int16 or float32. `float_nodes`: layers that stay float32.
 
     `adaptive_rounding`: weights are rounded for small errors of the layer's results; `bias_correction`: biases take up
     the mean error that is left. Both need moments of the layers' inputs.
@@ -40,11 +44,15 @@ class QuantizeOptions:
     bias_correction: bool = False
     ports: DType = DType.INT8
     float_nodes: Set[str] = field(default_factory=frozenset)
+    activations: DType = DType.INT8
+    wide_nodes: Set[str] = field(default_factory=frozenset)
 
 
-def scale_for(range_: Range) -> Quantization:
-    """Scale and zero point of int8 for a range: real 0 is an integer, and the range's ends are reached."""
+def scale_for(range_: Range, dtype: DType) -> Quantization:
+    """Scale and zero point for a range: real 0 is an integer, and the range's ends are reached; int16 is symmetric."""
     low, high = min(range_.low, 0.0), max(range_.high, 0.0)
+    if dtype is DType.INT16:
+        return Quantization((float(np.float32(max(-low, high, _SMALLEST_SCALE) / 32767)),), (0,), None)
     scale = float(np.float32(max((high - low) / 255, _SMALLEST_SCALE)))
     zero_point = int(np.clip(round(-128 - low / scale), -128, 127))
     return Quantization((scale,), (zero_point,), None)
@@ -52,7 +60,8 @@ def scale_for(range_: Range) -> Quantization:
 
 def quantize_graph(graph: Graph, found: Mapping[str, Range], options: QuantizeOptions,
                    moments: Mapping[str, Moments] | None = None) -> Graph:  # fmt: skip
-    """An int8 graph; layers without an int8 form, and those named in the options, stay float32 between conversions.
+    """A graph of integers; layers without an integer form, and those named in the options, stay float32 between
+    conversions.
 
     Values keep their names, so that results can be compared one by one. Raises UnsupportedError where the graph has no
     float values to quantise.
@@ -66,7 +75,7 @@ def quantize_graph(graph: Graph, found: Mapping[str, Range], options: QuantizeOp
 
 
 class _Quantizer:
-    """The graph that is being made, and for each value of the float graph its integer and its float form."""
+    """The graph that is being made, and for each value of the float graph its int8, int16 and float forms."""
 
     def __init__(self, graph: Graph, found: Mapping[str, Range], options: QuantizeOptions,
                  moments: Mapping[str, Moments]) -> None:  # fmt: skip
@@ -74,50 +83,56 @@ class _Quantizer:
         self.moments = moments
         self.options = options
         self.builder = GraphBuilder(graph.name)
-        self.quantizations = {name: scale_for(range_) for name, range_ in found.items()}
-        self.integers: dict[str, str] = {}
+        self.quantizations = {
+            dtype: {name: scale_for(range_, dtype) for name, range_ in found.items()} for dtype in _INTEGERS
+        }
+        self.integers: dict[DType, dict[str, str]] = {dtype: {} for dtype in _INTEGERS}
         self.reals: dict[str, str] = {}
 
     def run(self) -> Graph:
         for name in self.graph.inputs:
             self._add_input(name)
         for node in self.graph.nodes:
-            if node.name in self.options.float_nodes or not self._add_integer(node):
+            dtype = DType.INT16 if node.name in self.options.wide_nodes else self.options.activations
+            if node.name in self.options.float_nodes or not self._add_integer(node, dtype):
                 self._add_float(node)
         for name in self.graph.outputs:
-            is_float = self.options.ports.is_float or name not in self.quantizations
-            self.builder.outputs.append(self._real(name) if is_float else self._integer(name))
+            is_float = self.options.ports.is_float or name not in self.quantizations[DType.INT8]
+            self.builder.outputs.append(self._real(name) if is_float else self._integer(name, self.options.ports))
         return self.builder.build()
 
     def _add_input(self, name: str) -> None:
         type_ = self.graph.type(name)
-        quantization = self.quantizations.get(name)
-        if quantization is None or self.options.ports.is_float:
+        dtype = self.options.ports
+        if dtype.is_float or name not in self.quantizations[dtype]:
             self.reals[name] = self.builder.value(name, type_)
-            self.builder.inputs.append(name)
-            return
-        self.integers[name] = self.builder.value(name, replace(type_, dtype=DType.INT8, quantization=quantization))
+        else:
+            integers = replace(type_, dtype=dtype, quantization=self.quantizations[dtype][name])
+            self.integers[dtype][name] = self.builder.value(name, integers)
         self.builder.inputs.append(name)
 
-    def _integer(self, name: str) -> str:
-        """The int8 form of a value, converted where it has none yet."""
-        if name not in self.integers:
+    def _integer(self, name: str, dtype: DType) -> str:
+        """The integer form of a value, converted from another form where it has none yet."""
+        known = self.integers[dtype]
+        if name not in known:
             value = self.graph.values[name]
             if value.data is not None:
-                self.integers[name] = self._constant(name, value.data)
+                known[name] = self._constant(name, value.data, dtype)
             else:
-                type_ = TensorType(DType.INT8, value.type.shape, self.quantizations[name])
+                other = DType.INT8 if dtype is DType.INT16 else DType.INT16
+                source = self.integers[other][name] if name in self.integers[other] else self.reals[name]
+                type_ = TensorType(dtype, value.type.shape, self.quantizations[dtype][name])
                 made = self.builder.value(self.builder.unique(name), type_)
-                self.builder.node(Quantize(), [self.reals[name]], [made], name=f"quantize_{made}")
-                self.integers[name] = made
-        return self.integers[name]
+                self.builder.node(Quantize(), [source], [made], name=f"quantize_{made}")
+                known[name] = made
+        return known[name]
 
-    def _constant(self, name: str, data: np.ndarray) -> str:
+    def _constant(self, name: str, data: np.ndarray, dtype: DType) -> str:
         """A constant operand of element-wise arithmetic, in a scale of its own."""
-        quantization = scale_for(Range(float(data.min(initial=0.0)), float(data.max(initial=0.0))))
-        integers = np.clip(np.rint(data / quantization.scale) + quantization.zero_point, -128, 127).astype(np.int8)
-        type_ = TensorType(DType.INT8, data.shape, quantization)
-        return self.builder.value(self.builder.unique(name), type_, integers)
+        quantization = scale_for(Range(float(data.min(initial=0.0)), float(data.max(initial=0.0))), dtype)
+        integers = np.clip(np.rint(data / quantization.scale) + quantization.zero_point, *dtype.limits)
+        type_ = TensorType(dtype, data.shape, quantization)
+        return self.builder.value(self.builder.unique(name), type_, integers.astype(dtype.numpy))
 
     def _real(self, name: str) -> str:
         """The float32 form of a value."""
@@ -127,7 +142,9 @@ class _Quantizer:
                 self.reals[name] = self.builder.value(self.builder.unique(name), value.type, value.data)
             else:
                 made = self.builder.value(self.builder.unique(f"{name}_real"), value.type)
-                self.builder.node(Dequantize(), [self.integers[name]], [made], name=f"dequantize_{made}")
+                wide = self.integers[DType.INT16]
+                source = wide[name] if name in wide else self.integers[DType.INT8][name]
+                self.builder.node(Dequantize(), [source], [made], name=f"dequantize_{made}")
                 self.reals[name] = made
         return self.reals[name]
 
@@ -139,40 +156,40 @@ class _Quantizer:
             results.append(self.reals[name])
         self.builder.node(node.op, operands, results, name=node.name)
 
-    def _add_integer(self, node: Node) -> bool:
-        """Add the int8 form of a node; False where it has none."""
+    def _add_integer(self, node: Node, dtype: DType) -> bool:
+        """Add the form of a node with activations of `dtype`; False where it has none."""
         name = node.outputs[0]
-        if len(node.outputs) != 1 or name not in self.quantizations:
+        if len(node.outputs) != 1 or name not in self.quantizations[dtype]:
             return False
         if type(node.op) in _WEIGHTED_AXES:
-            return self._add_weighted(node)
+            return self._add_weighted(node, dtype)
         activations = [operand for operand in node.inputs if operand is not None]
         if not all(self.graph.type(operand).dtype.is_float for operand in activations):
             return False
-        fixed = fixed_quantization(node)
-        made_type = TensorType(DType.INT8, self.graph.type(name).shape, fixed or self.quantizations[name])
-        types = [self._integer_type(operand) for operand in activations]
+        fixed = fixed_quantization(node, dtype)
+        made_type = TensorType(dtype, self.graph.type(name).shape, fixed or self.quantizations[dtype][name])
+        types = [self._integer_type(operand, dtype) for operand in activations]
         if None in types:
             return False
         try:
             node.op.check(types, [made_type])
         except ModelError:
             return False
-        operands = [self._integer(operand) for operand in activations]
+        operands = [self._integer(operand, dtype) for operand in activations]
         self._finish(node, operands, made_type)
         return True
 
-    def _integer_type(self, name: str) -> TensorType | None:
+    def _integer_type(self, name: str, dtype: DType) -> TensorType | None:
         value = self.graph.values[name]
         if value.data is not None:
-            return self.builder.values[self._integer(name)].type
-        quantization = self.quantizations.get(name)
-        return None if quantization is None else TensorType(DType.INT8, value.type.shape, quantization)
+            return self.builder.values[self._integer(name, dtype)].type
+        quantization = self.quantizations[dtype].get(name)
+        return None if quantization is None else TensorType(dtype, value.type.shape, quantization)
 
     def _finish(self, node: Node, operands: list[str | None] | list[str], made_type: TensorType) -> None:
         """The node, and a change of scale where its own is not the one that its readers share."""
-        name = node.outputs[0]
-        wanted = self.quantizations[name]
+        name, quantizations = node.outputs[0], self.quantizations[made_type.dtype]
+        wanted = quantizations[name]
         made = self.builder.value(self.builder.unique(name), made_type)
         self.builder.node(node.op, list(operands), [made], name=node.name)
         if made_type.quantization != wanted:
@@ -182,24 +199,25 @@ class _Quantizer:
                 made = shared
             else:
                 del self.builder.values[shared]
-                self.quantizations[name] = made_type.quantization or wanted
-        self.integers[name] = made
+                quantizations[name] = made_type.quantization or wanted
+        self.integers[made_type.dtype][name] = made
 
-    def _add_weighted(self, node: Node) -> bool:
-        """A layer with weights: int8 weights with symmetric scales, an int32 bias in the scale of the accumulators."""
+    def _add_weighted(self, node: Node, dtype: DType) -> bool:
+        """A layer with weights: int8 weights with symmetric scales, a bias in the scale of the accumulators."""
         x, weights_name = (name or "" for name in node.inputs[:2])
         weights = self.graph.constant(weights_name)
-        if weights is None or weights.dtype != np.float32 or x not in self.quantizations:
+        if weights is None or weights.dtype != np.float32 or x not in self.quantizations[dtype]:
             return False
         bias_name = node.inputs[2] if len(node.inputs) > 2 else None
         bias = self.graph.constant(bias_name)
         if bias_name is not None and bias is None:
             return False
         axis = _WEIGHTED_AXES[type(node.op)]
-        operand = self._integer(x)
+        operand = self._integer(x, dtype)
         x_scale = self.builder.values[operand].type.quantization
         assert x_scale is not None
-        scales = weight_scales(weights, bias, axis, x_scale.scale, per_channel=self.options.per_channel)
+        most = x_scale.scale * _MOST_BIAS[dtype]
+        scales = weight_scales(weights, bias, axis, most, per_channel=self.options.per_channel)
         quantization = Quantization(tuple(float(scale) for scale in scales), (0,) * len(scales),
                                     axis if len(scales) > 1 else None)  # fmt: skip
         integers = self._rounded(node, weights, scales)
@@ -208,10 +226,12 @@ class _Quantizer:
         constant = self.builder.value(self.builder.unique(weights_name), type_, integers)
         names: list[str | None] = [operand, constant]
         accumulator_scales = x_scale.scale * scales.astype(np.float64)
-        names.append(self._bias(bias_name or f"{weights_name}_bias", bias, accumulator_scales, weights.shape[axis]))
+        names.append(
+            self._bias(bias_name or f"{weights_name}_bias", bias, accumulator_scales, weights.shape[axis], dtype)
+        )
         name = node.outputs[0]
-        made_type = TensorType(DType.INT8, self.graph.type(name).shape, self.quantizations[name])
-        self._finish(node, names, made_type)
+        made_type = TensorType(dtype, self.graph.type(name).shape, self.quantizations[dtype][name])
+        self._finish(_rounding_as(node, dtype), names, made_type)
         return True
 
     def _rounded(self, node: Node, weights: np.ndarray, scales: np.ndarray) -> np.ndarray:
@@ -240,22 +260,32 @@ class _Quantizer:
         correction = (lost * mean).sum(axis=1)
         return (correction if bias is None else bias + correction).astype(np.float32)
 
-    def _bias(self, name: str, bias: np.ndarray | None, scales: np.ndarray, outputs: int) -> str | None:
+    def _bias(self, name: str, bias: np.ndarray | None, scales: np.ndarray, outputs: int, dtype: DType) -> str | None:
         if bias is None:
             return None
-        integers = np.rint(bias.astype(np.float64) / np.broadcast_to(scales, (outputs,))).astype(np.int32)
-        return self.builder.value(self.builder.unique(name), TensorType(DType.INT32, (outputs,)), integers)
+        wide = DType.INT64 if dtype is DType.INT16 else DType.INT32
+        integers = np.rint(bias.astype(np.float64) / np.broadcast_to(scales, (outputs,))).astype(wide.numpy)
+        return self.builder.value(self.builder.unique(name), TensorType(wide, (outputs,)), integers)
 
 
-def weight_scales(weights: np.ndarray, bias: np.ndarray | None, axis: int, x_scale: float, *, per_channel: bool
+def _rounding_as(node: Node, dtype: DType) -> Node:
+    """The node with the rounding that layers of int16 with biases of int64 have."""
+    op = node.op
+    assert isinstance(op, Conv2D | DepthwiseConv2D | FullyConnected)
+    if dtype is not DType.INT16 or op.rounding is not Rounding.DOUBLE:
+        return node
+    return replace(node, op=replace(op, rounding=Rounding.REDUCED))
+
+
+def weight_scales(weights: np.ndarray, bias: np.ndarray | None, axis: int, most_bias: float, *, per_channel: bool
                   ) -> np.ndarray:  # fmt: skip
     """float32 scales, one for each output channel or one for all: the largest weight is 127.
 
-    Scales do not fall so low that the bias would leave 28 bits.
+    Scales do not fall so low that a bias would be more than `most_bias` of them.
     """
     flat = np.abs(np.moveaxis(weights, axis, 0).reshape(weights.shape[axis], -1)).max(axis=1).astype(np.float64)
     scales = flat / 127
     if bias is not None:
-        scales = np.maximum(scales, np.abs(bias.astype(np.float64)) / (x_scale * _MOST_BIAS))
+        scales = np.maximum(scales, np.abs(bias.astype(np.float64)) / most_bias)
     scales = np.maximum(scales, _SMALLEST_SCALE)
     return (scales if per_channel else scales.max(keepdims=True)).astype(np.float32)

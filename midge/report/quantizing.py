@@ -21,6 +21,7 @@ class Facts:
     model: str
     out: str | None
     method: str
+    activations: str
     samples: int
     layers: Sequence[Any]
     float_bytes: int
@@ -29,8 +30,8 @@ class Facts:
     @staticmethod
     def of(made: Any, out: Path | None) -> Facts:
         """Of an `api.quantizing.Quantized`."""
-        return Facts(made.source.name, None if out is None else str(out), made.method, made.samples, made.layers,
-                     made.float_bytes, made.integer_bytes)  # fmt: skip
+        return Facts(made.source.name, None if out is None else str(out), made.method, made.activations,
+                     made.samples, made.layers, made.float_bytes, made.integer_bytes)  # fmt: skip
 
 
 def _db(value: float) -> float | None:
@@ -39,14 +40,15 @@ def _db(value: float) -> float | None:
 
 def _layer_json(layer: Any) -> dict[str, Any]:
     return {
-        "name": layer.layer, "op": layer.op, "integer": layer.is_integer, "low": layer.low, "high": layer.high,
-        "snr_db": _db(layer.noise_db), "clipped": layer.clipped,
+        "name": layer.layer, "op": layer.op, "integer": layer.is_integer, "dtype": layer.dtype, "low": layer.low,
+        "high": layer.high, "snr_db": _db(layer.noise_db), "clipped": layer.clipped,
     }  # fmt: skip
 
 
 def quantize_json(facts: Facts) -> dict[str, Any]:
     return {
-        "model": facts.model, "out": facts.out, "method": facts.method, "samples": facts.samples,
+        "model": facts.model, "out": facts.out, "method": facts.method, "activations": facts.activations,
+        "samples": facts.samples,
         "constant_bytes": {"float": facts.float_bytes, "integer": facts.integer_bytes},
         "layers": [_layer_json(layer) for layer in facts.layers],
     }  # fmt: skip
@@ -56,11 +58,12 @@ def _noise(value: float) -> str:
     return "exact" if math.isinf(value) else f"{value:.1f} dB"
 
 
-def _layers_table(layers: Sequence[Any], hurting: Sequence[str] = ()) -> RenderableType:
+def _layers_table(layers: Sequence[Any], plain: str, hurting: Sequence[str] = ()) -> RenderableType:
+    """`plain`: the element type that is not worth telling."""
     rows = table("layer", "op", "range", "SNR", "clipped", "", numeric=("range", "SNR", "clipped"))
     for layer in layers:
         clipped = f"{layer.clipped:.2%}" if layer.clipped else "–"
-        kind = layer.op if layer.is_integer else f"{layer.op} (float32)"
+        kind = layer.op if layer.dtype == plain else f"{layer.op} ({layer.dtype})"
         mark = "hurts" if layer.layer in hurting else ""
         rows.add_row(layer.layer, kind, f"{layer.low:.3g} … {layer.high:.3g}", _noise(layer.noise_db), clipped, mark)
     return rows
@@ -69,12 +72,12 @@ def _layers_table(layers: Sequence[Any], hurting: Sequence[str] = ()) -> Rendera
 def quantize_text(facts: Facts) -> Sequence[RenderableType]:
     """Each layer's signal-to-noise ratio, and what became of the constants."""
     rows = [("ranges", f"{facts.method}, of {facts.samples} calibration samples"),
-            ("constants", f"{size(facts.float_bytes)} before, {size(facts.integer_bytes)} in int8")]  # fmt: skip
+            ("constants", f"{size(facts.float_bytes)} before, {size(facts.integer_bytes)} in integers")]  # fmt: skip
     if facts.out is not None:
         rows.append(("written", facts.out))
     note = "SNR: of the integers against the float values, on the calibration data."
-    title = Text.assemble((facts.model, "bold"), " quantised to int8")
-    return title, _layers_table(facts.layers), grid(rows), Text(note, style="dim")
+    title = Text.assemble((facts.model, "bold"), f" quantised to {facts.activations}")
+    return title, _layers_table(facts.layers, facts.activations), grid(rows), Text(note, style="dim")
 
 
 def diagnosis_json(found: Any, out: Path | None) -> dict[str, Any]:
@@ -105,7 +108,7 @@ def diagnosis_text(found: Any, out: Path | None) -> Sequence[RenderableType]:
                       "kept" if step.kept else "")  # fmt: skip
     parts: list[RenderableType] = [
         Text.assemble((found.plain.source.name, "bold"), f" in int8, on {found.plain.samples} samples"),
-        _layers_table(found.plain.layers, names),
+        _layers_table(found.plain.layers, found.plain.activations, names),
     ]
     if found.steps:
         parts.append(cures)

@@ -13,7 +13,7 @@ from midge.errors import UsageError
 from midge.report.quantizing import Facts, diagnosis_json, diagnosis_text, quantize_json, quantize_text
 
 
-@click.command("quantize", short_help="Make an int8 model of a float one.")
+@click.command("quantize", short_help="Make a model of integers of a float one.")
 @model_argument
 @click.option("--data", type=click.Path(path_type=Path), required=True, metavar="FILE|DIR",
               help="Calibration samples, float32 as the model's input: .npz or .npy stacked along axis 0, or a folder "
@@ -27,17 +27,20 @@ from midge.report.quantizing import Facts, diagnosis_json, diagnosis_text, quant
 @click.option("--rounding", type=click.Choice(api.ROUNDINGS), default="nearest", show_default=True,
               help="Of weights: to the nearest, or adapted to the layer's inputs.")  # fmt: skip
 @click.option("--per-tensor", is_flag=True, help="One scale for all weights of a layer, not one a channel.")
-@click.option("--ports", type=click.Choice(api.PORTS), default="int8", show_default=True,
-              help="Type of the model's inputs and outputs.")  # fmt: skip
+@click.option("--activations", type=click.Choice(api.ACTIVATIONS), default="int8", show_default=True,
+              help="Integers between layers; weights are int8 with both.")  # fmt: skip
+@click.option("--ports", type=click.Choice(api.PORTS),
+              help="Type of the model's inputs and outputs.  [default: as the activations]")  # fmt: skip
 @click.option("--float-layer", "float_layers", multiple=True, metavar="NAME", help="A layer that stays float32.")
+@click.option("--int16-layer", "int16_layers", multiple=True, metavar="NAME", help="A layer with int16 on all sides.")
 @click.option("--diagnose", "diagnosing", is_flag=True,
               help="Find the layers that int8 hurts, try cures in order, keep those that help.")  # fmt: skip
 @target_options
 @report_options
 def command(
     model: Path, data: Path, out: Path | None, method: str, equalize: bool, bias_correction: bool, rounding: str,
-    per_tensor: bool, ports: str, float_layers: tuple[str, ...], diagnosing: bool, board: str | None, core: str | None,
-    as_json: bool,
+    per_tensor: bool, activations: str, ports: str | None, float_layers: tuple[str, ...], int16_layers: tuple[str, ...],
+    diagnosing: bool, board: str | None, core: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Quantise the float MODEL after training, on calibration data, and show how much noise each layer gets.
 
@@ -45,17 +48,20 @@ def command(
     """
     if (board or core) and not diagnosing:
         raise UsageError("--board and --core", "without --diagnose", "either both or none of them")
+    if diagnosing and (activations != "int8" or int16_layers):
+        raise UsageError("--activations and --int16-layer", "with --diagnose", "int8, to which int16 is a cure")
     if diagnosing:
         with progress("diagnosing", None, as_json) as advance:
-            found = api.diagnose(model, data, board=board, core=core, ports=ports, progress=advance)  # type: ignore[arg-type]
+            found = api.diagnose(model, data, board=board, core=core, ports=ports or "int8", progress=advance)  # type: ignore[arg-type]
         if out is not None:
             found.best.save(out)
         report(as_json, diagnosis_json(found, out), lambda: diagnosis_text(found, out))
         return
     with progress("calibrating", None, as_json) as advance:
         made = api.quantize(
-            model, data, method=method, per_channel=not per_tensor, ports=ports,  # type: ignore[arg-type]
-            float_layers=float_layers, equalize=equalize, bias_correction=bias_correction,
+            model, data, method=method, per_channel=not per_tensor,  # type: ignore[arg-type]
+            activations=activations, ports=ports,  # type: ignore[arg-type]
+            float_layers=float_layers, int16_layers=int16_layers, equalize=equalize, bias_correction=bias_correction,
             rounding=rounding, out=out, progress=advance,  # type: ignore[arg-type]
         )  # fmt: skip
     facts = Facts.of(made, out)
