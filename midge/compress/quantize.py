@@ -271,10 +271,9 @@ class _Quantizer:
 def _rounding_as(node: Node, dtype: DType) -> Node:
     """The node with the rounding that layers of int16 with biases of int64 have."""
     op = node.op
-    assert isinstance(op, Conv2D | DepthwiseConv2D | FullyConnected)
-    if dtype is not DType.INT16 or op.rounding is not Rounding.DOUBLE:
+    if dtype is DType.INT8 or not isinstance(op, Conv2D | DepthwiseConv2D | FullyConnected):
         return node
-    return replace(node, op=replace(op, rounding=Rounding.REDUCED))
+    return replace(node, op=replace(op, rounding=Rounding.REDUCED)) if op.rounding is Rounding.DOUBLE else node
 
 
 def weight_scales(weights: np.ndarray, bias: np.ndarray | None, axis: int, most_bias: float, *, per_channel: bool

@@ -103,10 +103,10 @@ def conv_2d(site: Site) -> None:
         if quantization is None:
             site.broken("int8 weights without a scale", "quantised weights")
         # Weights with a scale for each output make the runtime quantise the input with a zero point.
-        op = Conv2DHybrid(*fields, asymmetric=len(quantization.scales) > 1)
+        op = batches.spread(site, Conv2DHybrid(*fields, asymmetric=len(quantization.scales) > 1))
     else:
-        op = Conv2D(*fields, _rounding(site))
-    op, bias = batches.spread(site, op), _bias(site, weights, weights.shape[0])
+        op = batches.spread(site, Conv2D(*fields, _rounding(site)))
+    bias = _bias(site, weights, weights.shape[0])
     rows, columns = op.window(weights).output_size(x.shape[1], x.shape[2])
     site.emit(op, [site.required(0), site.required(1), bias], (1, rows, columns, weights.shape[0]))
 
