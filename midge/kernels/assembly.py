@@ -111,6 +111,14 @@ class Assembly:
         """Here is what branches to the label reach."""
         self._lines.append(f"{label}:{' ' * max(1, 43 - len(label))} {self.comment} {purpose}")
 
+    def table_branch(self, register: str, labels: Sequence[str]) -> None:
+        """Go on at one of some near labels, by a register that holds its number."""
+        table = self.new_label()
+        self.op(f"tbb [pc, {{{register}}}]")
+        self._lines.append(f"{table}:")
+        self._lines += [f"{_INDENT}.byte ({label} - {table}) / 2" for label in labels]
+        self._lines.append(f"{_INDENT}.p2align 1")
+
     def label(self, name: str) -> None:
         """A place to branch to."""
         self._lines.append(f"{name}:")

@@ -9,7 +9,8 @@ from typing import ClassVar
 from midge.ir.graph import Graph, Node
 from midge.kernels import render, requantize_armv7em
 from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, Offer, row_steps
-from midge.kernels.conv2d import wide, wide_code, wide_held
+from midge.kernels.assembly import core_loop_bytes
+from midge.kernels.conv2d import shared, shared_code, wide, wide_code, wide_held
 from midge.kernels.conv2d.pairs import PAIRS_KERNELS
 from midge.kernels.conv2d.portable import Conv2DS8, conv2d_window, refuse_unless_dense
 from midge.kernels.conv2d.widened import Conv2DS8Widened
@@ -135,6 +136,8 @@ class Conv2DS8Wide(Kernel):
         weights = view.graph.constant(view.node.inputs[1])
         form = requantized(view.node, view.graph, self.layout)
         assert weights is not None and form is not None
+        if view.peers and self.weights is Weights.BYTES and shared.refuse(window) is None:
+            return self._emit_shared(view)
         shape = self.shape(window, view.core)
         shape = replace(shape, loop_bytes=min(shape.loop_bytes, view.most_loop_bytes))
         plane = f"p{view.y.plane_bytes}" if self.layout.planes else ""
@@ -151,6 +154,34 @@ class Conv2DS8Wide(Kernel):
         helpers = tuple(render.helper(name) for name in ("load_s8x4", "even_bytes", "odd_bytes"))
         constants = wide_held.constants(weights, shape, form)
         return LayerCode((*helpers, widen, kernel), constants, body)
+
+
+    def _emit_shared(self, view: TaskView) -> LayerCode:
+        """One function for all layers of a family."""
+
+        def member(node: Node, kernel: Conv2DS8Wide) -> shared.Member:
+            window, form = conv2d_window(node, view.graph), requantized(node, view.graph, kernel.layout)
+            assert form is not None
+            return shared.Member(window, form, self.shape(window, view.core).pairs_outside)
+
+        wide_peers = [(node, getattr(kernel, "inner", kernel)) for node, kernel in view.peers]
+        members = [
+            member(node, kernel)
+            for node, kernel in wide_peers
+            if isinstance(kernel, Conv2DS8Wide) and kernel.weights is self.weights
+            and shared.refuse(conv2d_window(node, view.graph)) is None
+        ]  # fmt: skip
+        own = member(view.node, self)
+        families = list(dict.fromkeys(one.family for one in members))
+        loop_bytes = min(core_loop_bytes(view.core), 2 * view.most_loop_bytes)
+        function = shared.shared([one for one in members if one.family == own.family], loop_bytes)
+        name = f"{view.prefix}_conv2d_s8_shared{families.index(own.family)}__armv7em"
+        weights = view.graph.constant(view.node.inputs[1])
+        assert weights is not None
+        stream = shared.weight_stream(weights, own, function, view.y)
+        body = render.render("conv2d/layer.c.j2", view=view, window=own.window, call=name, element="midge_s16",
+                             constants=["weights"])  # fmt: skip
+        return LayerCode((shared_code.function(name, function),), (Constant("weights", stream, 4),), body)
 
 
 def _read_cache_bytes(core: Core) -> int:
