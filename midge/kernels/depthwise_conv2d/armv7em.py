@@ -9,7 +9,7 @@ from midge.ir.graph import Graph, Node
 from midge.kernels import render, requantize_armv7em
 from midge.kernels.assembly import is_dual_issue
 from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, row_steps
-from midge.kernels.depthwise_conv2d import channels, planes, wide_planes
+from midge.kernels.depthwise_conv2d import channels, planes, shared, shared_code, wide_planes
 from midge.kernels.depthwise_conv2d.portable import DepthwiseConv2DS8, depthwise_window
 from midge.kernels.layouts import NATURAL, PLANES, WIDE, WIDE_PLANES
 from midge.kernels.quantized_s16 import Scaling
@@ -73,6 +73,8 @@ class DepthwiseConv2DS8Planes(Kernel):
         weights = view.graph.constant(view.node.inputs[1])
         form = requantized(view.node, view.graph, self.layout)
         assert weights is not None and form is not None
+        if view.peers and _shared_member(view.node, view.graph, self) is not None:
+            return _emit_shared(view, self)
         shape = planes.shape_of(window, view.x.plane_bytes)
         name = f"{view.prefix}_{self.name}_{window.key}p{shape.plane_bytes}{form.key}"
         title = f"Depthwise convolution 3x3: {shape.columns} pixels of {shape.channels} channels out."
@@ -133,6 +135,8 @@ class DepthwiseConv2DS8WidePlanes(Kernel):
         window = depthwise_window(view.node, view.graph)
         weights, form = view.graph.constant(view.node.inputs[1]), self._requantized(view.node, view.graph)
         assert weights is not None and form is not None
+        if view.peers and _shared_member(view.node, view.graph, self) is not None:
+            return _emit_shared(view, self)
         shape = wide_planes.shape_of(window, view.x.plane_bytes, form, pairs_loads=is_dual_issue(view.core))
         name = f"{view.prefix}_{self.name}_{window.key}p{shape.plane_bytes}{form.key}"
         size = f"{window.kh}x{window.kw}"
@@ -196,6 +200,34 @@ class DepthwiseConv2DS8Channels(Kernel):
         return requantize_armv7em.requantized(
             node, graph, self.layout, channel_axis=3, is_centred=True, fraction_bits=WIDE.fraction_bits or 0
         )
+
+
+def _shared_member(node: Node, graph: Graph, kernel: Kernel) -> shared.Member | None:
+    """A node among those that may share a function; None where it can't."""
+    is_wide = isinstance(kernel, DepthwiseConv2DS8WidePlanes)
+    if not is_wide and not isinstance(kernel, DepthwiseConv2DS8Planes):
+        return None
+    window = depthwise_window(node, graph)
+    form = requantize_armv7em.requantized(
+        node, graph, kernel.layout, channel_axis=3, is_centred=is_wide, fraction_bits=shared.FRACTION_BITS
+    )
+    return None if form is None or shared.refuse(window) is not None else shared.Member(window, form, is_wide)
+
+
+def _emit_shared(view: TaskView, kernel: Kernel) -> LayerCode:
+    """One function for all layers of a family."""
+    found = [_shared_member(node, view.graph, peer) for node, peer in view.peers]
+    members = [member for member in found if member is not None]
+    own, weights = _shared_member(view.node, view.graph, kernel), view.graph.constant(view.node.inputs[1])
+    assert own is not None and weights is not None
+    families = list(dict.fromkeys(member.family for member in members))
+    function = shared.shared([member for member in members if member.family == own.family])
+    name = f"{view.prefix}_depthwise_conv2d_s8_shared{families.index(own.family)}__armv7em"
+    code = shared_code.function(name, function, pairs_loads=is_dual_issue(view.core))
+    stream = shared.weight_stream(weights, own, function, view.y, view.x.plane_bytes)
+    body = render.render("conv2d/layer.c.j2", view=view, window=own.window, call=name,
+                         element="midge_s16" if own.is_wide else "int8_t", constants=["weights"])  # fmt: skip
+    return LayerCode((code,), (Constant("weights", stream, 4),), body)
 
 
 KERNELS = (

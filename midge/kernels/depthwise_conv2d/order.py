@@ -12,11 +12,17 @@ from midge.kernels.assembly import Assembly
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A word into a register: its address, and instructions that must come before."""
+    """A word into a register: its address, and instructions that must come before.
+
+    Of some words two values are made, the second one named `second`: `split` are the instructions, for `{first}`, which
+    is where the word is, and `{second}`.
+    """
 
     name: str
     address: str
     before: tuple[str, ...] = ()
+    second: str = ""
+    split: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +82,23 @@ class Order:
     def _attempt(self, ahead: int) -> list[str] | None:
         """The instructions, or None where registers run out."""
         self.sums, self._registers = {}, {}
+        unsplit: dict[str, Load] = {}
         free, loads, lines = list(self._all), deque(self._loads), list[str]()
         pixels, starts = len(self._starts), frozenset(self._starts.values())
 
         def can_load() -> bool:
             waiting = pixels - len(self.sums)
             words = len(self._registers.keys() - starts)
-            return bool(loads and free) and (waiting == 0 or loads[0].name in starts or words < ahead)
+            has_room = bool(loads) and len(free) > bool(loads[0].second)
+            return has_room and (waiting == 0 or loads[0].name in starts or words < ahead)
 
         def load() -> None:
             item = loads.popleft()
             self._registers[item.name] = free.pop(0)
             lines.extend([*item.before, f"ldr {{{self._registers[item.name]}}}, {item.address}"])
+            if item.second:
+                self._registers[item.second] = free.pop(0)
+                unsplit[item.name] = unsplit[item.second] = item
 
         for index, product in enumerate(self._products):
             while not (product.inputs in self._registers and product.weights in self._registers):
@@ -107,6 +118,11 @@ class Order:
                     return None
                 self.sums[product.pixel] = free.pop(0)
             x, w = self._registers[product.inputs], self._registers[product.weights]
+            if product.weights in unsplit:
+                item = unsplit.pop(product.weights)
+                del unsplit[item.second if product.weights == item.name else item.name]
+                first, second = self._registers[item.name], self._registers[item.second]
+                lines.extend(line.format(first=f"{{{first}}}", second=f"{{{second}}}") for line in item.split)
             lines.append(f"{product.instruction} {{{self.sums[product.pixel]}}}, {{{x}}}, {{{w}}}, {{{source}}}")
             for name in (product.inputs, product.weights):
                 if self._last[name] == index and name not in self._kept:

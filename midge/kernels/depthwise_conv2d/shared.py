@@ -1,0 +1,139 @@
+"""One function for depthwise 3x3 convolutions of several sizes on rows in planes, where flash comes before latency.
+
+Weights lie in the stream as bytes, the three of a row of taps in a word, and come out of it shifted left by eight bits,
+which requantisation wants: `AND` with 0xff00ff00 leaves the bytes that are the upper ones of their half words, and after
+`LSL` by eight the others are.
+
+    bytes    w1 w0 · w2     (w0, w2) and w1       int8 inputs, four to a word, split into (x0, x2) and (x1, x3)
+    bytes    w1 w0 w2 w1    (w0, w1) and (w1, w2) widened inputs, two to a word, at stride 1
+    bytes    w2 w0 · w1     (w0, w1) and w2       the same at stride 2
+
+What else differs between layers (sizes, strides, shifts) lies at the head of a layer's stream. Behind it come, for each
+channel, its start value, the words of the three rows of taps, multiplier and offset (and lowering or shift).
+`shared_code` writes the assembly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from midge.kernels.requantize_armv7em import Requantization, Scale, merged_scale
+from midge.kernels.view import Rows
+from midge.kernels.window import Window
+
+TAPS = 3
+FRACTION_BITS = 8
+MOST_PIXELS = 6
+FIRST, SECOND = ("and {second}, {first}, #0xff00ff00", "lsl {first}, {first}, #8")
+"""Instructions that make two registers of a word of weights."""
+_MOST_OWN_WORDS = 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Member:
+    """A layer among those that may share a function; `is_wide`: its inputs are widened."""
+
+    window: Window
+    form: Requantization
+    is_wide: bool
+
+    @property
+    def family(self) -> tuple[object, ...]:
+        """What is equal for all that share one."""
+        form, size = self.form, self.size
+        rest = self.window.y.columns % size
+        return self.is_wide, self.window.stride_w, size, rest, form.family, form.parameters.shape[1]
+
+    @property
+    def size(self) -> int:
+        """Pixels of a block: as many as can be in blocks of one even size, or the whole row."""
+        columns = self.window.y.columns
+        if columns <= MOST_PIXELS:
+            return columns
+        return next((size for size in (6, 4) if columns % size == 0), MOST_PIXELS)
+
+    @property
+    def input_bytes(self) -> int:
+        """Of a pixel of one channel."""
+        return 2 if self.is_wide else 1
+
+
+def refuse(window: Window) -> str | None:
+    """Why a convolution needs a function of its own."""
+    if (window.kh, window.kw, window.dilation_h, window.dilation_w) != (TAPS, TAPS, 1, 1):
+        return "not 3x3"
+    if window.stride_w > 2 or window.x.channels != window.y.channels:
+        return "its stride is more than 2, or its depth multiplier more than 1"
+    return "its rows are one pixel" if window.y.columns < 2 else None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shared:
+    """What the function of some layers of one family depends on."""
+
+    is_wide: bool
+    stride: int
+    size: int
+    rest: int
+    """Pixels of a block at the end of a row; 0 where there is none."""
+    is_one_block: bool
+    own_words: int
+    """Parameters of a channel."""
+    scale: Scale
+
+    @property
+    def channel_words(self) -> int:
+        """Of the stream."""
+        return 1 + TAPS + self.own_words
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Words of a stream's head, in order."""
+        found = ["end", "plane", "step"] + ([] if self.is_one_block else ["blocks"])
+        found += ["shift"] if self.has_shift else []
+        return (*found, *(["lift"] if self.scale.lift is None else []))
+
+    @property
+    def has_shift(self) -> bool:
+        """Layers have a shift each, and channels none of their own."""
+        return self.scale.shift is None and self.own_words < _MOST_OWN_WORDS and not self.scale.is_literal
+
+    def head(self, member: Member, y: Rows, plane_bytes: int) -> list[int]:
+        """The words at the head of a layer's stream; `plane_bytes` from a channel's rows to the next one's."""
+        window = member.window
+        values = {
+            "end": 4 * self.channel_words * window.y.channels,
+            "plane": plane_bytes - window.y.columns * window.stride_w * member.input_bytes,
+            "step": y.pixel_bytes, "blocks": window.y.columns // self.size,
+            "shift": member.form.code.shift or 0, "lift": member.form.lift,
+        }  # fmt: skip
+        return [values[name] for name in self.fields]
+
+
+def shared(members: Sequence[Member]) -> Shared:
+    """What the function of members of one family depends on."""
+    first = members[0]
+    columns = {member.window.y.columns for member in members}
+    return Shared(
+        first.is_wide, first.window.stride_w, first.size, first.window.y.columns % first.size,
+        columns == {first.size}, first.form.parameters.shape[1],
+        merged_scale([member.form.code for member in members]),
+    )  # fmt: skip
+
+
+def weight_stream(weights: np.ndarray, member: Member, function: Shared, y: Rows, plane_bytes: int) -> np.ndarray:
+    """int32 words in the order the code reads them. weights: int8 [1, 3, 3, channels]."""
+    w0, w1, w2 = (weights[0, :, tap] for tap in range(TAPS))
+    if not function.is_wide:
+        order = (w1, w0, np.zeros_like(w0), w2)
+    elif function.stride == 1:
+        order = (w1, w0, w2, w1)
+    else:
+        order = (w2, w0, np.zeros_like(w0), w1)
+    words = np.ascontiguousarray(np.stack(order, axis=2)).view(np.int32)[:, :, 0]  # [rows, channels]
+    head = np.array(function.head(member, y, plane_bytes), np.int64).astype(np.int32)
+    channels = np.concatenate([member.form.starts[None], words, member.form.parameters.T]).T
+    return np.concatenate([head, channels.astype(np.int32).reshape(-1)])

@@ -1,0 +1,219 @@
+"""The assembly of a function for depthwise convolutions of several sizes (`shared` says what it reads)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from midge.kernels.assembly import Assembly
+from midge.kernels.base import Function
+from midge.kernels.depthwise_conv2d.order import Load, Order, Product
+from midge.kernels.depthwise_conv2d.shared import FIRST, SECOND, TAPS, Shared
+
+_SLOTS = ("out", "next_out", "left")
+"""Of the frame, before the head of the stream: results of the channel, and of the block; blocks left."""
+_PLANES_REGISTERS = {
+    "p0": "r0", "p1": "r1", "p2": "r2", "wp": "r3", "a0": "r4", "a1": "r5", "a2": "r6", "a3": "r7", "a4": "r8",
+    "a5": "r9", "e": "r10", "o": "r11", "w02": "r12", "w1": "lr",
+}  # fmt: skip
+_WIDE_REGISTERS = {"p0": "r0", "p1": "r1", "p2": "r2", "wp": "r3"} | {
+    f"v{index}": register for index, register in enumerate((*(f"r{number}" for number in range(4, 13)), "lr"))
+}
+_HEAD_REGISTERS = ("r4", "r5", "r6", "r7", "r8", "r9")
+_HALVES = ("b", "t")
+
+
+def function(name: str, shared: Shared, *, pairs_loads: bool) -> Function:
+    """The function `void name(const int8_t *const *rows, void *out, const int32_t *stream)`; `int16_t` where widened."""
+    writer = _Wide(name, shared, pairs_loads=pairs_loads) if shared.is_wide else _Planes(name, shared)
+    return writer.write()
+
+
+class _Writer(ABC):
+    """The loops; how a block's products are made is up to the layout of the inputs."""
+
+    def __init__(self, name: str, shared: Shared, registers: dict[str, str], free: Sequence[str]) -> None:
+        """`free`: registers that hold nothing between blocks."""
+        self.shared = shared
+        self.free = free
+        self.t, self.u = f"{{{free[0]}}}", f"{{{free[1]}}}"
+        self.at = {slot: 4 * index for index, slot in enumerate((*_SLOTS, *shared.fields))}
+        frame_bytes = 4 * (len(_SLOTS) + len(shared.fields))
+        title = "Depthwise convolutions 3x3: sizes, strides and shifts come from the stream."
+        self.code = Assembly(name, title, registers, frame_bytes + frame_bytes % 8)
+
+    @abstractmethod
+    def block(self, pixels: int) -> list[str]:
+        """Products and results of a block, whose rows then move on; returns the registers with the results."""
+
+    def write(self) -> Function:
+        code, shared = self.code, self.shared
+        names = ", ".join(_HEAD_REGISTERS[: len(shared.fields)])
+        code.ops([self.store("r1", "out"), f"ldmia r2!, {{{{{names}}}}}", "mov {wp}, r2", "add r4, {wp}"])
+        code.ops([f"add r2, sp, #{self.at[shared.fields[0]]}", f"stmia r2, {{{{{names}}}}}"])
+        code.ops(["ldr {p2}, [r0, #8]", "ldr {p1}, [r0, #4]", "ldr {p0}, [r0]"])
+        with code.loop("next channel") as label:
+            if not shared.is_one_block:
+                code.ops([self.load(self.t, "out"), self.store(self.t, "next_out"), self.load(self.t, "blocks")])
+                with code.loop(f"next {shared.size} pixels") as blocks:
+                    code.op(self.store(self.t, "left"))
+                    self.results(self.block(shared.size), "next_out")
+                    code.ops([self.load(self.t, "left"), f"subs {self.t}, #1", f"bne {blocks}"])
+                if shared.rest:
+                    self.results(self.block(shared.rest), "next_out")
+                code.op(self.load(self.t, "out"))
+                code.ops([f"add {self.t}, #{shared.scale.layout.dtype.bytes}", self.store(self.t, "out")])
+            else:
+                self.results(self.block(shared.size), "out")
+            code.ops([self.load(self.t, "plane"), self.load(self.u, "end")])
+            code.ops([f"add {{p{row}}}, {self.t}" for row in range(TAPS)])
+            code.ops([f"add {{wp}}, #{4 * shared.channel_words}", f"cmp {{wp}}, {self.u}", f"bne {label}"])
+        element = "int16_t" if shared.is_wide else "int8_t"
+        return code.function(f"void {code.name}(const {element} *const *rows, void *out, const int32_t *stream)")
+
+    def load(self, register: str, slot: str) -> str:
+        return f"ldr {register}, [sp, #{self.at[slot]}]"
+
+    def store(self, register: str, slot: str) -> str:
+        return f"str {register}, [sp, #{self.at[slot]}]"
+
+    def results(self, sums: list[str], slot: str) -> None:
+        """Store a block; `slot` then has the next one's place: beside it, or in the next channel."""
+        code, layout = self.code, self.shared.scale.layout
+        if layout.fraction_bits:
+            code.ops([f"lsl {{{acc}}}, #{layout.fraction_bits}" for acc in sums])
+        out, step = (f"{{{name}}}" for name in [name for name in self.free if name not in sums][:2])
+        code.ops([self.load(out, slot), self.load(step, "step")])
+        store = "strb" if layout.dtype.bytes == 1 else "strh"
+        if slot == "out":
+            code.op(f"{store} {{{sums[0]}}}, [{out}], #{layout.dtype.bytes}")
+            code.op(self.store(out, slot))
+            code.op(f"sub {out}, #{layout.dtype.bytes}")
+        else:
+            code.op(f"{store} {{{sums[0]}}}, [{out}]")
+        for acc in sums[1:]:
+            code.ops([f"add {out}, {step}", f"{store} {{{acc}}}, [{out}]"])
+        if slot != "out":
+            code.ops([f"add {out}, {step}", self.store(out, slot)])
+
+    def parameters(self) -> list[tuple[str, str]]:
+        """(what, where) of multiplier, offset, lowering or shift, and lift."""
+        first = 1 + TAPS
+        found = [(f"own {index}", f"[{{wp}}, #{4 * (first + index)}]") for index in range(self.shared.own_words)]
+        found += [("shift", f"[sp, #{self.at['shift']}]")] if self.shared.has_shift else []
+        return found + ([("lift", f"[sp, #{self.at['lift']}]")] if self.shared.scale.lift is None else [])
+
+    def scale(self, acc: str, registers: list[str]) -> list[list[str]]:
+        """Instructions that turn a sum into a result; `registers` hold `parameters`."""
+        lift = registers[-1] if self.shared.scale.lift is None else ""
+        numbers = registers[: len(registers) - bool(lift)]
+        return self.shared.scale.steps(acc, numbers[0], numbers[1], numbers[-1], lift)
+
+
+class _Planes(_Writer):
+    """Inputs of a byte: a word brings four neighbours x0 … x3, split into e = (x0, x2) and o = (x1, x3)."""
+
+    def __init__(self, name: str, shared: Shared) -> None:
+        super().__init__(name, shared, _PLANES_REGISTERS, ("e", "o"))
+        self.fresh: set[int] = set()
+        """Pixels whose first product adds to the start value, which lies in pixel 0's register."""
+
+    def block(self, pixels: int) -> list[str]:
+        code, stride = self.code, self.shared.stride
+        code.op("ldr {a0}, [{wp}]", "start value")
+        self.fresh = {pixel for pixel in range(1, pixels) if pixel * stride < 4}
+        code.ops([f"mov {{a{pixel}}}, {{a0}}" for pixel in range(1, pixels) if pixel not in self.fresh])
+        for row in range(TAPS):
+            self.row(row, pixels)
+        found = self.parameters()
+        registers = ["e", "o", "w02", "w1"][: len(found)]
+        code.ops([f"ldr {{{name}}}, {where}" for name, (_, where) in zip(registers, found, strict=True)])
+        for pixel in range(pixels):
+            for group in self.scale(f"a{pixel}", registers):
+                code.ops(group)
+        return [f"a{pixel}" for pixel in range(pixels)]
+
+    def row(self, row: int, pixels: int) -> None:
+        """One row of taps, word of inputs by word; the first load moves the row on."""
+        code, stride = self.code, self.shared.stride
+        move = pixels * stride
+        words = ((pixels - 1) * stride + TAPS + 3) // 4
+        ahead = [f"a{index}" for index in range(pixels, 6)][: words - 1]
+        code.op(f"ldr {{w1}}, [{{wp}}, #{4 + 4 * row}]", "row")
+        code.op(f"ldr {{e}}, [{{p{row}}}], #{move}")
+        code.ops([f"ldr {{{name}}}, [{{p{row}}}, #{4 * (index + 1) - move}]" for index, name in enumerate(ahead)])
+        code.ops([line.format(first="{w1}", second="{w02}") for line in (FIRST, SECOND)])
+        for word in range(words):
+            source = "e"
+            if word:
+                if word <= len(ahead):
+                    source = ahead[word - 1]
+                else:
+                    code.op(f"ldr {{e}}, [{{p{row}}}, #{4 * word - move}]")
+            code.ops([f"sxtb16 {{o}}, {{{source}}}, ror #8", f"sxtb16 {{e}}, {{{source}}}"])
+            for pixel in reversed(range(pixels)):
+                self.products(pixel, word * 4 - pixel * stride)
+
+    def products(self, pixel: int, first: int) -> None:
+        """A pixel's taps among the four inputs of a word; `first` is the tap that the word's first input is."""
+        taps = {at: first + at for at in range(4) if 0 <= first + at < TAPS}
+        pair = next((at for at in (0, 1) if taps.get(at) == 0 and taps.get(at + 2) == 2), None)
+        if pair is not None:
+            self.product("smlad", pixel, "eo"[pair], "w02")
+        for at, tap in taps.items():
+            if pair is not None and tap != 1:
+                continue
+            weight, half = ("w1", "b") if tap == 1 else ("w02", _HALVES[tap // 2])
+            self.product(f"smla{_HALVES[at // 2]}{half}", pixel, "eo"[at % 2], weight)
+
+    def product(self, instruction: str, pixel: int, inputs: str, weights: str) -> None:
+        source = 0 if pixel in self.fresh else pixel
+        self.fresh.discard(pixel)
+        self.code.op(f"{instruction} {{a{pixel}}}, {{{inputs}}}, {{{weights}}}, {{a{source}}}")
+
+
+class _Wide(_Writer):
+    """Widened inputs: a word brings two neighbours."""
+
+    def __init__(self, name: str, shared: Shared, *, pairs_loads: bool) -> None:
+        super().__init__(name, shared, _WIDE_REGISTERS, [name for name in _WIDE_REGISTERS if name.startswith("v")])
+        self.pairs_loads = pairs_loads
+
+    def block(self, pixels: int) -> list[str]:
+        loads, products = [Load("start", "[{wp}]")], list[Product]()
+        for row in range(TAPS):
+            more_loads, more_products = self.row(row, pixels)
+            loads += more_loads
+            products += more_products
+        kept = [Load(what, where) for what, where in self.parameters()]
+        starts = dict.fromkeys(range(pixels), "start")
+        order = Order(self.code, loads, products, kept, self.free, starts=starts, alternates=self.pairs_loads)
+        order.write()
+        registers = [order.register(load.name) for load in kept]
+        sums = [order.sums[pixel] for pixel in range(pixels)]
+        sequences = [self.scale(acc, registers) for acc in sums]
+        self.code.interleave(sequences, at_once=pixels if self.pairs_loads else 1)
+        return sums
+
+    def row(self, row: int, pixels: int) -> tuple[list[Load], list[Product]]:
+        """Loads and products of one row of taps, word of inputs by word; the first load moves the row on."""
+        stride, move = self.shared.stride, 2 * pixels * self.shared.stride
+        second, first = f"pair {row}", f"other {row}"
+        split = (FIRST, SECOND) if stride == 2 else (FIRST, SECOND, FIRST.replace("{second}", "{first}"))
+        loads = [Load(first, f"[{{wp}}, #{4 + 4 * row}]", second=second, split=split)]
+        by_word: dict[int, list[Product]] = {}
+        for pixel in range(pixels):
+            word, half = divmod(pixel * stride, 2)
+            names = [f"x{row} {word + index}" for index in range(2)]
+            made = [
+                (word, Product("smlad" if half == 0 else "smlatb", pixel, names[0], second)),
+                (word + 1, Product("smlabb" if half == 0 and stride == 2 else "smlabt" if half == 0 else "smlad",
+                                   pixel, names[1], first)),
+            ]  # fmt: skip
+            for place, product in made:
+                by_word.setdefault(place, []).append(product)
+        for position, word in enumerate(sorted(by_word)):
+            offset = 4 * word - (move if position else 0)
+            address = f"[{{p{row}}}, #{offset}]" if position else f"[{{p{row}}}], #{move}"
+            loads.append(Load(f"x{row} {word}", address))
+        return loads, [product for word in sorted(by_word) for product in by_word[word]]
