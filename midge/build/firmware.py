@@ -32,7 +32,7 @@ MOST_STACK_BYTES = 8192
 LEAST_STACK_BYTES = 1024
 SECURE_ALIAS = 0x1000_0000
 # What takes time is in assembly where there is any; elsewhere the plan's C is worth the flash only for latency.
-OPTIMIZE_FLAGS = {"latency": "-O2", "ram": "-Os", "flash": "-Os"}
+OPTIMIZE_FLAGS = {"latency": "-O2", "ram": "-Oz", "flash": "-Oz"}
 _OVERFLOW = re.compile(r"region '?`?(\w+)'?.*overflowed by (\d+) bytes")
 
 

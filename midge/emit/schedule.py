@@ -31,26 +31,45 @@ def run_body(plan: Plan, prefix: str, symbols: Sequence[str]) -> dict[str, objec
         lines = [line for statement in statements for line in _lines(plan, prefix, symbols, statement)]
         return {"table": None, "lines": lines, **fills}
     codes: dict[tuple[Kind, int, int], int] = {}
-    table = [codes.setdefault(_code_key(action), len(codes)) for action in plan.schedule]
+    for action in plan.schedule:
+        codes.setdefault(_code_key(action), len(codes))
+    is_compact = plan.options.optimize != "latency"
+    if is_compact:
+        runs = sorted(codes, key=lambda key: key[0] is not Kind.RUN)  # stable: layers first, then what fills
+        codes = {key: code for code, key in enumerate(runs)}
+    table = [codes[_code_key(action)] for action in plan.schedule]
+    layers = sum(kind is Kind.RUN for kind, _, _ in codes)
     cases = []
+    fill_rows = []
     stepped: dict[int, int] = {}
     for (kind, target, index), code in codes.items():
-        if kind is Kind.RUN and len(plan.tasks[target].binding.steps) > 1:
+        row = f", {PUSHED_ROW}" if kind is Kind.RUN and takes_row(plan, plan.tasks[target]) else ""
+        if is_compact and kind is Kind.RUN:
+            line = f"{symbols[target]}(step{row});"
+        elif is_compact:
+            fill_rows.append(_fill_row(plan, Action(kind, target, index)))
+            continue
+        elif kind is Kind.RUN and len(plan.tasks[target].binding.steps) > 1:
             counter = stepped.setdefault(target, len(stepped))
             steps = f"{prefix}_state.next" if plan.input_rows else "next"
-            row = f", {PUSHED_ROW}" if takes_row(plan, plan.tasks[target]) else ""
             line = f"{symbols[target]}({steps}[{counter}]++{row});"
         else:
             line = _call(plan, prefix, symbols, Action(kind, target, index), str(index))
         cases.append((code, line))
     return {
         **fills,
+        "plane_fills": fills["plane_fills"] and not is_compact,
         "table": wrapped(map(str, table)),
         "element": "uint8_t" if len(codes) <= 256 else "uint16_t",
         "counter": "uint8_t" if max(len(t.binding.steps) for t in plan.tasks) <= 255 else "uint16_t",
         "length": len(table),
         "position": "uint16_t" if len(table) <= 65535 else "uint32_t",
-        "counters": len(stepped),
+        "counters": layers if is_compact else len(stepped),
+        "layers": layers,
+        "is_compact": is_compact,
+        "fill_rows": wrapped("{" + ", ".join(map(str, row)) + "}" for row in fill_rows),
+        "fill_types": [_unsigned(column) for column in zip(*fill_rows, strict=True)],
+        "fill_count": len(fill_rows),
         "reads_row": next(
             (
                 code
@@ -61,6 +80,21 @@ def run_body(plan: Plan, prefix: str, symbols: Sequence[str]) -> dict[str, objec
         ),
         "cases": cases,
     }
+
+
+def _fill_row(plan: Plan, action: Action) -> tuple[int, int, int, int, int]:
+    """What fills with padding: where, how many bytes of each plane, from plane to plane, how many, and the byte."""
+    buffer = plan.buffers[action.target]
+    if action.kind is Kind.CLEAR:
+        return buffer.offset, buffer.planes * buffer.plane_bytes, 0, 1, buffer.fill
+    row = buffer.offset + action.index % buffer.height * buffer.stride_bytes
+    stride = buffer.plane_bytes if buffer.planes > 1 else 0
+    return row, buffer.stride_bytes, stride, buffer.planes, buffer.fill
+
+
+def _unsigned(values: Sequence[int]) -> str:
+    """The smallest unsigned type of C that holds all values."""
+    return next(f"uint{bits}_t" for bits in (8, 16, 32) if max(values) < 1 << bits)
 
 
 def takes_row(plan: Plan, task: Task) -> bool:

@@ -39,7 +39,7 @@ class Rows:
 
     def at(self, scale: int, offset: int, *, before: int = 0) -> str:
         """Pointer to row `step * scale + offset`, `before` pixels left of its first pixel."""
-        return self.at_row(_linear(scale, offset + self.top), before=before, top=0)
+        return self.at_row(linear(scale, offset + self.top), before=before, top=0)
 
     def at_row(self, row: str, *, before: int = 0, top: int | None = None) -> str:
         """Pointer to the row of which `row` is the C expression (unsigned)."""
@@ -56,6 +56,11 @@ class Rows:
         elif not row.isidentifier() and not row.isdigit():
             row = f"({row})"
         return self._cast(f"{base} + {row} * {self.stride_bytes}u")
+
+    def ring(self, before: int) -> str:
+        """Pointer to the ring's first row, `before` pixels left of its first pixel."""
+        start = self.offset + self.left_bytes - before * self.pixel_bytes
+        return f"{self.arena} + {start}u"
 
     def whole(self) -> str:
         """Pointer to the first row of a buffer whose rows lie side by side."""
@@ -108,7 +113,7 @@ def c_element(dtype: DType) -> str:
     return f"midge_{dtype.suffix}"
 
 
-def _linear(scale: int, offset: int) -> str:
+def linear(scale: int, offset: int) -> str:
     """`step * scale + offset` in C, as short as can be."""
     if scale == 0:
         return f"{offset}u"

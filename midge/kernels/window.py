@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from midge.ir.types import TensorType
-from midge.kernels.base import Layout, Reads
+from midge.kernels import render
+from midge.kernels.base import Function, Layout, Reads
+from midge.kernels.view import TaskView, linear
 from midge.ops.base import Padding
 
 
@@ -54,3 +56,16 @@ class Window:
         """The shape class in a function's name."""
         dilation = f"d{self.dilation_h}x{self.dilation_w}" if (self.dilation_h, self.dilation_w) != (1, 1) else ""
         return f"k{self.kh}x{self.kw}s{self.stride_w}{dilation}c{self.x.channels}n{self.y.channels}w{self.y.columns}"
+
+    def layer(self, template: str, view: TaskView, **names: object) -> tuple[tuple[Function, ...], str]:
+        """The body of a layer that reads several rows, from a template, and the functions that it needs.
+
+        Where RAM or flash come first one function tells where the rows lie, else each layer's own code.
+        """
+        is_ring = self.kh > 1 and self.dilation_h == 1 and view.x.height > 1 and not view.x.is_pushed
+        helpers = (render.helper("rows"),) if view.peers and is_ring else ()
+        first_row = linear(self.stride_h, view.x.top - self.padding.top)
+        gathers = helpers[0].name if helpers else ""
+        return helpers, render.render(
+            template, view=view, window=self, gathers=gathers, first_row=first_row, **names
+        )

@@ -147,8 +147,8 @@ class Conv2DS8Wide(Kernel):
         kernel = wide_code.function(name, shape, form, view.y, title)
         names = {"view": view, "window": window, "call": name, "element": "midge_s16"}
         if self.weights is not Weights.HELD:
-            body = render.render("conv2d/layer.c.j2", **names, constants=["weights"])
-            return LayerCode((kernel,), (Constant("weights", wide.weight_stream(weights, shape, form), 4),), body)
+            helpers, body = window.layer("conv2d/layer.c.j2", view, call=name, element="midge_s16", constants=["weights"])
+            return LayerCode((*helpers, kernel), (Constant("weights", wide.weight_stream(weights, shape, form), 4),), body)
         widen = wide_held.function(shape, form)
         body = render.render("conv2d/held_layer.c.j2", **names, widen=widen.name)
         helpers = tuple(render.helper(name) for name in ("load_s8x4", "even_bytes", "odd_bytes"))
@@ -162,7 +162,7 @@ class Conv2DS8Wide(Kernel):
         def member(node: Node, kernel: Conv2DS8Wide) -> shared.Member:
             window, form = conv2d_window(node, view.graph), requantized(node, view.graph, kernel.layout)
             assert form is not None
-            return shared.Member(window, form, self.shape(window, view.core).pairs_outside)
+            return shared.Member(window, form)
 
         wide_peers = [(node, getattr(kernel, "inner", kernel)) for node, kernel in view.peers]
         members = [
@@ -179,9 +179,8 @@ class Conv2DS8Wide(Kernel):
         weights = view.graph.constant(view.node.inputs[1])
         assert weights is not None
         stream = shared.weight_stream(weights, own, function, view.y)
-        body = render.render("conv2d/layer.c.j2", view=view, window=own.window, call=name, element="midge_s16",
-                             constants=["weights"])  # fmt: skip
-        return LayerCode((shared_code.function(name, function),), (Constant("weights", stream, 4),), body)
+        helpers, body = own.window.layer("conv2d/layer.c.j2", view, call=name, element="midge_s16", constants=["weights"])
+        return LayerCode((*helpers, shared_code.function(name, function)), (Constant("weights", stream, 4),), body)
 
 
 def _read_cache_bytes(core: Core) -> int:

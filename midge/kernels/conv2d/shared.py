@@ -11,7 +11,7 @@ to the same place before it. `shared_code` writes the assembly.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -33,14 +33,13 @@ class Member:
 
     window: Window
     form: Requantization
-    pairs_outside: bool
-    """All pixels of a row for one pair of channels, then the next pair."""
 
     @property
     def family(self) -> tuple[object, ...]:
-        """What is equal for all that share one."""
+        """What is equal for all that share one: channels of a result may lie side by side or in planes."""
         form = self.form
-        return self.window.kh, self.pairs_outside, form.family, form.has_starts, form.parameters.shape[1]
+        scale = replace(form.family, layout=replace(form.layout, planes=False))
+        return self.window.kh, scale, form.has_starts, form.parameters.shape[1]
 
     @property
     def steps(self) -> int:
@@ -70,7 +69,6 @@ class Shared:
     """What the function of some layers of one family depends on."""
 
     kh: int
-    pairs_outside: bool
     has_starts: bool
     parameter_words: int
     scale: Scale
@@ -80,13 +78,22 @@ class Shared:
     """Some layer's steps do not come out even in rounds."""
     has_single: bool
     """Some layer has an odd number of channels."""
+    planes: bool
+    """All results lie in planes: neighbouring pixels side by side."""
+    has_planes: bool
+    """Some do."""
+
+    @property
+    def pairs_outside(self) -> bool:
+        """All pixels of a row for one pair of channels, then the next pair: few weights are read again from a cache."""
+        return self.kh == 1
 
     @property
     def fields(self) -> tuple[str, ...]:
         """Words of a stream's head, in order."""
         sizes = [size for size, _ in self.unrolls]
         found = ["pixel", "run", *(f"blocks{size}" for size in sizes), "pairs", "channel"]
-        found += [] if self.scale.layout.planes else ["step"]
+        found += [] if self.planes else ["step"]
         found += ["single"] if self.has_single else []
         found += [f"skip{size}" for size in sizes] if self.has_rest else []
         found += ["shift"] if self.has_shift else []
@@ -100,11 +107,10 @@ class Shared:
     def head(self, member: Member, y: Rows) -> list[int]:
         """The words at the head of a layer's stream."""
         blocks, window = member.blocks, member.window
-        planes = self.scale.layout.planes
         values = {
             "pixel": window.stride_w * window.x.channels * 2, "run": 4 * member.steps,
             "pairs": member.channels // 2, "single": -(member.channels % 2),
-            "channel": y.plane_bytes if planes else y.dtype.bytes, "step": y.pixel_bytes,
+            "channel": y.plane_bytes if member.form.layout.planes else y.dtype.bytes, "step": y.pixel_bytes,
             "shift": member.form.code.shift or 0, "lift": member.form.lift,
         }  # fmt: skip
         for size, unroll in self.unrolls:
@@ -124,16 +130,18 @@ def shared(members: Sequence[Member], loop_bytes: int) -> Shared:
     for unrolls in _UNROLLS:
         code = [_BESIDE_BYTES[size] + STEP_BYTES[size] * unroll for size, unroll in zip(SIZES, unrolls, strict=True)
                 if size in sizes]  # fmt: skip
-        if (sum(code) if first.pairs_outside else max(code)) <= loop_bytes:
+        if (sum(code) if first.window.kh == 1 else max(code)) <= loop_bytes:
             chosen = unrolls
             break
     most = max(member.steps for member in members)
     unrolls = tuple((size, min(unroll, most)) for size, unroll in zip(SIZES, chosen, strict=True) if size in sizes)
     return Shared(
-        first.window.kh, first.pairs_outside, first.form.has_starts, first.form.parameters.shape[1],
+        first.window.kh, first.form.has_starts, first.form.parameters.shape[1],
         merged_scale([member.form.code for member in members]), unrolls,
         any(member.steps % unroll for member in members for _, unroll in unrolls),
         any(member.channels % 2 for member in members),
+        all(member.form.layout.planes for member in members),
+        any(member.form.layout.planes for member in members),
     )  # fmt: skip
 
 

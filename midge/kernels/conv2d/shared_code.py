@@ -27,7 +27,6 @@ def function(name: str, shared: Shared) -> Function:
 class _Writer:
     def __init__(self, name: str, shared: Shared) -> None:
         self.shared = shared
-        self.planes = shared.scale.layout.planes
         self.element_bytes = shared.scale.layout.dtype.bytes
         self.at = {slot: 4 * (shared.kh + index) for index, slot in enumerate((*_SLOTS, *shared.fields))}
         frame_bytes = 4 * (shared.kh + len(_SLOTS) + len(shared.fields))
@@ -203,17 +202,17 @@ class _Writer:
         """Store a block, the second channel first: where there is none, the first one is written over it."""
         code, bytes_ = self.code, self.element_bytes
         bits = self.shared.scale.layout.fraction_bits
-        packs = bool(bits) and self.shared.scale.low == 0 and not self.shared.has_single
+        has_second = self.shared.planes or self.shared.has_single or self.shared.has_planes
+        packs = bool(bits) and self.shared.scale.low == 0 and not has_second
         if bits and not packs:
             code.ops([f"lsl {{{name}{pixel}}}, #{bits}" for name in "ab" for pixel in range(size)])
         code.op(self.load("{t}", "next_out"))
-        has_second = self.planes or self.shared.has_single
         if has_second:
             code.ops([self.load("{x0}", "now" if self.shared.has_single else "channel"), "add {x0}, {t}"])
         if not self.shared.pairs_outside:
             code.op("mov {x2}, {t}")
         store = "strb" if bytes_ == 1 else "strh"
-        if self.planes:
+        if self.shared.planes:
             code.ops([f"{store} {{b{pixel}}}, [{{x0}}, #{pixel * bytes_}]" for pixel in range(size)])
             code.ops([f"{store} {{a{pixel}}}, [{{t}}, #{pixel * bytes_}]" for pixel in range(size)])
         else:
@@ -232,7 +231,7 @@ class _Writer:
                     code.op("add {x0}, {x1}")
         if not self.shared.pairs_outside:
             code.ops([self.load("{t}", "channel"), "add {t}, {x2}, {t}, lsl #1"])
-        elif self.planes:
+        elif self.shared.planes:
             code.op(f"add {{t}}, #{size * bytes_}")
         code.op(self.store("{t}", "next_out"))
 
@@ -242,7 +241,7 @@ class _Writer:
 
     def move_out(self, size: int) -> None:
         """`t` from a block of results to the next one."""
-        if self.planes:
+        if self.shared.planes:
             self.code.op(f"add {{t}}, #{size * self.element_bytes}")
             return
         self.code.op(self.load("{size}", "step"))

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from midge.ir.graph import Graph, Node
-from midge.kernels import render
 from midge.kernels.assembly import Assembly
 from midge.kernels.base import Binding, Function, Kernel, LayerCode
 from midge.kernels.conv2d.portable import conv2d_window
@@ -57,12 +56,12 @@ class Conv2DS8Widened(Kernel):
     def emit(self, view: TaskView) -> LayerCode:
         window = conv2d_window(view.node, view.graph)
         code, widen = self.inner.emit(view), widen_function(f"{view.prefix}_widen_s8__armv7em")
-        body = render.render(
-            "conv2d/widened_layer.c.j2", view=view, window=window, widen=widen.name, call=code.functions[-1].name,
+        helpers, body = window.layer(
+            "conv2d/widened_layer.c.j2", view, widen=widen.name, call=code.functions[-1].name,
             row_values=_row_bytes(window) // 2, groups=_row_bytes(window) // (2 * _GROUP),
             zero=(view.x.type.zero_point + 128) * 2 ** (WIDE.fraction_bits or 0),
         )  # fmt: skip
-        return LayerCode((widen, *code.functions), code.constants, body)
+        return LayerCode((*helpers, widen, *code.functions), code.constants, body)
 
 
 def _row_bytes(window: Window) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from midge.ir.graph import Graph, Node
+from midge.kernels import render
 from midge.kernels.base import Binding, Constant, Kernel, LayerCode, Layout, Reads, row_steps
 from midge.kernels.view import TaskView
 from midge.ops.copy import Copy
@@ -12,7 +13,7 @@ from midge.targets.records import Core
 
 
 class CopyRows(Kernel):
-    """One row a step, by memcpy."""
+    """One row a step, by memcpy (or by a smaller loop where RAM or flash come first)."""
 
     name: ClassVar[str] = "copy_rows__portable"
     op = Copy
@@ -32,7 +33,9 @@ class CopyRows(Kernel):
         row_bytes = row_elements * view.y.type.dtype.bytes
         data = view.graph.constant(view.node.inputs[0])
         if data is None:
-            return LayerCode((), (), f"    memcpy({view.y.at(1, 0)}, {view.x.at(1, 0)}, {row_bytes});\n")
+            helpers = (render.helper("copy"),) if view.peers else ()
+            call = helpers[0].name if helpers else "memcpy"
+            return LayerCode(helpers, (), f"    {call}({view.y.at(1, 0)}, {view.x.at(1, 0)}, {row_bytes});\n")
         source = f"{view.constant('values')} + step * {row_elements}u"
         body = f"    memcpy({view.y.at(1, 0)}, {source}, {row_bytes});\n"
         return LayerCode((), (Constant("values", data),), body)

@@ -79,9 +79,8 @@ class DepthwiseConv2DS8Planes(Kernel):
         name = f"{view.prefix}_{self.name}_{window.key}p{shape.plane_bytes}{form.key}"
         title = f"Depthwise convolution 3x3: {shape.columns} pixels of {shape.channels} channels out."
         kernel = planes.function(name, shape, form, view.y, title)
-        body = render.render("conv2d/layer.c.j2", view=view, window=window, call=name, element="int8_t",
-                             constants=["weights"])  # fmt: skip
-        return LayerCode((kernel,), (Constant("weights", planes.weight_stream(weights, form), 4),), body)
+        helpers, body = window.layer("conv2d/layer.c.j2", view, call=name, element="int8_t", constants=["weights"])
+        return LayerCode((*helpers, kernel), (Constant("weights", planes.weight_stream(weights, form), 4),), body)
 
 
 class DepthwiseConv2DS8PlanesToWide(DepthwiseConv2DS8Planes):
@@ -142,10 +141,9 @@ class DepthwiseConv2DS8WidePlanes(Kernel):
         size = f"{window.kh}x{window.kw}"
         title = f"Depthwise convolution {size}: {shape.columns} pixels of {window.y.channels} channels out."
         kernel = wide_planes.function(name, shape, form, view.y, title)
-        body = render.render("conv2d/layer.c.j2", view=view, window=window, call=name, element="midge_s16",
-                             constants=["weights"])  # fmt: skip
+        helpers, body = window.layer("conv2d/layer.c.j2", view, call=name, element="midge_s16", constants=["weights"])
         stream = Constant("weights", wide_planes.weight_stream(weights, shape, form), 4)
-        return LayerCode((kernel,), (stream,), body)
+        return LayerCode((*helpers, kernel), (stream,), body)
 
     def _requantized(self, node: Node, graph: Graph) -> Requantization | None:
         return requantize_armv7em.requantized(
@@ -191,10 +189,9 @@ class DepthwiseConv2DS8Channels(Kernel):
             f"Depthwise convolution {window.kh}x{window.kw}: {shape.columns} pixels of {shape.channels} channels out."
         )
         kernel = channels.function(name, shape, form, view.y, title)
-        body = render.render("conv2d/layer.c.j2", view=view, window=window, call=name, element="midge_s16",
-                             constants=["weights"])  # fmt: skip
+        helpers, body = window.layer("conv2d/layer.c.j2", view, call=name, element="midge_s16", constants=["weights"])
         stream = Constant("weights", channels.weight_stream(weights, shape, form), 4)
-        return LayerCode((kernel,), (stream,), body)
+        return LayerCode((*helpers, kernel), (stream,), body)
 
     def _requantized(self, node: Node, graph: Graph) -> Requantization | None:
         return requantize_armv7em.requantized(
@@ -225,9 +222,9 @@ def _emit_shared(view: TaskView, kernel: Kernel) -> LayerCode:
     name = f"{view.prefix}_depthwise_conv2d_s8_shared{families.index(own.family)}__armv7em"
     code = shared_code.function(name, function, pairs_loads=is_dual_issue(view.core))
     stream = shared.weight_stream(weights, own, function, view.y, view.x.plane_bytes)
-    body = render.render("conv2d/layer.c.j2", view=view, window=own.window, call=name,
-                         element="midge_s16" if own.is_wide else "int8_t", constants=["weights"])  # fmt: skip
-    return LayerCode((code,), (Constant("weights", stream, 4),), body)
+    element = "midge_s16" if own.is_wide else "int8_t"
+    helpers, body = own.window.layer("conv2d/layer.c.j2", view, call=name, element=element, constants=["weights"])
+    return LayerCode((*helpers, code), (Constant("weights", stream, 4),), body)
 
 
 KERNELS = (
