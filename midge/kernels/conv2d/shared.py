@@ -15,12 +15,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from midge.kernels.layouts import WIDE
 from midge.kernels.requantize_armv7em import Requantization, Scale, merged_scale
 from midge.kernels.view import Rows
 from midge.kernels.window import Window
 
 SIZES = (3, 2)
 """Pixels of a block: threes, then twos."""
+START_SHIFT = WIDE.fraction_bits or 0
 STEP_BYTES = {3: 48, 2: 36}
 _BESIDE_BYTES = {3: 210, 2: 170}
 """Code of a step, and of what else a block has, at most."""
@@ -39,7 +41,17 @@ class Member:
         """What is equal for all that share one: channels of a result may lie side by side or in planes."""
         form = self.form
         scale = replace(form.family, layout=replace(form.layout, planes=False))
-        return self.window.kh, scale, form.has_starts, form.parameters.shape[1]
+        return self.window.kh, scale, form.parameters.shape[1]
+
+    @property
+    def start_bits(self) -> int:
+        """What its start values need."""
+        starts = self.form.starts
+        if not self.form.has_starts:
+            return 0
+        biases = starts >> START_SHIFT
+        is_short = np.all(biases << START_SHIFT == starts) and np.all(biases == biases.astype(np.int16))
+        return 16 if is_short else 32
 
     @property
     def steps(self) -> int:
@@ -69,7 +81,8 @@ class Shared:
     """What the function of some layers of one family depends on."""
 
     kh: int
-    has_starts: bool
+    start_bits: int
+    """Of a channel's start value in the stream: 0 where all start at 0; 16 where biases fit, which are then shifted."""
     parameter_words: int
     scale: Scale
     unrolls: tuple[tuple[int, int], ...]
@@ -136,7 +149,7 @@ def shared(members: Sequence[Member], loop_bytes: int) -> Shared:
     most = max(member.steps for member in members)
     unrolls = tuple((size, min(unroll, most)) for size, unroll in zip(SIZES, chosen, strict=True) if size in sizes)
     return Shared(
-        first.window.kh, first.form.has_starts, first.form.parameters.shape[1],
+        first.window.kh, max(member.start_bits for member in members), first.form.parameters.shape[1],
         merged_scale([member.form.code for member in members]), unrolls,
         any(member.steps % unroll for member in members for _, unroll in unrolls),
         any(member.channels % 2 for member in members),
@@ -154,8 +167,10 @@ def weight_stream(weights: np.ndarray, member: Member, function: Shared, y: Rows
     words = np.ascontiguousarray(quads).reshape(len(quads), -1).view(np.int32)
     odd = ((0, outputs % 2), (0, 0))
     starts = np.pad(member.form.starts[:, None], odd).reshape(len(quads), -1)
+    if function.start_bits == 16:
+        starts = np.ascontiguousarray((starts >> START_SHIFT).astype(np.int16)).view(np.int32)
     parameters = np.pad(member.form.parameters, odd).reshape(len(quads), -1)
-    pairs = [starts, words, parameters] if function.has_starts else [words, parameters]
+    pairs = [starts, words, parameters] if function.start_bits else [words, parameters]
     head = np.array(function.head(member, y), np.int64).astype(np.int32)
     return np.concatenate([head, np.concatenate(pairs, axis=1).reshape(-1)])
 

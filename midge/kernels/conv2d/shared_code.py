@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from midge.kernels.assembly import Assembly
 from midge.kernels.base import Function
-from midge.kernels.conv2d.shared import Shared
+from midge.kernels.conv2d.shared import START_SHIFT, Shared
 
 _REGISTERS = {
     "xp": "r0", "wp": "r1", "x0": "r2", "x1": "r3", "a0": "r4", "a1": "r5", "a2": "r6", "b0": "r7", "b1": "r8",
@@ -125,8 +125,8 @@ class _Writer:
         if shared.pairs_outside:
             code.op(self.load("{wp}", "stream"))
         code.op(self.load("{size}", "pixel"))
-        if shared.has_starts:
-            code.op("ldrd {a0}, {b0}, [{wp}], #8", "start values")
+        if shared.start_bits:
+            self.start()
             code.ops([f"mov {{{name}{pixel}}}, {{{name}0}}" for pixel in range(1, size) for name in "ab"])
         else:
             code.ops([f"mov {{{name}{pixel}}}, #0" for pixel in range(size) for name in "ab"])
@@ -141,6 +141,15 @@ class _Writer:
             code.op(self.load("{t}", "x"))
             self.add_pixels("t", size)
             code.op(self.store("{t}", "x"))
+
+    def start(self) -> None:
+        """Start values of the first pixel."""
+        if self.shared.start_bits == 32:
+            self.code.op("ldrd {a0}, {b0}, [{wp}], #8", "start values")
+            return
+        self.code.op("ldr {b0}, [{wp}], #4", "two biases")
+        self.code.ops(["sxth {a0}, {b0}", "asr {b0}, #16"])
+        self.code.ops([f"lsl {{{name}0}}, #{START_SHIFT}" for name in "ab"])
 
     def rows_of_taps(self, size: int, unroll: int) -> None:
         code = self.code

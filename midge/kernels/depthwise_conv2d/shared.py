@@ -4,13 +4,14 @@ Weights lie in the stream as bytes, the three of a row of taps in a word, and co
 which requantisation wants: `AND` with 0xff00ff00 leaves the bytes that are the upper ones of their half words, and after
 `LSL` by eight the others are.
 
-    bytes    w1 w0 · w2     (w0, w2) and w1       int8 inputs, four to a word, split into (x0, x2) and (x1, x3)
-    bytes    w1 w0 w2 w1    (w0, w1) and (w1, w2) widened inputs, two to a word, at stride 1
-    bytes    w2 w0 · w1     (w0, w1) and w2       the same at stride 2
+    bytes    w1 w0 d w2     (w0, w2) and w1       int8 inputs, four to a word, split into (x0, x2) and (x1, x3)
+    bytes    w1 w0 d w2     (w0, w1) and (w1, w2) widened inputs, two to a word, at stride 1, by two instructions more
+    bytes    w2 w0 d w1     (w0, w1) and w2       the same at stride 2
 
 What else differs between layers (sizes, strides, shifts) lies at the head of a layer's stream. Behind it come, for each
-channel, its start value, the words of the three rows of taps, multiplier and offset (and lowering or shift).
-`shared_code` writes the assembly.
+channel, its start value, the words of the three rows of taps, multiplier and offset (and lowering or shift). Where a
+layer's offsets lie near each other, the head has the least of them, and the byte d of the first row how far the channel's
+is from it. `shared_code` writes the assembly.
 """
 
 from __future__ import annotations
@@ -27,9 +28,11 @@ from midge.kernels.window import Window
 TAPS = 3
 FRACTION_BITS = 8
 MOST_PIXELS = 6
-FIRST, SECOND = ("and {second}, {first}, #0xff00ff00", "lsl {first}, {first}, #8")
+SPLIT = ("and {second}, {first}, #0xff00ff00", "lsl {first}, {first}, #8")
+SPLIT_WIDE = (*SPLIT, "pkhbt {first}, {first}, {second}", "pkhbt {second}, {second}, {first}, lsl #16")
 """Instructions that make two registers of a word of weights."""
 _MOST_OWN_WORDS = 3
+_BYTE = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,7 +48,13 @@ class Member:
         """What is equal for all that share one."""
         form, size = self.form, self.size
         rest = self.window.y.columns % size
-        return self.is_wide, self.window.stride_w, size, rest, form.family, form.parameters.shape[1]
+        return self.is_wide, self.window.stride_w, size, rest, form.family, form.parameters.shape[1], self.is_near
+
+    @property
+    def is_near(self) -> bool:
+        """Offsets of all channels lie within a byte."""
+        offsets = self.form.parameters[:, 1].astype(np.int64)
+        return self.form.parameters.shape[1] < _MOST_OWN_WORDS and bool(offsets.max() - offsets.min() < _BYTE)
 
     @property
     def size(self) -> int:
@@ -82,6 +91,8 @@ class Shared:
     is_one_block: bool
     own_words: int
     """Parameters of a channel."""
+    is_near: bool
+    """Its offset is a byte more than the layer's."""
     scale: Scale
 
     @property
@@ -93,6 +104,7 @@ class Shared:
     def fields(self) -> tuple[str, ...]:
         """Words of a stream's head, in order."""
         found = ["end", "plane", "step"] + ([] if self.is_one_block else ["blocks"])
+        found += ["offset"] if self.is_near else []
         found += ["shift"] if self.has_shift else []
         return (*found, *(["lift"] if self.scale.lift is None else []))
 
@@ -108,6 +120,7 @@ class Shared:
             "end": 4 * self.channel_words * window.y.channels,
             "plane": plane_bytes - window.y.columns * window.stride_w * member.input_bytes,
             "step": y.pixel_bytes, "blocks": window.y.columns // self.size,
+            "offset": int(member.form.parameters[:, 1].min()),
             "shift": member.form.code.shift or 0, "lift": member.form.lift,
         }  # fmt: skip
         return [values[name] for name in self.fields]
@@ -119,7 +132,7 @@ def shared(members: Sequence[Member]) -> Shared:
     columns = {member.window.y.columns for member in members}
     return Shared(
         first.is_wide, first.window.stride_w, first.size, first.window.y.columns % first.size,
-        columns == {first.size}, first.form.parameters.shape[1],
+        columns == {first.size}, first.form.parameters.shape[1] - first.is_near, first.is_near,
         merged_scale([member.form.code for member in members]),
     )  # fmt: skip
 
@@ -127,13 +140,12 @@ def shared(members: Sequence[Member]) -> Shared:
 def weight_stream(weights: np.ndarray, member: Member, function: Shared, y: Rows, plane_bytes: int) -> np.ndarray:
     """int32 words in the order the code reads them. weights: int8 [1, 3, 3, channels]."""
     w0, w1, w2 = (weights[0, :, tap] for tap in range(TAPS))
-    if not function.is_wide:
-        order = (w1, w0, np.zeros_like(w0), w2)
-    elif function.stride == 1:
-        order = (w1, w0, w2, w1)
-    else:
-        order = (w2, w0, np.zeros_like(w0), w1)
+    rest, parameters = np.zeros_like(w0), member.form.parameters.astype(np.int64)
+    if function.is_near:
+        offsets, parameters = parameters[:, 1], np.delete(parameters, 1, axis=1)
+        rest[0] = (offsets - offsets.min()).astype(np.uint8).view(np.int8)
+    order = (w2, w0, rest, w1) if function.is_wide and function.stride == 2 else (w1, w0, rest, w2)
     words = np.ascontiguousarray(np.stack(order, axis=2)).view(np.int32)[:, :, 0]  # [rows, channels]
     head = np.array(function.head(member, y, plane_bytes), np.int64).astype(np.int32)
-    channels = np.concatenate([member.form.starts[None], words, member.form.parameters.T]).T
+    channels = np.concatenate([member.form.starts[None], words, parameters.T]).T
     return np.concatenate([head, channels.astype(np.int32).reshape(-1)])

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from midge.kernels.assembly import Assembly
 from midge.kernels.base import Function
 from midge.kernels.depthwise_conv2d.order import Load, Order, Product
-from midge.kernels.depthwise_conv2d.shared import FIRST, SECOND, TAPS, Shared
+from midge.kernels.depthwise_conv2d.shared import SPLIT, SPLIT_WIDE, TAPS, Shared
 
 _SLOTS = ("out", "next_out", "left")
 """Of the frame, before the head of the stream: results of the channel, and of the block; blocks left."""
@@ -21,6 +21,8 @@ _WIDE_REGISTERS = {"p0": "r0", "p1": "r1", "p2": "r2", "wp": "r3"} | {
 }
 _HEAD_REGISTERS = ("r4", "r5", "r6", "r7", "r8", "r9")
 _HALVES = ("b", "t")
+_NEAR_AT = 6
+"""Of a channel's stream: the byte beside the first row's weights."""
 
 
 def function(name: str, shared: Shared, *, pairs_loads: bool) -> Function:
@@ -96,15 +98,24 @@ class _Writer(ABC):
         if slot != "out":
             code.ops([f"add {out}, {step}", self.store(out, slot)])
 
-    def parameters(self) -> list[tuple[str, str]]:
-        """(what, where) of multiplier, offset, lowering or shift, and lift."""
+    def near_offset(self, offset: str, temporary: str) -> None:
+        """Add the channel's byte to the layer's offset."""
+        if self.shared.is_near:
+            self.code.ops([f"ldrb {{{temporary}}}, [{{wp}}, #{_NEAR_AT}]", f"add {{{offset}}}, {{{temporary}}}"])
+
+    def own(self) -> list[str]:
+        """Where multiplier, offset, and lowering or shift lie, if channels have their own."""
         first = 1 + TAPS
-        found = [(f"own {index}", f"[{{wp}}, #{4 * (first + index)}]") for index in range(self.shared.own_words)]
-        found += [("shift", f"[sp, #{self.at['shift']}]")] if self.shared.has_shift else []
-        return found + ([("lift", f"[sp, #{self.at['lift']}]")] if self.shared.scale.lift is None else [])
+        found = [f"[{{wp}}, #{4 * (first + index)}]" for index in range(self.shared.own_words)]
+        return [*found, f"[sp, #{self.at['offset']}]"] if self.shared.is_near else found
+
+    def of_layer(self) -> list[str]:
+        """Where the layer's shift and lift lie."""
+        found = [f"[sp, #{self.at['shift']}]"] if self.shared.has_shift else []
+        return found + ([f"[sp, #{self.at['lift']}]"] if self.shared.scale.lift is None else [])
 
     def scale(self, acc: str, registers: list[str]) -> list[list[str]]:
-        """Instructions that turn a sum into a result; `registers` hold `parameters`."""
+        """Instructions that turn a sum into a result; `registers` hold what `own` and `of_layer` say."""
         lift = registers[-1] if self.shared.scale.lift is None else ""
         numbers = registers[: len(registers) - bool(lift)]
         return self.shared.scale.steps(acc, numbers[0], numbers[1], numbers[-1], lift)
@@ -125,9 +136,11 @@ class _Planes(_Writer):
         code.ops([f"mov {{a{pixel}}}, {{a0}}" for pixel in range(1, pixels) if pixel not in self.fresh])
         for row in range(TAPS):
             self.row(row, pixels)
-        found = self.parameters()
-        registers = ["e", "o", "w02", "w1"][: len(found)]
-        code.ops([f"ldr {{{name}}}, {where}" for name, (_, where) in zip(registers, found, strict=True)])
+        own, of_layer = self.own(), self.of_layer()
+        registers = ["e", "o", "w02", "w1"][: len(own) + len(of_layer)]
+        code.ops([f"ldr {{{name}}}, {where}" for name, where in zip(registers, own, strict=False)])
+        self.near_offset("o", "w02")
+        code.ops([f"ldr {{{name}}}, {where}" for name, where in zip(registers[len(own) :], of_layer, strict=True)])
         for pixel in range(pixels):
             for group in self.scale(f"a{pixel}", registers):
                 code.ops(group)
@@ -142,7 +155,7 @@ class _Planes(_Writer):
         code.op(f"ldr {{w1}}, [{{wp}}, #{4 + 4 * row}]", "row")
         code.op(f"ldr {{e}}, [{{p{row}}}], #{move}")
         code.ops([f"ldr {{{name}}}, [{{p{row}}}, #{4 * (index + 1) - move}]" for index, name in enumerate(ahead)])
-        code.ops([line.format(first="{w1}", second="{w02}") for line in (FIRST, SECOND)])
+        code.ops([line.format(first="{w1}", second="{w02}") for line in SPLIT])
         for word in range(words):
             source = "e"
             if word:
@@ -185,11 +198,15 @@ class _Wide(_Writer):
             more_loads, more_products = self.row(row, pixels)
             loads += more_loads
             products += more_products
-        kept = [Load(what, where) for what, where in self.parameters()]
+        kept = [Load(where, where) for where in self.own()]
         starts = dict.fromkeys(range(pixels), "start")
         order = Order(self.code, loads, products, kept, self.free, starts=starts, alternates=self.pairs_loads)
         order.write()
-        registers = [order.register(load.name) for load in kept]
+        registers, spare = [order.register(load.name) for load in kept], order.spare
+        self.near_offset(registers[1], spare[0])
+        of_layer = self.of_layer()
+        self.code.ops([f"ldr {{{name}}}, {where}" for name, where in zip(spare, of_layer, strict=False)])
+        registers += spare[: len(of_layer)]
         sums = [order.sums[pixel] for pixel in range(pixels)]
         sequences = [self.scale(acc, registers) for acc in sums]
         self.code.interleave(sequences, at_once=pixels if self.pairs_loads else 1)
@@ -199,7 +216,7 @@ class _Wide(_Writer):
         """Loads and products of one row of taps, word of inputs by word; the first load moves the row on."""
         stride, move = self.shared.stride, 2 * pixels * self.shared.stride
         second, first = f"pair {row}", f"other {row}"
-        split = (FIRST, SECOND) if stride == 2 else (FIRST, SECOND, FIRST.replace("{second}", "{first}"))
+        split = SPLIT if stride == 2 else SPLIT_WIDE
         loads = [Load(first, f"[{{wp}}, #{4 + 4 * row}]", second=second, split=split)]
         by_word: dict[int, list[Product]] = {}
         for pixel in range(pixels):
