@@ -42,8 +42,12 @@ class Scale:
         minus = f"m{self.minus}" if self.minus else ""
         return f"{kind}{'n' if self.lowers else ''}{lift}l{self.low}u{self.high}{minus}".replace("-", "n")
 
-    def steps(self, acc: str, multiplier: str, offset: str, third: str, lift: str = "") -> list[list[str]]:
-        """The instructions, in groups that nothing may come between; `third` is the lowering or the shift."""
+    def steps(self, acc: str, multiplier: str, offset: str, third: str, lift: str = "", *, less_one: bool = False
+              ) -> list[list[str]]:  # fmt: skip
+        """The instructions, in groups that nothing may come between; `third` is the lowering or the shift.
+
+        `less_one`: the literal form's shift comes as one less.
+        """
         saturate = "usat" if self.low == 0 else "ssat"
         groups: list[list[str]] = []
         if self.is_literal:
@@ -53,7 +57,7 @@ class Scale:
                 [f"add {{{acc}}}, {{{acc}}}, {{{acc}}}, asr #31"],
                 [f"add {{{acc}}}, {{{offset}}}"],
                 [f"asr {{{acc}}}, {{{third}}}"],
-                [f"{saturate} {{{acc}}}, #8, {{{acc}}}"],
+                [f"{saturate} {{{acc}}}, #8, {{{acc}}}{', asr #1' if less_one else ''}"],
             ]
         else:
             if self.lift != 0:
@@ -121,6 +125,16 @@ class Requantization:
     def key(self) -> str:
         """What code depends on, for a function's name."""
         return self.code.key
+
+    @property
+    def literal_factor(self) -> int | None:
+        """What offsets of the literal form are, shifted left by one less than a channel's shift; None if they differ."""
+        if not isinstance(self.form, Literal):
+            return None
+        offsets, less_one = self.form.offsets.astype(np.int64), self.form.shifts.astype(np.int64) - 1
+        factors = offsets >> less_one
+        is_shared = bool(np.all(factors == factors[0]) and np.all(factors << less_one == offsets))
+        return int(factors[0]) if is_shared else None
 
     @property
     def starts(self) -> np.ndarray:

@@ -26,7 +26,7 @@ START_SHIFT = WIDE.fraction_bits or 0
 STEP_BYTES = {3: 48, 2: 36}
 _BESIDE_BYTES = {3: 210, 2: 170}
 """Code of a step, and of what else a block has, at most."""
-_UNROLLS = ((8, 8), (8, 4), (4, 4), (4, 2), (2, 2), (2, 1), (1, 1))
+_UNROLLS = ((6, 2), (4, 2), (2, 2), (2, 1), (1, 1))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,7 +41,14 @@ class Member:
         """What is equal for all that share one: channels of a result may lie side by side or in planes."""
         form = self.form
         scale = replace(form.family, layout=replace(form.layout, planes=False))
-        return self.window.kh, scale, form.parameters.shape[1]
+        return self.window.kh, scale, self.parameters.shape[1]
+
+    @property
+    def parameters(self) -> np.ndarray:
+        """int32 [channels, 2 or 3]: those of the form; of a literal one without offsets, and shifts less one."""
+        if self.form.literal_factor is None:
+            return self.form.parameters
+        return self.form.parameters[:, [0, 2]] - np.array([0, 1], np.int32)
 
     @property
     def start_bits(self) -> int:
@@ -109,8 +116,14 @@ class Shared:
         found += [] if self.planes else ["step"]
         found += ["single"] if self.has_single else []
         found += [f"skip{size}" for size in sizes] if self.has_rest else []
+        found += ["factor"] if self.has_factor else []
         found += ["shift"] if self.has_shift else []
         return (*found, *(["lift"] if self.scale.lift is None else []))
+
+    @property
+    def has_factor(self) -> bool:
+        """The form is literal, and offsets are made of a number of the layer and a channel's shift."""
+        return self.scale.is_literal and self.parameter_words == _NUMBERS
 
     @property
     def has_shift(self) -> bool:
@@ -124,7 +137,7 @@ class Shared:
             "pixel": window.stride_w * window.x.channels * 2, "run": 4 * member.steps,
             "pairs": member.channels // 2, "single": -(member.channels % 2),
             "channel": y.plane_bytes if member.form.layout.planes else y.dtype.bytes, "step": y.pixel_bytes,
-            "shift": member.form.code.shift or 0, "lift": member.form.lift,
+            "factor": member.form.literal_factor or 0, "shift": member.form.code.shift or 0, "lift": member.form.lift,
         }  # fmt: skip
         for size, unroll in self.unrolls:
             values |= {f"blocks{size}": blocks[size], f"skip{size}": -member.steps % unroll}
@@ -136,9 +149,11 @@ _NUMBERS = 2
 
 
 def shared(members: Sequence[Member], loop_bytes: int) -> Shared:
-    """What the function of members of one family depends on; its innermost loops take about `loop_bytes` at most."""
+    """What the function of members of one family depends on; its innermost loops take about `loop_bytes` at most, and half
+    of it where it serves one layer only."""
     first = members[0]
     sizes = [size for size in SIZES if any(member.blocks[size] for member in members)]
+    loop_bytes = loop_bytes // 2 if len(members) == 1 else loop_bytes
     chosen = _UNROLLS[-1]
     for unrolls in _UNROLLS:
         code = [_BESIDE_BYTES[size] + STEP_BYTES[size] * unroll for size, unroll in zip(SIZES, unrolls, strict=True)
@@ -149,7 +164,7 @@ def shared(members: Sequence[Member], loop_bytes: int) -> Shared:
     most = max(member.steps for member in members)
     unrolls = tuple((size, min(unroll, most)) for size, unroll in zip(SIZES, chosen, strict=True) if size in sizes)
     return Shared(
-        first.window.kh, max(member.start_bits for member in members), first.form.parameters.shape[1],
+        first.window.kh, max(member.start_bits for member in members), first.parameters.shape[1],
         merged_scale([member.form.code for member in members]), unrolls,
         any(member.steps % unroll for member in members for _, unroll in unrolls),
         any(member.channels % 2 for member in members),
@@ -169,7 +184,7 @@ def weight_stream(weights: np.ndarray, member: Member, function: Shared, y: Rows
     starts = np.pad(member.form.starts[:, None], odd).reshape(len(quads), -1)
     if function.start_bits == 16:
         starts = np.ascontiguousarray((starts >> START_SHIFT).astype(np.int16)).view(np.int32)
-    parameters = np.pad(member.form.parameters, odd).reshape(len(quads), -1)
+    parameters = np.pad(member.parameters, odd).reshape(len(quads), -1)
     pairs = [starts, words, parameters] if function.start_bits else [words, parameters]
     head = np.array(function.head(member, y), np.int64).astype(np.int32)
     return np.concatenate([head, np.concatenate(pairs, axis=1).reshape(-1)])

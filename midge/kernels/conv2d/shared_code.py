@@ -195,16 +195,21 @@ class _Writer:
             code.op(self.load("{xp}", "lift"))
             lift = "xp"
         shift = "x2"
+        if self.shared.has_factor:
+            code.op(self.load("{x2}", "factor"))
         if self.shared.has_shift:
             code.op(self.load("{x2}", "shift"))
         if words == 2:
-            code.op("ldmia {wp}!, {{{x0}, {x1}, {w}, {t}}}", "multipliers, offsets")
+            code.op("ldmia {wp}!, {{{x0}, {x1}, {w}, {t}}}", "multipliers, offsets or shifts")
         for name, registers in (("a", ("x0", "x1", shift)), ("b", ("w", "t", shift))):
             if words == 3:
                 registers = ("x0", "x1", "w")
                 code.op("ldmia {wp}!, {{{x0}, {x1}, {w}}}", "multiplier, offset, shift or lowering")
+            if self.shared.has_factor:
+                code.op(f"lsl {{xp}}, {{x2}}, {{{registers[1]}}}")
+                registers = (registers[0], "xp", registers[1])
             for pixel in range(size):
-                for group in scale.steps(f"{name}{pixel}", *registers, lift):
+                for group in scale.steps(f"{name}{pixel}", *registers, lift, less_one=self.shared.has_factor):
                     code.ops(group)
 
     def results(self, size: int) -> None:

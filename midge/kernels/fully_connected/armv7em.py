@@ -124,7 +124,9 @@ class FullyConnectedS8Pairs(FullyConnectedS8Wide):
 
     def _shape(self, node: Node, view: TaskView) -> pairs_shared.Shape:
         outputs, inputs = view.graph.type(node.inputs[1] or "").shape
-        loop_bytes = min(core_loop_bytes(view.core), view.most_loop_bytes)
+        weights = sum(view.graph.type(node.inputs[1] or "").elements for node, kernel in view.peers if kernel is self)
+        most = _FEW_LOOP_BYTES if weights <= _FEW_WEIGHTS else view.most_loop_bytes
+        loop_bytes = min(core_loop_bytes(view.core), most)
         return pairs_shared.Shape(inputs, outputs, loop_bytes, is_dual_issue(view.core), self.widens)
 
     def _emit_shared(self, view: TaskView) -> LayerCode:
@@ -170,6 +172,9 @@ class FullyConnectedS8BytesToCentred(FullyConnectedS8Bytes):
     name: ClassVar[str] = "fully_connected_s8_bytes_to_centred__armv7em"
     layout = CENTRED
 
+
+_FEW_WEIGHTS, _FEW_LOOP_BYTES = 4096, 110
+"""Where a network has no more in such layers, a longer loop saves no time that counts."""
 
 KERNELS = (
     FullyConnectedS8PairsToCentred(), FullyConnectedS8Pairs(), FullyConnectedS8BytesToCentred(),
