@@ -27,11 +27,15 @@ class CopyWidened(CopyBetweenLayouts):
     def emit(self, view: TaskView) -> LayerCode:
         x, bits = view.x.type, self.result.fraction_bits
         assert bits is not None
-        shape = widen.Shape(x.row_elements, x.zero_point, bits, is_dual_issue(view.core))
+        words = 1 if view.peers else _WORDS
+        shape = widen.Shape(x.row_elements, x.zero_point, bits, is_dual_issue(view.core), words)
         name = f"{view.prefix}_{self.name}_n{shape.count}z{shape.zero_point}".replace("-", "n")
         kernel = widen.function(name, shape, f"Widen {shape.count} values.")
         return LayerCode((kernel,), (), f"    {name}({view.x.at(1, 0)}, {view.y.at(1, 0)});\n")
 
+
+_WORDS = 4
+"""That a round of the loop widens, unless RAM or flash come first."""
 
 KERNELS = (
     CopyWidened("copy_s8_wide__armv7em", NATURAL, WIDE),

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from midge.kernels.assembly import Assembly
 from midge.kernels.base import Function
 
-_WORDS = 4
-"""Words of a round of the loop."""
 _REGISTERS = {
     "x": "r0", "y": "r1", "minus": "r2", "mask": "r3", "end": "r12", "w0": "r4", "w1": "r5", "w2": "r6", "w3": "r7",
     "e0": "r8", "e1": "r9", "t0": "r10", "t1": "r11",
@@ -28,6 +26,8 @@ class Shape:
     zero_point: int
     fraction_bits: int
     pairs_words: bool
+    words: int
+    """Words of a round of the loop, at most four."""
 
     @property
     def spills(self) -> bool:
@@ -43,15 +43,15 @@ def function(name: str, shape: Shape, title: str) -> Function:
     if shape.spills:
         bits = 0xFFFF << shape.fraction_bits & 0xFFFF
         code.constant("mask", bits << 16 | bits)
-    rounds, rest = divmod(shape.count, 4 * _WORDS)
+    rounds, rest = divmod(shape.count, 4 * shape.words)
     if rounds > 1:
-        code.constant("end", 8 * _WORDS * rounds)
+        code.constant("end", 8 * shape.words * rounds)
         code.op("add {end}, {y}")
-        with code.loop(f"next {4 * _WORDS} values") as label:
-            _words(code, shape, _WORDS)
+        with code.loop(f"next {4 * shape.words} values") as label:
+            _words(code, shape, shape.words)
             code.ops(["cmp {y}, {end}", f"bne {label}"])
     elif rounds:
-        _words(code, shape, _WORDS)
+        _words(code, shape, shape.words)
     words, values = divmod(rest, 4)
     if words:
         _words(code, shape, words)
