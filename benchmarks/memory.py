@@ -1,7 +1,7 @@
 """RAM, flash and cycles where RAM comes first: `python benchmarks/memory.py [MODELS] [--only MODEL …]`.
 
-Compiles each MLPerf Tiny model for the board NUCLEO-L4R5ZI with `--optimize ram` and with `--optimize latency`, runs both
-and compares the outputs of the first with the NumPy interpreter's. Prints a table and writes
+Compiles each MLPerf Tiny model for the board NUCLEO-L4R5ZI with `--optimize ram` and with `--optimize latency`, runs
+both and compares the outputs of the first with the NumPy interpreter's. Prints a table and writes
 `benchmarks/results/memory.json`; with --only it writes no file.
 """
 

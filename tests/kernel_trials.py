@@ -109,13 +109,15 @@ def _identity(builder: GraphBuilder, x: str, y: str) -> None:
     builder.node(op, [x, weights, None], [y], name=f"{y}_out")
 
 
-def batches(chosen: Sequence[Trial], board: Board, size: int, prefix: str, samples: int = 2) -> Iterator[Batch]:
-    """The trials in networks of up to `size`, each emitted for a board."""
+def batches(chosen: Sequence[Trial], board: Board, size: int, prefix: str, samples: int = 2,
+            optimize: str = "latency") -> Iterator[Batch]:  # fmt: skip
+    """The trials in networks of up to `size`, each emitted for a board; `optimize` is what code is written for."""
     for start in range(0, len(chosen), size):
         part = tuple(chosen[start : start + size])
         graph = _joined(part)
         kernels = {f"t{i}_{trial.node}": trial.kernel for i, trial in enumerate(part)}
-        sources = emit(_planned(graph, board, kernels), prefix=f"{prefix}_{start // size}", command="", model_sha256="")
+        planned = replace(_planned(graph, board, kernels), options=PlanOptions(optimize))
+        sources = emit(planned, prefix=f"{prefix}_{start // size}", command="", model_sha256="")
         rng = np.random.default_rng(start)
         yield Batch(part, graph, sources, tuple(random_inputs(graph, rng) for _ in range(samples)))
 

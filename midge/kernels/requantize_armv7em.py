@@ -128,7 +128,7 @@ class Requantization:
 
     @property
     def literal_factor(self) -> int | None:
-        """What offsets of the literal form are, shifted left by one less than a channel's shift; None if they differ."""
+        """What a literal form's offsets are, shifted left by one less than a channel's shift; None if they differ."""
         if not isinstance(self.form, Literal):
             return None
         offsets, less_one = self.form.offsets.astype(np.int64), self.form.shifts.astype(np.int64) - 1

@@ -66,6 +66,4 @@ class Window:
         helpers = (render.helper("rows"),) if view.peers and is_ring else ()
         first_row = linear(self.stride_h, view.x.top - self.padding.top)
         gathers = helpers[0].name if helpers else ""
-        return helpers, render.render(
-            template, view=view, window=self, gathers=gathers, first_row=first_row, **names
-        )
+        return helpers, render.render(template, view=view, window=self, gathers=gathers, first_row=first_row, **names)

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from midge.ir.graph import Graph, Node
 from midge.kernels import render, requantize_armv7em
-from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, Offer, row_steps
 from midge.kernels.assembly import core_loop_bytes
+from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, Offer, row_steps
 from midge.kernels.conv2d import shared, shared_code, wide, wide_code, wide_held
 from midge.kernels.conv2d.pairs import PAIRS_KERNELS
 from midge.kernels.conv2d.portable import Conv2DS8, conv2d_window, refuse_unless_dense
@@ -147,14 +147,17 @@ class Conv2DS8Wide(Kernel):
         kernel = wide_code.function(name, shape, form, view.y, title)
         names = {"view": view, "window": window, "call": name, "element": "midge_s16"}
         if self.weights is not Weights.HELD:
-            helpers, body = window.layer("conv2d/layer.c.j2", view, call=name, element="midge_s16", constants=["weights"])
-            return LayerCode((*helpers, kernel), (Constant("weights", wide.weight_stream(weights, shape, form), 4),), body)
+            helpers, body = window.layer(
+                "conv2d/layer.c.j2", view, call=name, element="midge_s16", constants=["weights"]
+            )
+            return LayerCode(
+                (*helpers, kernel), (Constant("weights", wide.weight_stream(weights, shape, form), 4),), body
+            )
         widen = wide_held.function(shape, form)
         body = render.render("conv2d/held_layer.c.j2", **names, widen=widen.name)
         helpers = tuple(render.helper(name) for name in ("load_s8x4", "even_bytes", "odd_bytes"))
         constants = wide_held.constants(weights, shape, form)
         return LayerCode((*helpers, widen, kernel), constants, body)
-
 
     def _emit_shared(self, view: TaskView) -> LayerCode:
         """One function for all layers of a family."""
@@ -179,7 +182,9 @@ class Conv2DS8Wide(Kernel):
         weights = view.graph.constant(view.node.inputs[1])
         assert weights is not None
         stream = shared.weight_stream(weights, own, function, view.y)
-        helpers, body = own.window.layer("conv2d/layer.c.j2", view, call=name, element="midge_s16", constants=["weights"])
+        helpers, body = own.window.layer(
+            "conv2d/layer.c.j2", view, call=name, element="midge_s16", constants=["weights"]
+        )
         return LayerCode((*helpers, shared_code.function(name, function)), (Constant("weights", stream, 4),), body)
 
 

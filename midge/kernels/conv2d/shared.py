@@ -2,8 +2,8 @@
 
 A step multiplies two inputs of each pixel by two weights of each of two channels. A word of the stream holds these four
 weights as bytes, a0 b0 a1 b1: `SXTB16` makes (a0, a1) of it, and (b0, b1) with a rotation. Inputs are reached by
-registers, not by offsets in the code, so a pixel may have any size. What else differs between layers (sizes, strides,
-shifts) lies at the head of a layer's stream. Behind it come, for each pair of channels, start values (unless all are 0),
+registers, not by offsets in the code, so a pixel may have any size. What else differs between layers (sizes, shifts)
+lies at the head of a layer's stream. Behind it come, for each pair of channels, start values (unless all are 0),
 the words of all steps, and the parameters of each channel; an odd channel is paired with one of zeros, which is written
 to the same place before it. `shared_code` writes the assembly.
 """
@@ -149,8 +149,10 @@ _NUMBERS = 2
 
 
 def shared(members: Sequence[Member], loop_bytes: int) -> Shared:
-    """What the function of members of one family depends on; its innermost loops take about `loop_bytes` at most, and half
-    of it where it serves one layer only."""
+    """What the function of members of one family depends on.
+
+    Its innermost loops take about `loop_bytes` at most, and half of it where it serves one layer only.
+    """
     first = members[0]
     sizes = [size for size in SIZES if any(member.blocks[size] for member in members)]
     loop_bytes = loop_bytes // 2 if len(members) == 1 else loop_bytes
@@ -188,4 +190,3 @@ def weight_stream(weights: np.ndarray, member: Member, function: Shared, y: Rows
     pairs = [starts, words, parameters] if function.start_bits else [words, parameters]
     head = np.array(function.head(member, y), np.int64).astype(np.int32)
     return np.concatenate([head, np.concatenate(pairs, axis=1).reshape(-1)])
-

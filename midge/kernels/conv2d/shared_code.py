@@ -14,8 +14,8 @@ _REGISTERS = {
     "b2": "r9", "w": "r10", "t": "r11", "x2": "r12", "size": "lr",
 }  # fmt: skip
 _SLOTS = ("out", "stream", "next_out", "x", "run_end", "row", "blocks", "left", "now")
-"""Of the frame, behind the rows and before the head of the stream: `x` is where the block's inputs are in its row, or how
-far; `now` the distance to a pair's second channel."""
+"""Of the frame, behind the rows and before the head of the stream: `x` is where the block's inputs are in its row, or
+how far; `now` the distance to a pair's second channel."""
 _HEAD_REGISTERS = ("r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10")
 
 
@@ -159,7 +159,9 @@ class _Writer:
             if self.shared.pairs_outside:
                 code.ops([self.load("{x0}", "x"), "add {xp}, {x0}"])
             self.row_of_taps(size, unroll)
-            code.ops([self.load("{t}", "row"), f"add {{x0}}, sp, #{4 * self.shared.kh}", "cmp {t}, {x0}", f"bne {label}"])
+            code.ops(
+                [self.load("{t}", "row"), f"add {{x0}}, sp, #{4 * self.shared.kh}", "cmp {t}, {x0}", f"bne {label}"]
+            )
 
     def row_of_taps(self, size: int, unroll: int) -> None:
         """All steps of one row of taps: of the first round perhaps only the last ones."""

@@ -1,8 +1,8 @@
 """One function for depthwise 3x3 convolutions of several sizes on rows in planes, where flash comes before latency.
 
 Weights lie in the stream as bytes, the three of a row of taps in a word, and come out of it shifted left by eight bits,
-which requantisation wants: `AND` with 0xff00ff00 leaves the bytes that are the upper ones of their half words, and after
-`LSL` by eight the others are.
+which requantisation wants: `AND` with 0xff00ff00 leaves the bytes that are the upper ones of their half words, and
+after `LSL` by eight the others are.
 
     bytes    w1 w0 d w2     (w0, w2) and w1       int8 inputs, four to a word, split into (x0, x2) and (x1, x3)
     bytes    w1 w0 d w2     (w0, w1) and (w1, w2) widened inputs, two to a word, at stride 1, by two instructions more
@@ -10,8 +10,8 @@ which requantisation wants: `AND` with 0xff00ff00 leaves the bytes that are the 
 
 What else differs between layers (sizes, strides, shifts) lies at the head of a layer's stream. Behind it come, for each
 channel, its start value, the words of the three rows of taps, multiplier and offset (and lowering or shift). Where a
-layer's offsets lie near each other, the head has the least of them, and the byte d of the first row how far the channel's
-is from it. `shared_code` writes the assembly.
+layer's offsets lie near each other, the head has the least of them, and the byte d of the first row how far the
+channel's is from it. `shared_code` writes the assembly.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ _NEAR_AT = 6
 
 
 def function(name: str, shared: Shared, *, pairs_loads: bool) -> Function:
-    """The function `void name(const int8_t *const *rows, void *out, const int32_t *stream)`; `int16_t` where widened."""
+    """The function `void name(const int8_t *const *rows, void *out, const int32_t *stream)`, or int16_t."""
     writer = _Wide(name, shared, pairs_loads=pairs_loads) if shared.is_wide else _Planes(name, shared)
     return writer.write()
 
