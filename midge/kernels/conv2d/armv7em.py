@@ -11,6 +11,7 @@ from midge.kernels import render, requantize_armv7em
 from midge.kernels.assembly import core_loop_bytes
 from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, Offer, row_steps
 from midge.kernels.conv2d import shared, shared_code, wide, wide_code, wide_held
+from midge.kernels.conv2d.paired import paired_offers
 from midge.kernels.conv2d.pairs import PAIRS_KERNELS
 from midge.kernels.conv2d.portable import Conv2DS8, conv2d_window, refuse_unless_dense
 from midge.kernels.conv2d.widened import Conv2DS8Widened
@@ -128,6 +129,7 @@ class Conv2DS8Wide(Kernel):
             saved_cycles = rows * (row_cycles - held.row_cycles(window, core)) - widening
             extra_ram_bytes = held.bind(node, graph).scratch_bytes
             offers.append(Offer(held, 0, saved_cycles, extra_ram_bytes=extra_ram_bytes))
+        offers += paired_offers(node, graph, core, self, widens=False)
         offers += winograd_offers(node, graph, core, self, self.shape(window, core))
         return tuple(offer for offer in offers if offer.saved_cycles > 0)
 

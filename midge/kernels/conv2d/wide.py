@@ -17,6 +17,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -158,9 +159,12 @@ class Shape:
     @property
     def blocks(self) -> tuple[tuple[int, int], ...]:
         """(pixels, how often), of at most two sizes: what takes least time."""
+        return _blocks(self)
 
+    def ways(self) -> list[tuple[tuple[int, int], ...]]:
+        """All that `blocks` may be."""
         sizes = (3, 2, 1) if any(step is Step.FULL for step, _ in self.steps) else (4, 3, 2, 1)
-        ways = [
+        return [
             tuple((pixels, count) for pixels, count in ((large, times), (small, rest // small)) if count)
             for large in sizes
             for small in sizes
@@ -168,16 +172,16 @@ class Shape:
             for times in range(self.columns // large + 1)
             if (rest := self.columns - large * times) % small == 0
         ]
-        return min(ways, key=self._blocks_cycles)
 
     def row_cycles(self, pair_fetch_cycles: float) -> float:
         """About what a row of pixels takes, if all weights of a pair of channels come from flash in so many cycles."""
         kinds = len(self.blocks) if self.pairs_outside else 1
         shape = replace(self, steps_bytes=max(self.loop_bytes // kinds - _STORE_BYTES, _STORE_BYTES))
         fetches = 1 if self.pairs_outside else sum(count for _, count in shape.blocks)
-        return (shape._blocks_cycles(shape.blocks) + fetches * pair_fetch_cycles) * self.channels / 2
+        return (shape.blocks_cycles(shape.blocks) + fetches * pair_fetch_cycles) * self.channels / 2
 
-    def _blocks_cycles(self, blocks: tuple[tuple[int, int], ...]) -> float:
+    def blocks_cycles(self, blocks: tuple[tuple[int, int], ...]) -> float:
+        """About what these blocks take, for two channels."""
         return sum(count * (self._steps_cycles(pixels) + _BLOCK_CYCLES + pixels * _PIXEL_CYCLES)
                    for pixels, count in blocks)  # fmt: skip
 
@@ -194,6 +198,12 @@ class Shape:
         rounds = sum(self.loop(count, step.code_bytes(pixels)).rounds for step, count in self.steps)
         rows = 0 if self.kh == 1 else 1 / max(1, self.rows_together(pixels))
         return round_cycles * (rounds + rows)
+
+
+@lru_cache(maxsize=4096)
+def _blocks(shape: Shape) -> tuple[tuple[int, int], ...]:
+    """Planners ask for the same shape often."""
+    return min(shape.ways(), key=shape.blocks_cycles)
 
 
 def shape_of(window: Window, core: Core, weight_bits: int, *, pairs_outside: bool) -> Shape:
