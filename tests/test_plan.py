@@ -21,6 +21,7 @@ from midge.plan import Kind, PlanOptions, bind_with_copies, plan
 from midge.plan.arena import ALIGN_BYTES, Request, pack
 from midge.plan.choose import bind_kernels
 from midge.plan.order import check, schedule
+from midge.plan.pushed import refuse_rows
 from midge.plan.storage import Network, build_network
 from midge.targets import core_board, find_board
 
@@ -205,3 +206,25 @@ def test_ram_that_is_left_goes_to_faster_kernels() -> None:
     assert kernels(PlanOptions(ram_bytes=needed)) == fastest
     assert kernels(PlanOptions(ram_bytes=needed - 1)) != fastest
     assert kernels(PlanOptions(optimize="ram")) != fastest
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(0, 10_000), st.sampled_from(["cortex-m0plus", "cortex-m3", "cortex-m4"]),
+    st.sampled_from(["rows", "frame"]),
+)  # fmt: skip
+def test_no_plan_is_below_the_bound(seed: int, core: str, input_by: str) -> None:
+    """Plans of every aim, from whatever kernels they are made."""
+    graph = random_network(seed)
+    by = input_by if refuse_rows(graph) is None else "frame"
+    smallest = plan(graph, core_board(core), PlanOptions("ram", input_by=by))
+    assert smallest.any_plan_bytes is not None and 0 < smallest.any_plan_bytes <= smallest.arena_bytes
+    for options in (PlanOptions(input_by=by), PlanOptions(input_by=by, ram_bytes=1), PlanOptions("flash", input_by=by)):
+        assert smallest.any_plan_bytes <= plan(graph, core_board(core), options).arena_bytes
+
+
+def test_a_layer_alone_meets_the_bound_but_for_what_outlives_it() -> None:
+    """Fully connected: operand, result and no more are alive, and every plan needs both."""
+    maker = NetworkMaker(4, 1, 8, 4)
+    made = plan(maker.finish(maker.dense(maker.input, 4)), BOARD, PlanOptions("ram"))
+    assert made.any_plan_bytes == made.arena_bytes == 32 + 4

@@ -5,22 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from functools import partial
 
 from midge.errors import InternalError, UnsupportedError
 from midge.ir.graph import Graph
 from midge.ir.types import DType
 from midge.kernels.base import Binding, Kernel, Layout
 from midge.plan.arena import ALIGN_BYTES, Request, pack
+from midge.plan.bound import least_bytes
 from midge.plan.choose import LegalBindings, bind_kernels, legal_bindings
 from midge.plan.copies import insert_copies, root_value
 from midge.plan.costs import Costs, shipped_costs
-from midge.plan.estimate import estimated_cycles
-from midge.plan.memory import MOST_SLOWER, Bind, MemorySearch, cheaply_natural, choices_of
+from midge.plan.estimate import EstimatedCosts
+from midge.plan.memory import MemorySearch
 from midge.plan.order import Schedule
 from midge.plan.pushed import is_read_by_rows, refuse_rows, with_copied_input
-from midge.plan.records import Action, Buffer, Kind, Plan, PlanOptions, Task
+from midge.plan.records import Action, Buffer, Expected, Kind, Plan, PlanOptions, Task
 from midge.plan.rings import best_order, memory_requests
+from midge.plan.score import judge
 from midge.plan.spend import choose_kernels
 from midge.plan.storage import Network, Storage, build_network
 from midge.targets.records import Board, Core
@@ -46,7 +47,7 @@ def plan(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[str, 
     room = board.ram.bytes if options.ram_bytes is None else min(options.ram_bytes, board.ram.bytes)
     by_rows = takes_rows(graph, options)
     if options.optimize == "ram":
-        return _searched(graph, board, options, pinned, room, by_rows=by_rows)
+        return _searched(graph, board, options, pinned, costs, room, by_rows=by_rows)
     # Working memory is what a tight budget can spare first, then a frame.
     spares = options.ram_bytes is not None and options.input_by is None and refuse_rows(graph) is None
     for rows in (by_rows, True) if spares and not by_rows else (by_rows,):
@@ -55,7 +56,7 @@ def plan(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[str, 
             if made.arena_bytes <= room:
                 return made
         by_rows = rows
-    return _searched(graph, board, options, pinned, room, by_rows=by_rows)
+    return _searched(graph, board, options, pinned, costs, room, by_rows=by_rows)
 
 
 def _priced(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[str, Kernel], costs: Costs | None, *,
@@ -70,35 +71,27 @@ def _priced(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[st
     return replace(place(graph, board, options, network, best_order(network).order), expected=expected)
 
 
-def _searched(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[str, Kernel], room: int, *,
-              by_rows: bool) -> Plan:  # fmt: skip
-    """A plan with little RAM: within some more cycles than the fast one, or what it takes to have room."""
-    core = board.core
+def _searched(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[str, Kernel], costs: Costs | None,
+              room: int, *, by_rows: bool) -> Plan:  # fmt: skip
+    """The plan that is best where RAM comes first, or the fastest with room in a budget that others do not meet."""
     legal: LegalBindings = {}
-    cycles = partial(estimated_cycles, core=core)
-    choices = choices_of(graph, legal_bindings(graph, core, legal), cycles, pinned)
+    flash_room = math.inf if options.flash_bytes is None else options.most_flash_bytes or 0
 
-    def bind(pins: Mapping[str, Kernel], *, natural: Collection[str] = ()) -> tuple[Graph, dict[str, Binding]]:
-        both = {**pins, **pinned}
-        return bind_with_copies(graph, core, both, natural=natural, by_rows=by_rows, legal=legal)
+    def bind(kernels: Mapping[str, Kernel]) -> tuple[Graph, dict[str, Binding]]:
+        return bind_with_copies(graph, board.core, kernels, by_rows=by_rows, legal=legal)
 
-    def search(bind: Bind) -> MemorySearch:
-        return MemorySearch(bind, cycles, choices, graph.inputs if by_rows else ())
-
-    fast = search(bind).first({})
-    plain = partial(bind, natural=cheaply_natural(graph, choices, cycles))
-    trial = fast
-    if options.optimize == "ram":
-        most_cycles = MOST_SLOWER * fast.cycles
-        starts = [(bind, fast), (plain, search(plain).first({}))]
-        tried = [search(way).least(start, most_cycles) for way, start in starts if start.cycles <= most_cycles]
-        trial = min(tried, key=lambda one: (one.found.peak_bytes, one.cycles))
-    if trial.found.peak_bytes > room:
-        natural = partial(bind, natural=[node.name for node in graph.nodes])
-        starts = [(bind, fast), (plain, search(plain).first({})), (natural, search(natural).first({}))]
-        tried = [search(way).least(start, math.inf, enough_bytes=room) for way, start in starts]
-        trial = min(tried, key=lambda one: (max(one.found.peak_bytes, room), one.cycles))
-    return place(trial.graph, board, options, trial.network, trial.found.order)
+    legal_bindings(graph, board.core, legal, pinned)  # names all nodes without a kernel at once
+    scoring = judge(room, flash_room, ram_first=options.optimize == "ram")
+    pushed = graph.inputs if by_rows else ()
+    costs = costs or EstimatedCosts(board.core)
+    trial = MemorySearch(graph, board.core, costs, bind, pinned, pushed, scoring).run()
+    if trial is None:
+        graph, bindings = bind(pinned)
+        network = build_network(graph, bindings, pushed=pushed)
+        return place(graph, board, options, network, best_order(network).order)
+    expected = Expected(trial.cycles, trial.flash_bytes, options.flash_bytes is not None)
+    made = place(trial.graph, board, options, trial.network, trial.found.order)
+    return replace(made, expected=expected, any_plan_bytes=least_bytes(graph, board.core, pushed))
 
 
 def takes_rows(graph: Graph, options: PlanOptions) -> bool:

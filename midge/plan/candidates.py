@@ -54,7 +54,11 @@ def node_costs(node: Node, graph: Graph, core: Core, costs: Costs) -> dict[str, 
     A kernel that nothing is known of costs what its offer says; else a hair less than the next one in the core's
     order, because the order is best first.
     """
-    entries = legal_kernels(node, graph, core)
+    return _with_costs(legal_kernels(node, graph, core), node, graph, costs)
+
+
+def _with_costs(entries: Sequence[tuple[Kernel, Offer | None, Kernel | None]], node: Node, graph: Graph, costs: Costs
+                ) -> dict[str, tuple[Kernel, Cost]]:  # fmt: skip
     known = {kernel.name: costs.of(node, graph, kernel) for kernel, _, _ in entries}
     plain = [kernel.name for kernel, offer, _ in entries if offer is None]
     found: dict[str, tuple[Kernel, Cost]] = {}
@@ -99,9 +103,10 @@ def candidates(graph: Graph, core: Core, costs: Costs, *, natural_only: bool = F
         if isinstance(node.op, Reshape):
             continue
         shared_by = kinds[kind_of(node, graph)]
-        offered = {kernel.name for kernel, offer, _ in legal_kernels(node, graph, core) if offer is not None}
+        entries = legal_kernels(node, graph, core)
+        offered = {kernel.name for kernel, offer, _ in entries if offer is not None}
         listed = []
-        for kernel, cost in node_costs(node, graph, core, costs).values():
+        for kernel, cost in _with_costs(entries, node, graph, costs).values():
             binding = kernel.bind(node, graph)
             is_modest = kernel.name not in offered or binding.scratch_bytes <= most_scratch_bytes
             if is_modest and (not natural_only or is_natural(binding)):

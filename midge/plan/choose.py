@@ -28,10 +28,8 @@ def bind_kernels(graph: Graph, core: Core, pinned: Mapping[str, Kernel], *, natu
     kernels for rows in their natural layout alone. Raises UnsupportedError that names every node without a kernel, with
     each kernel's reason.
     """
-    listed = legal_bindings(graph, core, {} if legal is None else legal)
+    listed = legal_bindings(graph, core, {} if legal is None else legal, pinned)
     listed |= {name: [binding for binding in listed[name] if is_natural(binding)] for name in natural if name in listed}
-    nodes = {node.name: node for node in graph.nodes}
-    listed |= {name: [kernel.bind(nodes[name], graph)] for name, kernel in pinned.items() if name in nodes}
     writable = _writable_layouts(graph, listed)
     first, wishes = _chosen(graph, listed, writable, {})
     return _chosen(graph, listed, writable, wishes)[0] if wishes else first
@@ -89,8 +87,9 @@ def _others(layouts: list[Layout]) -> list[Layout]:
     return layouts if len(layouts) > 1 else []
 
 
-def legal_bindings(graph: Graph, core: Core, known: LegalBindings) -> dict[str, list[Binding]]:
-    """Bindings of all kernels that do not refuse, best first, for each node but the reshapes.
+def legal_bindings(graph: Graph, core: Core, known: LegalBindings, pinned: Mapping[str, Kernel]
+                   ) -> dict[str, list[Binding]]:  # fmt: skip
+    """Bindings of all kernels that do not refuse, best first, for each node but the reshapes; of a pinned one its own.
 
     `known` holds those of graphs with the same values, and gets those that it has not.
     """
@@ -98,6 +97,9 @@ def legal_bindings(graph: Graph, core: Core, known: LegalBindings) -> dict[str, 
     refusals: list[str] = []
     for node in graph.nodes:
         if isinstance(node.op, Reshape):
+            continue
+        if node.name in pinned:
+            found[node.name] = [pinned[node.name].bind(node, graph)]
             continue
         if node not in known:
             known[node] = _legal(node, graph, core)

@@ -89,7 +89,9 @@ class FittedCosts(Costs):
 
     def of(self, node: Node, graph: Graph, kernel: Kernel) -> Cost | None:
         model = self.models.get(kernel.name)
-        return None if model is None else model.cost(sizes(node, graph))
+        if model is None or not any(model.cycles[1:]):  # what grows with nothing was fitted to layers of one size
+            return None
+        return model.cost(sizes(node, graph))
 
 
 def shipped_costs(board: Board) -> FittedCosts | None:

@@ -1,10 +1,13 @@
-"""A rough estimate of what a layer costs under a kernel, to compare plans by; `midge run` tells what it does cost."""
+"""A rough estimate of what a layer costs under a kernel, for cores without a table.
+
+`midge run` tells what it does cost.
+"""
 
 from __future__ import annotations
 
 from midge.ir.graph import Graph, Node
 from midge.kernels.base import Kernel
-from midge.kernels.conv2d.widened import Conv2DS8Widened
+from midge.plan.costs import Cost, Costs
 from midge.targets.records import Core
 
 _CYCLES = {
@@ -22,23 +25,30 @@ _CYCLES = {
 }
 """(for each multiply-accumulate, for each result), by operator and the first word of the variant; measured with
 `midge run --board nucleo-l4r5zi` on the MLPerf Tiny models."""
-_WIDEN_CYCLES = 3.0
 _VALUE_CYCLES = 8.0
+_CODE_BYTES = 500
 _MAC_CYCLES = 2.0
 _SLOWER = 1.7
 """From an instruction set to the next one in the core's order, which is best first, where nothing else is known."""
 
 
-def estimated_cycles(node: Node, graph: Graph, kernel: Kernel, core: Core) -> float:
-    """Cycles of a node under a kernel."""
-    if isinstance(kernel, Conv2DS8Widened):
-        return estimated_cycles(node, graph, kernel.inner, core) + _WIDEN_CYCLES * kernel.widened_values(node, graph)
-    macs = graph.macs(node)
-    results = sum(type_.elements for type_ in graph.output_types(node))
-    word = kernel.name.removeprefix(f"{kernel.op.name}_").split("_")[1].rstrip("0123456789")
-    known = _CYCLES.get((node.op.name, word))
-    if known is not None:
-        return known[0] * macs + known[1] * results
-    isa = kernel.name.rpartition("__")[2]
-    rank = core.isas.index(isa) if isa in core.isas else 0
-    return (_MAC_CYCLES * macs + _VALUE_CYCLES * results) * _SLOWER**rank
+class EstimatedCosts(Costs):
+    """Of a core that has no table."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def of(self, node: Node, graph: Graph, kernel: Kernel) -> Cost:
+        weights = sum(value.type.bytes for name in node.inputs if name and (value := graph.values[name]).is_constant)
+        return Cost(self._cycles(node, graph, kernel), weights, _CODE_BYTES)
+
+    def _cycles(self, node: Node, graph: Graph, kernel: Kernel) -> float:
+        macs = graph.macs(node)
+        results = sum(type_.elements for type_ in graph.output_types(node))
+        word = kernel.name.removeprefix(f"{kernel.op.name}_").split("_")[1].rstrip("0123456789")
+        known = _CYCLES.get((node.op.name, word))
+        if known is not None:
+            return known[0] * macs + known[1] * results
+        isa = kernel.name.rpartition("__")[2]
+        rank = self._core.isas.index(isa) if isa in self._core.isas else 0
+        return (_MAC_CYCLES * macs + _VALUE_CYCLES * results) * _SLOWER**rank

@@ -1,171 +1,256 @@
-"""The search for a plan with less RAM: other kernels, and with them other layouts, for single nodes.
+"""The search for a plan with less RAM: other kernels, and with them other layouts.
 
-The fastest kernels want widened rows and rows in planes; some of their rings are twice as large as natural ones, and
-where the image has become small a whole tensor between two stages may be cheaper than the rings of both. Which of this
-pays shows only in the whole schedule. So: begin with the fast plan, and make the change that takes most RAM away, again
-and again, within the cycles allowed (or until a budget is met).
+The fastest kernels want widened rows, rows in planes and working memory. What that takes together shows only in the
+schedule, but nearly all of it is a sum over edges (most rings are alive all the time), and of working memory the most
+that one layer has. So kernels are assigned (`assign.py`) at many prices of a byte of rings, and under several limits of
+working memory; the assignments are scheduled, and the best one is improved at its fullest moment and where its
+cycles go: one node gets another kernel, and the others are assigned anew around it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from midge.ir.graph import Graph, Node
 from midge.kernels.base import Binding, Kernel
-from midge.plan.candidates import is_natural
+from midge.plan.assign import Prices, assign
+from midge.plan.candidates import Candidate, CopyCosts, candidates, node_costs
+from midge.plan.costs import Cost, Costs
 from midge.plan.order import Span
-from midge.plan.rings import Ordered, best_order, can_be_whole, improved, memory_requests, names_of, ordered
+from midge.plan.rings import Ordered, can_be_whole, improved, memory_requests, names_of, ordered
+from midge.plan.score import FLASH_WORTH, Judge, Score
 from midge.plan.storage import Network, build_network
+from midge.targets.records import Core
 
-MOST_SLOWER = 1.08
-"""Cycles that the plan with the least RAM may take, as a part of the fast plan's: `--optimize ram` promises 10 % on
-the board, and estimates err."""
-_MOST_ROUNDS = 40
-_TRIED_AT_ONCE = 12
-_MOST_TOGGLES = 3
-_NEXT_TO_NOTHING = 0.002
-_LITTLE_MORE = 1.25
+_RING_PRICES = (0.0, 0.1, 0.3, 0.45, 0.7, 1.2, 2.4, 100.0)
+"""Of a hundredth more rings, in hundredths of the cycles."""
+_SCRATCH_PARTS = (0.0, 0.05, 0.1, 0.15, 0.2, math.inf)
+"""Limits of working memory, as parts of the rings of the smallest assignment."""
+_MOST_STARTS = 2
+_FULL = 0.95
+"""Of the peak: from there on a byte costs all that it costs at the peak."""
+_RELAXED = ((0.9, 0.5), (0.7, 0.2), (0.5, 0.0))
+"""(of the peak, price of a byte where no more was alive): between the two prices rise."""
+_MOST_ROUNDS = 4
+_MOST_CHANGES, _TRIED_AT_ONCE = 20, 20
 
 Bind = Callable[[Mapping[str, Kernel]], tuple[Graph, dict[str, Binding]]]
-"""Kernels and copies for the whole graph, where some nodes have a kernel already."""
-Cycles = Callable[[Node, Graph, Kernel], float]
-Change = tuple[str, Kernel]
+"""Copies for a graph whose nodes all have a kernel, and theirs."""
+Change = tuple[str, Candidate]
 """A node's name and the kernel that it gets."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Trial:
-    """A plan but for its offsets: kernels of the nodes that were changed, what follows from them, and what it costs."""
+class Assigned:
+    """Kernels for all nodes: those in `pins`, and the cheapest ones around them at these prices."""
 
-    pins: Mapping[str, Kernel]
+    pins: Mapping[str, Candidate]
+    prices: Prices
+    most_scratch_bytes: float
+    weights: Mapping[str, float]
+    """What a byte counts for at a node; 1 at those that are not named."""
+    kernels: Mapping[str, Kernel]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trial:
+    """A plan but for its offsets, and what it costs."""
+
+    assigned: Assigned
     graph: Graph
     network: Network
     found: Ordered
     cycles: float
-    pushed: tuple[str, ...]
-
-    @property
-    def whole_names(self) -> frozenset[str]:
-        return names_of(self.network, self.found.whole)
+    flash_bytes: float
 
 
 class MemorySearch:
-    """Plans of one graph. `pushed`: the input comes by rows."""
+    """Plans of one graph, whose nodes in `pinned` have their kernel. `pushed`: inputs that come by rows."""
 
-    def __init__(
-        self, bind: Bind, cycles: Cycles, choices: Mapping[str, list[Kernel]], pushed: tuple[str, ...]
-    ) -> None:
-        self.bind = bind
-        self.cycles = cycles
-        self.choices = choices
-        self.pushed = pushed
+    def __init__(self, graph: Graph, core: Core, costs: Costs, bind: Bind, pinned: Mapping[str, Kernel],
+                 pushed: tuple[str, ...], judge: Judge) -> None:  # fmt: skip
+        self.graph, self.core, self.costs, self.bind, self.pushed, self.judge = graph, core, costs, bind, pushed, judge
+        self.copies = CopyCosts(core, costs)
+        found = candidates(graph, core, costs)
+        for node in graph.nodes:
+            if node.name in pinned:
+                found[node.name] = [Candidate(pinned[node.name].bind(node, graph), 1, 1, 0)]
+        self.listed = {name: _worthwhile(own) for name, own in found.items()}
+        self._copies_of: dict[str, Cost] = {}
+        self._built: dict[tuple[tuple[str, str], ...], tuple[Graph, Network, float, float]] = {}
 
-    def first(self, pins: Mapping[str, Kernel]) -> Trial:
-        """The plan with these kernels and the best choice of whole tensors."""
-        graph, network, cycles = self._built(pins)
-        return Trial(pins, graph, network, best_order(network), cycles, self.pushed)
+    def run(self) -> Trial | None:
+        """The best plan found; None where no copies reconcile the kernels' layouts."""
+        trials = sorted((self._roughly(assigned) for assigned in self._assignments()), key=self.score)
+        if not trials:
+            return None
+        return min((self._climbed(self._relaxed(trial)) for trial in trials[:_MOST_STARTS]), key=self.score)
 
-    def least(self, start: Trial, most_cycles: float, enough_bytes: int = 0) -> Trial:
-        """The plan with the least RAM that was found within the cycles, or the first that needs no more than enough."""
-        best = now = start
-        promise: dict[Change, float] = {}
+    def _climbed(self, best: Trial) -> Trial:
+        """The plan after changes of single nodes, as long as one helps."""
         for _ in range(_MOST_ROUNDS):
-            if best.found.peak_bytes <= enough_bytes:
-                break
-            better = self._better(now, most_cycles, promise)
+            better = self._better(best)
             if better is None:
                 break
-            now = self._settled(better)
-            best = min(best, now, key=lambda trial: (trial.found.peak_bytes, trial.cycles))
-        return self._relaxed(best)
+            best = min(better, self._settled(better), key=self.score)
+        return best
+
+    def score(self, trial: Trial) -> Score:
+        """Of a plan: less is better."""
+        return self.judge(trial.found.peak_bytes, trial.cycles, trial.flash_bytes)
+
+    def _assignments(self) -> Iterator[Assigned]:
+        """Different ones, from the fastest to the smallest."""
+        sums = assign(self.graph, self.listed, self.copies, Prices(0, 0))
+        small = assign(self.graph, self._limited({}, 0, {}), self.copies, Prices(0, 1e6))
+        if sums is None:
+            return
+        least = sums.ring_bytes if small is None else small.ring_bytes
+        flash = FLASH_WORTH * sums.cycles / max(sums.flash_bytes, 1)
+        seen: set[tuple[tuple[str, str], ...]] = set()
+        for part in _SCRATCH_PARTS:
+            for price in _RING_PRICES:
+                prices = Prices(flash, price * sums.cycles / max(least, 1))
+                found = self._assign({}, prices, part * least if part else 0, {})
+                if found is not None and (key := _key(found.kernels)) not in seen:
+                    seen.add(key)
+                    yield found
+
+    def _limited(self, pins: Mapping[str, Candidate], most_scratch_bytes: float, weights: Mapping[str, float]
+                 ) -> dict[str, list[Candidate]]:  # fmt: skip
+        """Candidates within the limit; those with the least working memory where there are none.
+
+        `weights`: what a byte of a node's rows counts for; where that is less than all, working memory has no limit.
+        """
+        found = {}
+        for name, own in self.listed.items():
+            weight = weights.get(name, 1.0)
+            limit = max(min((one.binding.scratch_bytes for one in own), default=0), most_scratch_bytes)
+            within = [one for one in own if weight < 1 or one.binding.scratch_bytes <= limit]
+            listed = [pins[name]] if name in pins else within
+            found[name] = [replace(one, ring_bytes=round(one.ring_bytes * weight)) for one in listed]
+        return found
+
+    def _assign(self, pins: Mapping[str, Candidate], prices: Prices, most_scratch_bytes: float,
+                weights: Mapping[str, float]) -> Assigned | None:  # fmt: skip
+        found = assign(self.graph, self._limited(pins, most_scratch_bytes, weights), self.copies, prices)
+        if found is None:
+            return None
+        kernels = {name: binding.kernel for name, binding in found.bindings.items()}
+        return Assigned(pins, prices, most_scratch_bytes, weights, kernels)
 
     def _relaxed(self, trial: Trial) -> Trial:
-        """The same plan without the changes that later ones have made needless."""
-        for name in list(trial.pins):
-            pins = {node: kernel for node, kernel in trial.pins.items() if node != name}
-            graph, network, cycles = self._built(pins)
-            if cycles > trial.cycles:
-                continue
-            found = ordered(network, _indices(network, trial.whole_names))
-            if found.peak_bytes <= trial.found.peak_bytes:
-                trial = Trial(pins, graph, network, found, cycles, self.pushed)
-        return trial
+        """The best of plans in which rows and working memory cost less where there is room for them."""
+        fullness, before, best = _fullness(trial), trial.assigned, trial
+        for empty, least in _RELAXED:
+            rise = (1 - least) / (_FULL - empty)
+            weights = {
+                name: min(1.0, max(least, least + (full - empty) * rise)) for name, full in fullness.items()
+            }  # fmt: skip
+            found = self._assign(before.pins, before.prices, before.most_scratch_bytes, weights)
+            if found is not None and found.kernels != best.assigned.kernels:
+                best = min(best, self._roughly(found, trial), key=self.score)
+        return self._settled(best)
 
-    def _better(self, now: Trial, most_cycles: float, promise: dict[Change, float]) -> Trial | None:
-        """The most worthwhile of the changes that promised most when they were last tried; None where none helps."""
-        changes = sorted(self._changes(now), key=lambda change: -promise.get(change, math.inf))
-        for start in range(0, len(changes), _TRIED_AT_ONCE):
-            best: Trial | None = None
-            unknown = [change for change in changes if change not in promise] if start == 0 else []
-            for change in unknown or changes[start : start + _TRIED_AT_ONCE]:
-                trial = self._changed(now, change, most_cycles)
-                promise[change] = 0.0 if trial is None else _worth(now, trial)
-                if trial is not None and promise[change] > (0 if best is None else _worth(now, best)):
-                    best = trial
-            if best is not None:
-                return best
-        return None
-
-    def _built(self, pins: Mapping[str, Kernel]) -> tuple[Graph, Network, float]:
-        graph, bindings = self.bind(pins)
-        cycles = sum(
-            self.cycles(node, graph, bindings[node.name].kernel) for node in graph.nodes if node.name in bindings
-        )
-        return graph, build_network(graph, bindings, pushed=self.pushed), cycles
-
-    def _changes(self, now: Trial) -> Iterator[Change]:
-        """Other kernels for nodes that have to do with the fullest moment."""
-        network = now.network
-        kernels = {node.name: binding.kernel for node, binding in zip(network.nodes, network.bindings, strict=True)}
-        for name in _crowded_nodes(now):
-            for kernel in self.choices.get(name, ()):
-                if kernel is not kernels[name]:
-                    yield name, kernel
-
-    def _changed(self, now: Trial, change: Change, most_cycles: float) -> Trial | None:
-        """The plan after a change, roughly ordered; None where it takes too many cycles."""
-        name, kernel = change
-        pins = {**now.pins, name: kernel}
-        graph, network, cycles = self._built(pins)
-        if cycles > most_cycles:
-            return None
-        found = ordered(network, _indices(network, now.whole_names))
-        near = [index for index in can_be_whole(network) if _is_near(network, index, name)]
-        found = improved(network, found, near[:_MOST_TOGGLES], lambda one: (one.crowding,), _MOST_TOGGLES)
-        return Trial(pins, graph, network, found, cycles, self.pushed)
+    def _roughly(self, assigned: Assigned, near: Trial | None = None) -> Trial:
+        """Scheduled: with the whole tensors of a plan near by, or with some choices of them."""
+        graph, network, cycles, flash_bytes = self._network(assigned.kernels)
+        every = can_be_whole(network)
+        if near is None:
+            starts = [frozenset(every[cut:]) for cut in range(0, len(every) + 1, max(1, len(every) // 6))]
+        else:
+            names = names_of(near.network, near.found.whole)
+            starts = [frozenset(index for index in every if network.tensors[index].name in names)]
+        found = min((ordered(network, whole) for whole in starts), key=lambda one: one.price)
+        if near is None:
+            found = improved(network, found, every, lambda one: (one.crowding,), len(every))
+        return Trial(assigned, graph, network, found, cycles, flash_bytes)
 
     def _settled(self, trial: Trial) -> Trial:
         """The same kernels with a better choice of whole tensors."""
-        found = improved(
-            trial.network, trial.found, can_be_whole(trial.network), lambda one: (one.crowding,), _MOST_SETTLING
-        )
-        return replace(trial, found=found)
+        every = can_be_whole(trial.network)
+        found = improved(trial.network, trial.found, every, lambda one: (one.crowding,), 2 * len(every))
+        return replace(trial, found=min(trial.found, found, key=lambda one: one.price))
+
+    def _better(self, now: Trial) -> Trial | None:
+        """The best of the changes that promise most, among the first of which one helps; None where none does."""
+        changes = self._changes(now)
+        for first in range(0, len(changes), _TRIED_AT_ONCE):
+            tried = [self._changed(now, change) for change in changes[first : first + _TRIED_AT_ONCE]]
+            best = min((trial for trial in tried if trial is not None), key=self.score, default=now)
+            if self.score(best) < self.score(now):
+                return best
+        return None
+
+    def _changed(self, now: Trial, change: Change) -> Trial | None:
+        name, candidate = change
+        before = now.assigned
+        pins = {**before.pins, name: candidate}
+        found = self._assign(pins, before.prices, before.most_scratch_bytes, before.weights)
+        return None if found is None else self._roughly(found, now)
+
+    def _changes(self, now: Trial) -> list[Change]:
+        """Other kernels: those that ask for less at the fullest moment, and those that save most cycles."""
+        crowded = _crowded_nodes(now)
+        promises: list[tuple[float, Change]] = []
+        for name, own in self.listed.items():
+            mine = next(one for one in own if one.binding.kernel is now.assigned.kernels[name])
+            for one in own:
+                less = (mine.ring_bytes - one.ring_bytes) / now.found.peak_bytes if name in crowded else 0
+                faster = (mine.cycles - one.cycles) / now.cycles
+                if one is not mine and max(less, faster) > 0:
+                    promises.append((max(less, faster) + min(less, faster) / 2, (name, one)))
+        promises.sort(key=lambda promise: -promise[0])
+        return [change for _, change in promises[:_MOST_CHANGES]]
+
+    def _network(self, kernels: Mapping[str, Kernel]) -> tuple[Graph, Network, float, float]:
+        """What follows from the kernels, and the cycles and bytes of flash that they and the copies cost."""
+        key = _key(kernels)
+        if key not in self._built:
+            graph, bindings = self.bind(kernels)
+            cycles = flash_bytes = 1.0
+            for node in graph.nodes:
+                if node.name in kernels:
+                    own = next(one for one in self.listed[node.name] if one.binding.kernel is kernels[node.name])
+                    cycles, flash_bytes = cycles + own.cycles, flash_bytes + own.flash_bytes
+                elif node.name in bindings:
+                    cost = self._copy_cost(node, graph, bindings[node.name].kernel)
+                    cycles, flash_bytes = cycles + cost.cycles, flash_bytes + cost.code_bytes
+            self._built[key] = graph, build_network(graph, bindings, pushed=self.pushed), cycles, flash_bytes
+        return self._built[key]
+
+    def _copy_cost(self, node: Node, graph: Graph, kernel: Kernel) -> Cost:
+        key = f"{graph.type(node.outputs[0])} {kernel.name}"
+        if key not in self._copies_of:
+            self._copies_of[key] = node_costs(node, graph, self.core, self.costs)[kernel.name][1]
+        return self._copies_of[key]
 
 
-_MOST_SETTLING = 120
+def _key(kernels: Mapping[str, Kernel]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, kernel.name) for name, kernel in kernels.items())
 
 
-def _worth(now: Trial, trial: Trial) -> float:
-    """Bytes less for a cycle more; changes that cost next to nothing count as if they cost a little."""
-    less = now.found.crowding - trial.found.crowding
-    return less / max(trial.cycles - now.cycles, _NEXT_TO_NOTHING * now.cycles)
+def _worthwhile(own: Sequence[Candidate]) -> list[Candidate]:
+    """Of kernels that ask the same of RAM, those that no other beats in cycles and in flash."""
+    found: list[Candidate] = []
+    for one in own:
+        rivals = [other for other in own if other is not one and _asked(other.binding) == _asked(one.binding)]
+        better = [other for other in rivals if (other.cycles, other.flash_bytes) < (one.cycles, one.flash_bytes)]
+        if not any(other.flash_bytes <= one.flash_bytes for other in better):
+            ring_bytes = one.ring_bytes - one.binding.scratch_bytes
+            found.append(replace(one, ring_bytes=ring_bytes))
+    return found
 
 
-def _indices(network: Network, names: frozenset[str]) -> frozenset[int]:
-    return frozenset(index for index in can_be_whole(network) if network.tensors[index].name in names)
+def _asked(binding: Binding) -> tuple[object, ...]:
+    """What a kernel asks of RAM."""
+    return binding.reads, binding.writes, binding.scratch_bytes, binding.keeps_scratch, binding.in_place
 
 
-def _is_near(network: Network, tensor: int, name: str) -> bool:
-    """True for what a node makes or reads, and for a copy of it."""
-    record = network.tensors[tensor]
-    tasks = [reader.task for reader in record.readers]
-    tasks += [] if record.producer is None else [record.producer]
-    return any(network.nodes[task].name == name for task in tasks)
-
-
-def _crowded_nodes(trial: Trial) -> list[str]:
+def _crowded_nodes(trial: Trial) -> frozenset[str]:
     """Nodes that make, read or work in memory that is alive when most of it is."""
     network, order = trial.network, trial.found.order
     peak = _peak_action(trial)
@@ -181,48 +266,33 @@ def _crowded_nodes(trial: Trial) -> list[str]:
                 tasks |= {reader.task for reader in record.readers}
                 tasks |= set() if record.producer is None else {record.producer}
     tasks |= {task for task, spans in enumerate(order.scratch) if is_alive(spans)}
-    return [network.nodes[task].name for task in sorted(tasks)]
+    return frozenset(network.nodes[task].name for task in tasks)
+
+
+def _live_bytes(trial: Trial) -> list[int]:
+    """Bytes alive at each action."""
+    changes = [0] * (len(trial.found.order.actions) + 1)
+    for request in memory_requests(trial.network, trial.found.order):
+        for first, last in request.spans:
+            changes[first] += request.bytes
+            changes[min(last + 1, len(changes) - 1)] -= request.bytes
+    return list(accumulate(changes[:-1])) or [0]
 
 
 def _peak_action(trial: Trial) -> int:
-    """The action at which most bytes are alive."""
-    changes: dict[int, int] = {}
-    for request in memory_requests(trial.network, trial.found.order):
-        for first, last in request.spans:
-            changes[first] = changes.get(first, 0) + request.bytes
-            changes[last + 1] = changes.get(last + 1, 0) - request.bytes
-    alive, most, at = 0, -1, 0
-    for action in sorted(changes):
-        alive += changes[action]
-        if alive > most:
-            most, at = alive, action
-    return at
+    """The first action at which most bytes are alive."""
+    live = _live_bytes(trial)
+    return live.index(max(live))
 
 
-def choices_of(graph: Graph, listed: Mapping[str, list[Binding]], cycles: Cycles, pinned: Collection[str]
-               ) -> dict[str, list[Kernel]]:  # fmt: skip
-    """The kernels that a node may change to: of those that ask the same of the memory, the fastest."""
-    found: dict[str, list[Kernel]] = {}
-    for node in graph.nodes:
-        if node.name in pinned or node.name not in listed:
-            continue
-        fastest: dict[tuple[object, ...], Kernel] = {}
-        for binding in listed[node.name]:
-            asked = (binding.reads, binding.writes, binding.scratch_bytes, binding.keeps_scratch, binding.in_place)
-            known = fastest.get(asked)
-            if known is None or cycles(node, graph, binding.kernel) < cycles(node, graph, known):
-                fastest[asked] = binding.kernel
-        found[node.name] = list(fastest.values())
-    return found
-
-
-def cheaply_natural(graph: Graph, choices: Mapping[str, list[Kernel]], cycles: Cycles) -> list[str]:
-    """Nodes whose best kernel for rows in their natural layout takes little more than the best of all."""
-    found = []
-    for node in graph.nodes:
-        kernels = choices.get(node.name, [])
-        natural = [cycles(node, graph, kernel) for kernel in kernels if is_natural(kernel.bind(node, graph))]
-        best = min((cycles(node, graph, kernel) for kernel in kernels), default=0.0)
-        if natural and min(natural) <= _LITTLE_MORE * best:
-            found.append(node.name)
+def _fullness(trial: Trial) -> dict[str, float]:
+    """Of each node, the most that was alive with its results or while it worked, as a part of the peak."""
+    live, network, order = _live_bytes(trial), trial.network, trial.found.order
+    most = max(max(live), 1)
+    found = dict.fromkeys((node.name for node in network.nodes), 0.0)
+    for task, node in enumerate(network.nodes):
+        spans = list(order.scratch[task])
+        for tensor in network.results[task]:
+            spans += order.lives[network.storage_of[tensor]].spans
+        found[node.name] = max((max(live[first : last + 1]) for first, last in spans), default=0) / most
     return found

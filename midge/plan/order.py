@@ -65,6 +65,7 @@ class _Simulation:
         self.spans: list[list[Span]] = [[] for _ in range(count)]
         self.scratch: list[list[Span]] = [[] for _ in network.bindings]
         self.oldest = [_oldest_rows(network, storage) for storage in range(count)]
+        self.needs = [_operand_needs(network, task) for task in range(len(network.bindings))]
 
     def run(self) -> Schedule:
         for tensor, record in enumerate(self.network.tensors):
@@ -108,21 +109,20 @@ class _Simulation:
         network = self.network
         binding = network.bindings[task]
         index = self.next_step[task]
-        needs = self._needs(task, index)
-        for operand, need in zip(network.operands[task], needs, strict=True):
-            if operand is not None and need is not None:
-                self._demand(operand, need[1])
-        for operand, need in zip(network.operands[task], needs, strict=True):
+        needs = [(operand, rows[index]) for operand, rows in self.needs[task]]
+        for operand, need in needs:
+            self._demand(operand, need[1])
+        for operand, need in needs:
             # A step that reads padding only comes before any row of its operand.
-            if operand is not None and need is not None and need[0] <= need[1]:
+            if need[0] <= need[1]:
                 self._ready(network.storage_of[operand])
         for tensor in network.results[task]:
             self._begin(network.storage_of[tensor])
         self.next_step[task] = index + 1
         self._act(Action(Kind.RUN, task, index))
         now = len(self.actions) - 1
-        for operand, need in zip(network.operands[task], needs, strict=True):
-            if operand is not None and need is not None and need[0] <= need[1]:
+        for operand, need in needs:
+            if need[0] <= need[1]:
                 self.last[network.storage_of[operand]] = now
                 self._close(network.storage_of[operand], now)
         if binding.keeps_scratch and index:
@@ -137,13 +137,6 @@ class _Simulation:
                 self._grow(storage, network.storages[storage].top + self.made[tensor] - 1)
                 # Rows of one step have slots of their own, even those that nobody reads.
                 self.height[storage] = max(self.height[storage], binding.steps[index].makes)
-
-    def _needs(self, task: int, index: int) -> list[tuple[int, int] | None]:
-        """Rows that a step needs of each operand, in the tensors' own rows."""
-        return [
-            None if operand is None else _reader(self.network.tensors[operand], task, position).needs[index]
-            for position, operand in enumerate(self.network.operands[task])
-        ]
 
     def _begin(self, storage: int) -> None:
         """A row comes into a storage; before its first one comes its padding."""
@@ -172,7 +165,12 @@ class _Simulation:
 
     def _oldest(self, storage: int) -> int:
         """The oldest padded row that a step still to come reads."""
-        return min((rows[self.next_step[task]] for task, rows in self.oldest[storage]), default=_NEVER)
+        oldest = _NEVER
+        for task, rows in self.oldest[storage]:
+            row = rows[self.next_step[task]]
+            if row < oldest:
+                oldest = row
+        return oldest
 
     def _act(self, action: Action) -> None:
         self.actions.append(action)
@@ -185,6 +183,15 @@ class _Simulation:
 
 def _reader(tensor: Tensor, task: int, position: int) -> Reader:
     return next(reader for reader in tensor.readers if (reader.task, reader.position) == (task, position))
+
+
+def _operand_needs(network: Network, task: int) -> list[tuple[int, tuple[Span, ...]]]:
+    """Of each operand: its tensor, and for each step the first and last row, in the tensor's own rows."""
+    return [
+        (operand, _reader(network.tensors[operand], task, position).needs)
+        for position, operand in enumerate(network.operands[task])
+        if operand is not None
+    ]
 
 
 def _oldest_rows(network: Network, storage: int) -> list[tuple[int, list[int]]]:

@@ -151,6 +151,9 @@ class Plan:
     expected: Expected | None = None
     """None where kernels were taken in their order, because there are no costs for the core."""
 
+    any_plan_bytes: int | None = None
+    """No other kernels, order of rows or places would take less (`bound.py`); None where there was no search."""
+
     state_buffers: tuple[tuple[int, int], ...] = ()
     """Of each state: what it holds, and what is copied there after the last action."""
 

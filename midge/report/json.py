@@ -172,6 +172,7 @@ def minimum_ram_json(plan: Plan) -> Json:
         "board": plan.board.name,
         "activations": plan.arena_bytes,
         "lower_bound_bytes": plan.lower_bound_bytes,
+        "any_plan_bytes": plan.any_plan_bytes,
         "proven_minimal": plan.proven_minimal,
         "input_by": "rows" if plan.input_rows else "frame",
         "steps": len(plan.schedule),

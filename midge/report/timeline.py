@@ -27,6 +27,8 @@ def timeline(plan: Plan, columns: int = COLUMNS) -> tuple[RenderableType, ...]:
     chart.add_row("alive together", "", f"{plan.arena_bytes:,}", levels(live_maxima(plan, columns), plan.arena_bytes))
     proof = "proven minimal" if plan.proven_minimal else f"lower bound {size(plan.lower_bound_bytes)}"
     note = f"{size(plan.arena_bytes)} for this order of rows, {proof}; {len(plan.schedule):,} steps in time"
+    if plan.any_plan_bytes is not None:
+        note += f"; no plan takes less than {size(plan.any_plan_bytes)}"
     return chart, Text(note)
 
 
