@@ -25,9 +25,9 @@ from midge.plan.score import FLASH_WORTH, Judge, Score
 from midge.plan.storage import Network, build_network
 from midge.targets.records import Core
 
-_RING_PRICES = (0.0, 0.1, 0.3, 0.45, 0.7, 1.2, 2.4, 100.0)
+_RING_PRICES = (0.0, 0.1, 0.2, 0.3, 0.45, 0.7, 1.2, 2.4, 4.8, 100.0)
 """Of a hundredth more rings, in hundredths of the cycles."""
-_SCRATCH_PARTS = (0.0, 0.05, 0.1, 0.15, 0.2, math.inf)
+_SCRATCH_PARTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, math.inf)
 """Limits of working memory, as parts of the rings of the smallest assignment."""
 _MOST_STARTS = 2
 _FULL = 0.95
