@@ -34,8 +34,8 @@ MOST_MACS = 200_000_000
 MOST_CONSTANT_BYTES = 16 << 20
 """Above it a model is computed by Midge's interpreter."""
 _FLASH, _RAM = Region("flash", "flash", 0, 1 << 28), Region("ram", "ram", 0x20000000, 1 << 28)
-_SMALL_INTEGERS = 100
-"""Inputs of wide integers are drawn up to here: float32 holds them exactly."""
+_SMALL_INTEGERS = 4
+"""Inputs of wide integers are drawn below it: float32 holds them exactly, and tables have as many rows."""
 
 
 def examine(path: Path) -> Record:

@@ -55,7 +55,7 @@ def is_in_scope(record: Record) -> bool:
 
 def agrees(record: Record) -> bool:
     """The rule at the head of the page."""
-    if record.get("mismatches") is None or record.get("from_interpreter"):
+    if record.get("mismatches") is None or record.get("from_interpreter") or record.get("failed"):
         return False
     return record["mismatches"] <= (MOST_OFF * record["compared"] if record["steps"] else 0)
 

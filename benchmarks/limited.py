@@ -65,7 +65,7 @@ def _start(work: Callable[[Item], Record], position: int, item: Item, limits: Li
     try:
         os.close(reading)
         os.setsid()
-        resource.setrlimit(resource.RLIMIT_CPU, (int(limits.seconds) + 5,) * 2)
+        resource.setrlimit(resource.RLIMIT_CPU, (int(limits.seconds) + 5, int(limits.seconds) + 5))
         resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
         with os.fdopen(writing, "wb") as pipe:
             pipe.write(json.dumps(work(item)).encode())

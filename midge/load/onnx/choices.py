@@ -48,7 +48,7 @@ def hardmax(site: Site) -> None:
     if is_old:
         x, axis = x.rearranged(x.order.reshape(int(np.prod(shape[:axis])), -1)), 1
     found = _one_hot(site, extreme_index(site, x, axis, largest=True, keep_dims=False), x.shape[axis], axis,
-                     Known(np.float32(1)), Known(np.float32(0)))  # fmt: skip
+                     number(1.0), number(0.0))  # fmt: skip
     site.bind(found.rearranged(found.order.reshape(shape)))
 
 

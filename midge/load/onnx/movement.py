@@ -242,9 +242,9 @@ def reverse_sequence(site: Site, x: np.ndarray) -> np.ndarray:
     if x.ndim < 2 or {time, batch} != {0, 1} or lengths.size != x.shape[batch]:
         site.broken(f"{lengths.size} lengths for shape {list(x.shape)}", "one for each sequence")
     result = x.copy()
+    rows = np.moveaxis(result, (batch, time), (0, 1))  # a view
     for position, length in enumerate(lengths.tolist()):
         if not 0 <= length <= x.shape[time]:
             site.broken(f"a length of {length}", f"at most {x.shape[time]}")
-        index = (slice(length), position) if time == 0 else (position, slice(length))
-        result[index] = x[index][::-1]
+        rows[position, :length] = rows[position, :length][::-1].copy()
     return result

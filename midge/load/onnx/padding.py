@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from midge.ir.types import DType, TensorType
@@ -11,8 +13,8 @@ from midge.ops.base import Activation
 from midge.ops.concatenation import Concatenation
 from midge.ops.pad import Pad
 
-_MODES = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
-"""ONNX's names of modes that take values of the tensor, and NumPy's."""
+_MODES: tuple[Literal["reflect", "edge", "wrap"], ...] = ("reflect", "edge", "wrap")
+"""Modes that take values of the tensor; NumPy calls them so too."""
 Pairs = list[tuple[int, int]]
 
 
@@ -32,7 +34,7 @@ def pad(site: Site) -> None:
     if not any(map(any, pairs)):
         site.bind(x)
     elif mode in _MODES:
-        site.bind(x.rearranged(np.pad(x.order, pairs, _MODES[mode])))
+        site.bind(x.rearranged(np.pad(x.order, pairs, _MODES[_MODES.index(mode)])))
     elif mode == "constant":
         site.bind(_filled(site, x, pairs, _value(site)))
     else:

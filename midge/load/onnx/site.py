@@ -133,9 +133,9 @@ class Importer:
     def _number(self, name: str, value: float) -> str:
         return self.value(name, TensorType(DType.FLOAT32, (1,)), np.array([value], np.float32))
 
-    def _made(self, op: Op, operands: list[str], type_: TensorType) -> str:
+    def _made(self, op: Op, operands: Sequence[str], type_: TensorType) -> str:
         made = self.value(f"{operands[0]}_{op.name}", type_)
-        self.builder.node(op, operands, [made], name=f"{op.name}_{made}")
+        self.builder.node(op, tuple(operands), [made], name=f"{op.name}_{made}")
         return made
 
     def _cast(self, held: Held, dtype: DType) -> Held:
