@@ -60,7 +60,7 @@ def c_float(value: float | np.floating) -> str:
     """A float32 as an exact C99 literal: `6.0f`, `0x1.99999ap-5f`."""
     number = np.float32(value)
     if np.isinf(number):
-        return "-INFINITY" if number < 0 else "INFINITY"
+        return "(-1.0f / 0.0f)" if number < 0 else "(1.0f / 0.0f)"
     if number == np.rint(number) and np.abs(number) < 1000:
         return f"{float(number)}f"
     mantissa, exponent = float(number).hex().split("p")
