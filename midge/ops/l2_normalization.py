@@ -79,11 +79,11 @@ def inverse_root(total: int) -> tuple[int, int]:
     pairs = (31 - total.bit_length()) // 2 - 1
     right, total = right - pairs, total << 2 * pairs
     mul = saturating_rounding_doubling_high_mul
-    half = rounding_divide_by_pot(np.int64(total >> 1), 1)
-    x = np.int64(1 << 28)
+    half = rounding_divide_by_pot(np.asarray(total >> 1), 1)
+    x, three_halves = np.asarray(1 << 28), np.asarray((1 << 28) + (1 << 27))
     for _ in range(5):
         cube = saturate_int32(mul(mul(x, x), x) << 6)
-        x = saturate_int32((mul((1 << 28) + (1 << 27), x) - mul(half, cube)) << 3)
+        x = saturate_int32((mul(three_halves, x) - mul(half, cube)) << 3)
     root = int(mul(x, 1518500250))  # sqrt(1/2) in Q31
     return (root << -right, 0) if right < 0 else (root, -right)
 

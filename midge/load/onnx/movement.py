@@ -220,7 +220,7 @@ def gather_elements(site: Site, x: np.ndarray) -> np.ndarray:
     fits = indices.dtype.kind in "iu" and indices.ndim == x.ndim and 0 < indices.size <= MOST_ELEMENTS
     if not fits or indices.min() < -x.shape[axis] or indices.max() >= x.shape[axis]:
         site.broken(f"indices of shape {list(indices.shape)}", f"integers within {x.shape[axis]} elements")
-    grid = list(np.indices(indices.shape, sparse=True))
+    grid: list[np.ndarray] = list(np.indices(indices.shape, sparse=True))
     grid[axis] = indices
     return x[tuple(grid)]
 

@@ -21,8 +21,9 @@ def resize_bilinear(site: Site) -> None:
     site.require_dtypes(site.required(0), site.result())
     if x.quantization != site.result_type().quantization:
         site.unsupported("a result with another scale")
-    op = ResizeBilinear(*sizes, bool(align), bool(half))
-    site.emit(op, [site.required(0)], (1, *sizes, x.shape[3]))
+    height, width = sizes
+    op = ResizeBilinear(height, width, bool(align), bool(half))
+    site.emit(op, [site.required(0)], (1, height, width, x.shape[3]))
 
 
 ROWS: dict[str, Callable[[Site], None]] = {
