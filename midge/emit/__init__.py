@@ -125,7 +125,7 @@ def layer_code(plan: Plan, task: Task, pool: ConstantPool, index: int, prefix: s
         steps=len(task.binding.steps),
         constant=constant,
         most_loop_bytes=_LOOP_BYTES[plan.options.optimize],
-        peers=() if plan.options.optimize == "latency" else tuple((t.node, t.binding.kernel) for t in plan.tasks),
+        peers=tuple((t.node, t.binding.kernel) for t in plan.tasks) if plan.options.shares_code else (),
     )
     code = task.binding.kernel.emit(view)
     missing = roles - {found.role for found in code.constants}

@@ -156,6 +156,11 @@ class Kernel(ABC):
         del node, graph, core
         return ()
 
+    def shares_code(self, node: Node, graph: Graph) -> bool:
+        """True where one function does for layers of other sizes too, when RAM or flash come first."""
+        del node, graph
+        return False
+
     @abstractmethod
     def emit(self, view: TaskView) -> LayerCode:
         """The C code of the node at its place in the plan."""

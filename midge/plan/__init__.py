@@ -84,7 +84,7 @@ def _searched(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[
     scoring = judge(room, flash_room, ram_first=options.optimize == "ram")
     pushed = graph.inputs if by_rows else ()
     costs = costs or EstimatedCosts(board.core)
-    trial = MemorySearch(graph, board.core, costs, bind, pinned, pushed, scoring).run()
+    trial = MemorySearch(graph, board.core, costs, bind, pinned, pushed, scoring, shares_code=options.shares_code).run()
     if trial is None:
         graph, bindings = bind(pinned)
         network = build_network(graph, bindings, pushed=pushed)

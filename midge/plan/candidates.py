@@ -92,17 +92,19 @@ def _guess(node: Node, graph: Graph) -> Cost:
 
 
 def candidates(graph: Graph, core: Core, costs: Costs, *, natural_only: bool = False,
-               most_scratch_bytes: float = math.inf) -> dict[str, list[Candidate]]:  # fmt: skip
+               most_scratch_bytes: float = math.inf, shares_code: bool = False
+               ) -> dict[str, list[Candidate]]:  # fmt: skip
     """Candidates of each node but the reshapes. A node without any has an empty list.
 
-    Of kernels that are offered because they are faster, those with more scratch memory are left out.
+    Of kernels that are offered because they are faster, those with more scratch memory are left out. `shares_code`: RAM
+    or flash come first, so layers of one operator share functions where the kernel can.
     """
     kinds = Counter(kind_of(node, graph) for node in graph.nodes)
+    operators = Counter(type(node.op) for node in graph.nodes)
     found: dict[str, list[Candidate]] = {}
     for node in graph.nodes:
         if isinstance(node.op, Reshape):
             continue
-        shared_by = kinds[kind_of(node, graph)]
         entries = legal_kernels(node, graph, core)
         offered = {kernel.name for kernel, offer, _ in entries if offer is not None}
         listed = []
@@ -110,7 +112,9 @@ def candidates(graph: Graph, core: Core, costs: Costs, *, natural_only: bool = F
             binding = kernel.bind(node, graph)
             is_modest = kernel.name not in offered or binding.scratch_bytes <= most_scratch_bytes
             if is_modest and (not natural_only or is_natural(binding)):
-                flash_bytes = cost.weight_bytes + cost.code_bytes / shared_by
+                is_shared = shares_code and kernel.shares_code(node, graph)
+                parts = operators[type(node.op)] if is_shared else kinds[kind_of(node, graph)]
+                flash_bytes = cost.weight_bytes + cost.code_bytes / parts
                 listed.append(Candidate(binding, cost.cycles, flash_bytes, ring_bytes(node, graph, binding)))
         found[node.name] = listed
     return found

@@ -71,10 +71,10 @@ class MemorySearch:
     """Plans of one graph, whose nodes in `pinned` have their kernel. `pushed`: inputs that come by rows."""
 
     def __init__(self, graph: Graph, core: Core, costs: Costs, bind: Bind, pinned: Mapping[str, Kernel],
-                 pushed: tuple[str, ...], judge: Judge) -> None:  # fmt: skip
+                 pushed: tuple[str, ...], judge: Judge, *, shares_code: bool) -> None:  # fmt: skip
         self.graph, self.core, self.costs, self.bind, self.pushed, self.judge = graph, core, costs, bind, pushed, judge
         self.copies = CopyCosts(core, costs)
-        found = candidates(graph, core, costs)
+        found = candidates(graph, core, costs, shares_code=shares_code)
         for node in graph.nodes:
             if node.name in pinned:
                 found[node.name] = [Candidate(pinned[node.name].bind(node, graph), 1, 1, 0)]

@@ -22,6 +22,11 @@ class PlanOptions:
     most_flash_bytes: int | None = None
     """What the plan is to take at most, as far as that can be told before it is built; None: the board's flash."""
 
+    @property
+    def shares_code(self) -> bool:
+        """RAM or flash come first: layers of different sizes share functions, for some cycles more."""
+        return self.optimize != "latency"
+
 
 @dataclass(frozen=True, slots=True)
 class Expected:

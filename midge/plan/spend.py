@@ -48,7 +48,8 @@ def choose_kernels(graph: Graph, board: Board, options: PlanOptions, costs: Cost
 
     Where the least flash is still more than there is, the plan with the least flash is taken.
     """
-    listed = candidates(graph, board.core, costs, natural_only=natural_only, most_scratch_bytes=most_scratch_bytes)
+    listed = candidates(graph, board.core, costs, natural_only=natural_only, most_scratch_bytes=most_scratch_bytes,
+                        shares_code=options.shares_code)  # fmt: skip
     for node in graph.nodes:
         if node.name in pinned and node.name in listed:
             listed[node.name] = [Candidate(pinned[node.name].bind(node, graph), 0, 0, 0)]

@@ -133,12 +133,15 @@ class Conv2DS8Wide(Kernel):
         offers += winograd_offers(node, graph, core, self, self.shape(window, core))
         return tuple(offer for offer in offers if offer.saved_cycles > 0)
 
+    def shares_code(self, node: Node, graph: Graph) -> bool:
+        return self.weights is Weights.BYTES and shared.refuse(conv2d_window(node, graph)) is None
+
     def emit(self, view: TaskView) -> LayerCode:
         window = conv2d_window(view.node, view.graph)
         weights = view.graph.constant(view.node.inputs[1])
         form = requantized(view.node, view.graph, self.layout)
         assert weights is not None and form is not None
-        if view.peers and self.weights is Weights.BYTES and shared.refuse(window) is None:
+        if view.peers and self.shares_code(view.node, view.graph):
             return self._emit_shared(view)
         shape = self.shape(window, view.core)
         shape = replace(shape, loop_bytes=min(shape.loop_bytes, view.most_loop_bytes))
@@ -173,8 +176,7 @@ class Conv2DS8Wide(Kernel):
         members = [
             member(node, kernel)
             for node, kernel in wide_peers
-            if isinstance(kernel, Conv2DS8Wide) and kernel.weights is self.weights
-            and shared.refuse(conv2d_window(node, view.graph)) is None
+            if isinstance(kernel, Conv2DS8Wide) and kernel.shares_code(node, view.graph)
         ]  # fmt: skip
         own = member(view.node, self)
         families = list(dict.fromkeys(one.family for one in members))

@@ -68,12 +68,15 @@ class DepthwiseConv2DS8Planes(Kernel):
         steps = row_steps(graph.input_types(node), window.y, {0: window.rows})
         return Binding(self, (reads, None, None)[: len(node.inputs)], (self.layout,), steps)
 
+    def shares_code(self, node: Node, graph: Graph) -> bool:
+        return _shared_member(node, graph, self) is not None
+
     def emit(self, view: TaskView) -> LayerCode:
         window = depthwise_window(view.node, view.graph)
         weights = view.graph.constant(view.node.inputs[1])
         form = requantized(view.node, view.graph, self.layout)
         assert weights is not None and form is not None
-        if view.peers and _shared_member(view.node, view.graph, self) is not None:
+        if view.peers and self.shares_code(view.node, view.graph):
             return _emit_shared(view, self)
         shape = planes.shape_of(window, view.x.plane_bytes)
         name = f"{view.prefix}_{self.name}_{window.key}p{shape.plane_bytes}{form.key}"
@@ -130,11 +133,14 @@ class DepthwiseConv2DS8WidePlanes(Kernel):
         steps = row_steps(graph.input_types(node), window.y, {0: window.rows})
         return Binding(self, (reads, None, None)[: len(node.inputs)], (self.layout,), steps)
 
+    def shares_code(self, node: Node, graph: Graph) -> bool:
+        return _shared_member(node, graph, self) is not None
+
     def emit(self, view: TaskView) -> LayerCode:
         window = depthwise_window(view.node, view.graph)
         weights, form = view.graph.constant(view.node.inputs[1]), self._requantized(view.node, view.graph)
         assert weights is not None and form is not None
-        if view.peers and _shared_member(view.node, view.graph, self) is not None:
+        if view.peers and self.shares_code(view.node, view.graph):
             return _emit_shared(view, self)
         shape = wide_planes.shape_of(window, view.x.plane_bytes, form, pairs_loads=is_dual_issue(view.core))
         name = f"{view.prefix}_{self.name}_{window.key}p{shape.plane_bytes}{form.key}"

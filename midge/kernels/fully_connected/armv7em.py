@@ -111,6 +111,10 @@ class FullyConnectedS8Pairs(FullyConnectedS8Wide):
         x = Reads(CENTRED, over_bytes=-graph.type(node.inputs[0] or "").elements % 4 * 2)
         return Binding(self, (x, None, None)[: len(node.inputs)], (self.layout,), dense_steps(node, graph))
 
+    def shares_code(self, node: Node, graph: Graph) -> bool:
+        del node, graph
+        return True
+
     def emit(self, view: TaskView) -> LayerCode:
         if view.peers:
             return self._emit_shared(view)
@@ -125,8 +129,8 @@ class FullyConnectedS8Pairs(FullyConnectedS8Wide):
     def _shape(self, node: Node, view: TaskView) -> pairs_shared.Shape:
         outputs, inputs = view.graph.type(node.inputs[1] or "").shape
         weights = sum(view.graph.type(node.inputs[1] or "").elements for node, kernel in view.peers if kernel is self)
-        most = _FEW_LOOP_BYTES if weights <= _FEW_WEIGHTS else view.most_loop_bytes
-        loop_bytes = min(core_loop_bytes(view.core), most)
+        most = _FEW_LOOP_BYTES if weights <= _FEW_WEIGHTS else _SHARED_LOOP_BYTES
+        loop_bytes = min(core_loop_bytes(view.core), view.most_loop_bytes, most)
         return pairs_shared.Shape(inputs, outputs, loop_bytes, is_dual_issue(view.core), self.widens)
 
     def _emit_shared(self, view: TaskView) -> LayerCode:
@@ -173,8 +177,9 @@ class FullyConnectedS8BytesToCentred(FullyConnectedS8Bytes):
     layout = CENTRED
 
 
-_FEW_WEIGHTS, _FEW_LOOP_BYTES = 4096, 110
-"""Where a network has no more in such layers, a longer loop saves no time that counts."""
+_FEW_WEIGHTS, _FEW_LOOP_BYTES, _SHARED_LOOP_BYTES = 4096, 110, 240
+"""Where a network has no more in such layers, a longer loop saves no time that counts. With several functions, of which
+each has loops of its own, longer ones cost half a kilobyte for each 2 % of their cycles."""
 
 KERNELS = (
     FullyConnectedS8PairsToCentred(), FullyConnectedS8Pairs(), FullyConnectedS8BytesToCentred(),
