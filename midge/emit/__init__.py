@@ -12,7 +12,9 @@ from midge.emit.schedule import run_body, takes_row
 from midge.emit.sources import Layer, Port, Sources
 from midge.emit.states import state_lines
 from midge.errors import InternalError
+from midge.kernels.assembly import is_dual_issue
 from midge.kernels.base import Function, LayerCode
+from midge.kernels.dual_issue import alternated
 from midge.kernels.render import render
 from midge.kernels.view import Rows, TaskView
 from midge.plan.records import Buffer, Plan, Task
@@ -135,7 +137,8 @@ def layer_code(plan: Plan, task: Task, pool: ConstantPool, index: int, prefix: s
     body = code.body
     for role in sorted(names):
         body = body.replace(pool.reference(index, role), names[role])
-    return LayerCode(code.functions, code.constants, body)
+    functions = tuple(map(alternated, code.functions)) if is_dual_issue(plan.board.core) else code.functions
+    return LayerCode(functions, code.constants, body)
 
 
 def rows_view(plan: Plan, index: int, name: str, arena: str, *, read: bool) -> Rows:

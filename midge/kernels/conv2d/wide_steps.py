@@ -15,6 +15,7 @@ class Steps:
         self.pair_bytes = pair_bytes
         self.pixel_bytes = shape.pixel_bytes
         self.has_starts = has_starts
+        self.is_dual_issue = shape.is_dual_issue
         self.slides = shape.steps[0][0] is Step.SLIDING
         self.untouched: set[str] = set()
         """Accumulators without a product as yet."""
@@ -66,9 +67,11 @@ class Steps:
         self._load_weights(("wa", "wb")[:channels])
         for part in (range(2, 4), range(2)) if pixels == 4 else (range(pixels),):
             self._load_inputs(part, offset)
-            for name in "ab"[:channels]:
-                for pixel in reversed(part):
-                    self._product(f"{name}{pixel}", f"x{pixel - part.start}", f"w{name}")
+            places = [(name, pixel) for name in "ab"[:channels] for pixel in reversed(part)]
+            if self.is_dual_issue:  # an input's register is soon free for a load beside the next products
+                places.sort(key=lambda place: -place[1])
+            for name, pixel in places:
+                self._product(f"{name}{pixel}", f"x{pixel - part.start}", f"w{name}")
         if channels == 4:
             self._load_second_pair(("wa", "wb"))
             for name, weights in (("c", "wa"), ("d", "wb")):
