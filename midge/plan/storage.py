@@ -150,7 +150,8 @@ def _share(bindings: Sequence[Binding], operands: Sequence[Sequence[int | None]]
             if (
                 source is None
                 or tensors[source].name in pushed
-                or _refuse_overwriting(tensors, bindings, task, position, source, result, flat)
+                or _refuse_overwriting(tensors, bindings, task, position, source, result)
+                or _refuse_padding([tensors[tensor] for tensor in (*group_of[source], result)], bindings, flat)
             ):
                 continue
             group_of[source].append(result)
@@ -164,7 +165,7 @@ def _share(bindings: Sequence[Binding], operands: Sequence[Sequence[int | None]]
 
 
 def _refuse_overwriting(tensors: Sequence[Tensor], bindings: Sequence[Binding], task: int, position: int, source: int,
-                        result: int, flat: frozenset[str]) -> str | None:  # fmt: skip
+                        result: int) -> str | None:  # fmt: skip
     """None where a task may write its result over an operand; else the reason why not."""
     a, b = tensors[source], tensors[result]
     if a.is_state:
@@ -174,10 +175,15 @@ def _refuse_overwriting(tensors: Sequence[Tensor], bindings: Sequence[Binding], 
     reads = bindings[task].reads[position]
     if (a.rows, a.row_bytes) != (b.rows, b.row_bytes) or reads is None or reads.layout != bindings[task].writes[0]:
         return f"{a.name} and {b.name} have rows of different shape"
-    padded = any(read is not None and read.is_padded for r in b.readers for read in bindings[r.task].reads)
-    if padded and a.name in flat:
-        return f"{a.name} lies flat, {b.name} wants padding"
     return None
+
+
+def _refuse_padding(group: Sequence[Tensor], bindings: Sequence[Binding], flat: frozenset[str]) -> str | None:
+    """None where these tensors may lie in one memory as far as padding goes; else the reason why not."""
+    reads = ((one.name, bindings[reader.task].reads[reader.position]) for one in group for reader in one.readers)
+    padded = [name for name, read in reads if read is not None and read.is_padded]
+    level = [one.name for one in group if one.name in flat]
+    return f"{level[0]} lies flat, {padded[0]} wants padding" if padded and level else None
 
 
 def _storage(graph: Graph, group: Sequence[int], bindings: Sequence[Binding], operands: Sequence[Sequence[int | None]],

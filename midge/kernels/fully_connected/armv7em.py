@@ -105,11 +105,12 @@ class FullyConnectedS8Pairs(FullyConnectedS8Wide):
             return reason
         weights = graph.constant(node.inputs[1])
         assert weights is not None
+        if not self.widens and weights.shape[1] % pairs.STEP_INPUTS:
+            return "inputs that are no multiple of 4: what lies behind them may leave 16 bits with weights added"
         return pairs.refuse(weights)
 
     def bind(self, node: Node, graph: Graph) -> Binding:
-        x = Reads(CENTRED, over_bytes=-graph.type(node.inputs[0] or "").elements % 4 * 2)
-        return Binding(self, (x, None, None)[: len(node.inputs)], (self.layout,), dense_steps(node, graph))
+        return Binding(self, (Reads(CENTRED), None, None)[: len(node.inputs)], (self.layout,), dense_steps(node, graph))
 
     def shares_code(self, node: Node, graph: Graph) -> bool:
         del node, graph

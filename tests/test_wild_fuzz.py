@@ -1,11 +1,11 @@
-"""Wild networks (`wild_networks.py`) through the whole line; `python tests/fuzz.py` does as many as one likes."""
+"""Wild networks (`wild_networks.py`) through the whole line; `python tests/wild_fuzz.py` does as many as one likes."""
 
 from __future__ import annotations
 
 from unittest.mock import patch
 
-import fuzz
 import pytest
+import wild_fuzz
 from networks import NetworkMaker
 from wild_layers import LAYERS
 from wild_networks import FURTHER, wild_network
@@ -20,14 +20,14 @@ from midge.ops import CASES
 def test_some(seed: int) -> None:
     """Of cores, goals and ways of input each has its turn; all orders of networks, float32 among them."""
     graph = wild_network(seed)
-    (how,) = fuzz.combinations(graph, seed, fuzz.CORES, every=False)
-    assert fuzz.failure(graph, how, fuzz.samples_of(graph, seed)) is None
+    (how,) = wild_fuzz.combinations(graph, seed, wild_fuzz.CORES, every=False)
+    assert wild_fuzz.failure(graph, how, wild_fuzz.samples_of(graph, seed)) is None
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("first", [*range(2000, 2200, 20), *range(FURTHER, FURTHER + 200, 20)])
 def test_twenty_more(first: int, capsys: pytest.CaptureFixture[str]) -> None:
-    failed = fuzz.main([str(first), str(first + 20), "--litert"])
+    failed = wild_fuzz.main([str(first), str(first + 20), "--litert"])
     assert failed == 0, capsys.readouterr().out
 
 
@@ -52,18 +52,18 @@ def test_a_wrong_kernel_is_found_and_its_layer_named(capsys: pytest.CaptureFixtu
 
     maker = NetworkMaker(1, 4, 3, 4)
     graph = maker.finish(maker.add(maker.input, maker.conv(maker.input, 4, (1, 1))))
-    with patch("fuzz.wild_network", lambda seed: graph):
-        assert fuzz.main(["3", "4", "--cores", "cortex-m0plus"]) == 0
+    with patch("wild_fuzz.wild_network", lambda seed: graph):
+        assert wild_fuzz.main(["3", "4", "--cores", "cortex-m0plus"]) == 0
         with patch("midge.kernels.add.armv6m.line_of", wrong):
-            assert fuzz.main(["3", "4", "--cores", "cortex-m0plus"]) == 1
+            assert wild_fuzz.main(["3", "4", "--cores", "cortex-m0plus"]) == 1
     out = capsys.readouterr().out
     assert "3 cortex-m0plus" in out and " = Add(" in out and "0 equal, 1 failed" in out
 
 
 def test_a_cut_network_computes_the_value() -> None:
     graph = next(graph for seed in range(99) if len((graph := wild_network(seed)).nodes) > 4 and not graph.states)
-    inputs = fuzz.samples_of(graph, 0)[0]
+    inputs = wild_fuzz.samples_of(graph, 0)[0]
     name = graph.nodes[2].outputs[0]
-    part = fuzz.cut(graph, name)
+    part = wild_fuzz.cut(graph, name)
     assert part.outputs == (name,)
     assert run_graph(part, inputs)[0].shape == graph.type(name).shape

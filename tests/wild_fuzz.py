@@ -1,4 +1,4 @@
-"""Wild networks through the whole line: `python tests/fuzz.py FIRST LAST [--cores A,B] [--every] [--litert]`.
+"""Wild networks through the whole line: `python tests/wild_fuzz.py FIRST LAST [--cores A,B] [--every] [--litert]`.
 
 Each seed from FIRST to LAST - 1 makes a network (`wild_networks.py`), which is compiled for a core and run on the
 emulated core, with random inputs and with inputs at the ends of the range. What comes first, and how the input is
