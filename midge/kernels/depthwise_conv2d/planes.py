@@ -16,19 +16,18 @@ import numpy as np
 
 from midge.kernels.assembly import Assembly
 from midge.kernels.base import Function
+from midge.kernels.depthwise_conv2d.tap_products import TAPS, TapProducts
 from midge.kernels.requantize_armv7em import Requantization
 from midge.kernels.view import Rows
 from midge.kernels.window import Window
 
 FRACTION_BITS = 6
-TAPS = 3
 _ACCUMULATORS = ("a0", "a1", "a2", "a3", "a4", "a5")
 _REGISTERS = {
     "p0": "r0", "p1": "r1", "p2": "r2", "wp": "r3", "a0": "r4", "a1": "r5", "a2": "r6", "a3": "r7", "a4": "r8",
     "a5": "r9", "e": "r10", "o": "r11", "w02": "r12", "w1": "lr",
 }  # fmt: skip
 _OUT_AT, _OUT_NOW_AT, _END_AT, _BLOCKS_AT, _FRAME_BYTES = 0, 4, 8, 12, 16
-_HALVES = ("b", "t")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,7 @@ def function(name: str, shape: Shape, requantization: Requantization, y: Rows, t
     return _Writer(name, shape, requantization, y, title).write()
 
 
-class _Writer:
+class _Writer(TapProducts):
     """Frame: out of the channel, out of the block, end of the stream, blocks left."""
 
     def __init__(self, name: str, shape: Shape, requantization: Requantization, y: Rows, title: str) -> None:
@@ -164,20 +163,3 @@ class _Writer:
             code.ops([f"sxtb16 {{o}}, {{{source}}}, ror #8", f"sxtb16 {{e}}, {{{source}}}"])
             for pixel in reversed(range(pixels)):
                 self.products(pixel, word * 4 - pixel * stride)
-
-    def products(self, pixel: int, first: int) -> None:
-        """A pixel's taps among the four inputs of a word; `first` is the tap that the word's first input is."""
-        taps = {at: first + at for at in range(4) if 0 <= first + at < TAPS}
-        pair = next((at for at in (0, 1) if taps.get(at) == 0 and taps.get(at + 2) == 2), None)
-        if pair is not None:
-            self.product("smlad", pixel, "eo"[pair], "w02")
-        for at, tap in taps.items():
-            if pair is not None and tap != 1:
-                continue
-            weight, half = ("w1", "b") if tap == 1 else ("w02", _HALVES[tap // 2])
-            self.product(f"smla{_HALVES[at // 2]}{half}", pixel, "eo"[at % 2], weight)
-
-    def product(self, instruction: str, pixel: int, inputs: str, weights: str) -> None:
-        source = 0 if pixel in self.fresh else pixel
-        self.fresh.discard(pixel)
-        self.code.op(f"{instruction} {{a{pixel}}}, {{{inputs}}}, {{{weights}}}, {{a{source}}}")

@@ -9,6 +9,7 @@ from midge.kernels.assembly import Assembly
 from midge.kernels.base import Function
 from midge.kernels.depthwise_conv2d.order import Load, Order, Product
 from midge.kernels.depthwise_conv2d.shared import SPLIT, SPLIT_WIDE, TAPS, Shared
+from midge.kernels.depthwise_conv2d.tap_products import TapProducts
 
 _SLOTS = ("out", "next_out", "left")
 """Of the frame, before the head of the stream: results of the channel, and of the block; blocks left."""
@@ -20,7 +21,6 @@ _WIDE_REGISTERS = {"p0": "r0", "p1": "r1", "p2": "r2", "wp": "r3"} | {
     f"v{index}": register for index, register in enumerate((*(f"r{number}" for number in range(4, 13)), "lr"))
 }
 _HEAD_REGISTERS = ("r4", "r5", "r6", "r7", "r8", "r9")
-_HALVES = ("b", "t")
 _NEAR_AT = 6
 """Of a channel's stream: the byte beside the first row's weights."""
 
@@ -121,7 +121,7 @@ class _Writer(ABC):
         return self.shared.scale.steps(acc, numbers[0], numbers[1], numbers[-1], lift)
 
 
-class _Planes(_Writer):
+class _Planes(TapProducts, _Writer):
     """Inputs of a byte: a word brings four neighbours x0 … x3, split into e = (x0, x2) and o = (x1, x3)."""
 
     def __init__(self, name: str, shared: Shared) -> None:
@@ -166,23 +166,6 @@ class _Planes(_Writer):
             code.ops([f"sxtb16 {{o}}, {{{source}}}, ror #8", f"sxtb16 {{e}}, {{{source}}}"])
             for pixel in reversed(range(pixels)):
                 self.products(pixel, word * 4 - pixel * stride)
-
-    def products(self, pixel: int, first: int) -> None:
-        """A pixel's taps among the four inputs of a word; `first` is the tap that the word's first input is."""
-        taps = {at: first + at for at in range(4) if 0 <= first + at < TAPS}
-        pair = next((at for at in (0, 1) if taps.get(at) == 0 and taps.get(at + 2) == 2), None)
-        if pair is not None:
-            self.product("smlad", pixel, "eo"[pair], "w02")
-        for at, tap in taps.items():
-            if pair is not None and tap != 1:
-                continue
-            weight, half = ("w1", "b") if tap == 1 else ("w02", _HALVES[tap // 2])
-            self.product(f"smla{_HALVES[at // 2]}{half}", pixel, "eo"[at % 2], weight)
-
-    def product(self, instruction: str, pixel: int, inputs: str, weights: str) -> None:
-        source = 0 if pixel in self.fresh else pixel
-        self.fresh.discard(pixel)
-        self.code.op(f"{instruction} {{a{pixel}}}, {{{inputs}}}, {{{weights}}}, {{a{source}}}")
 
 
 class _Wide(_Writer):
