@@ -20,6 +20,7 @@ SHARED = {
     "depthwise_conv2d": ("depthwise_conv2d_s8_planes", "depthwise_conv2d_s8_wide_planes"),
     "fully_connected": ("fully_connected_s8_pairs", "fully_connected_s8_bytes"),
     "copy": "copy_",
+    "softmax": "softmax_s8",
 }
 
 

@@ -6,10 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from midge.emit.constants import wrapped
+from midge.emit.repetitions import folded
 from midge.kernels.view import PUSHED_ROW
 from midge.plan.records import Action, Kind, Plan, Task
 
 _MOST_RUNS_PER_TASK = 3
+_LOOP_BYTES = 64
+"""A table with repetitions is worth its code if it is so much shorter, where flash comes before latency."""
+_LONG = 1024
+"""The same where latency comes first: each action takes some cycles more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,12 @@ def run_body(plan: Plan, prefix: str, symbols: Sequence[str]) -> dict[str, objec
     if is_compact:
         runs = sorted(codes, key=lambda key: key[0] is not Kind.RUN)  # stable: layers first, then what fills
         codes = {key: code for code, key in enumerate(runs)}
-    table = [codes[_code_key(action)] for action in plan.schedule]
+    mark = len(codes)
+    straight = [codes[_code_key(action)] for action in plan.schedule]
+    table = folded(straight, mark)
+    repeats = len(straight) - len(table) >= (_LOOP_BYTES if is_compact else _LONG)
+    if not repeats:
+        table = straight
     layers = sum(kind is Kind.RUN for kind, _, _ in codes)
     cases = []
     fill_rows = []
@@ -60,16 +70,15 @@ def run_body(plan: Plan, prefix: str, symbols: Sequence[str]) -> dict[str, objec
         **fills,
         "plane_fills": fills["plane_fills"] and not is_compact,
         "table": wrapped(map(str, table)),
-        "element": "uint8_t" if len(codes) <= 256 else "uint16_t",
-        "counter": "uint8_t" if max(len(t.binding.steps) for t in plan.tasks) <= 255 else "uint16_t",
+        "element": _unsigned([max(table)]),
+        "mark": mark if repeats else None,
+        "counter": _unsigned([len(task.binding.steps) for task in plan.tasks]),
         "length": len(table),
-        "position": "uint16_t" if len(table) <= 65535 else "uint32_t",
+        "position": _unsigned([len(table)]),
         "counters": layers if is_compact else len(stepped),
         "layers": layers,
         "is_compact": is_compact,
-        "fill_rows": wrapped("{" + ", ".join(map(str, row)) + "}" for row in fill_rows),
-        "fill_types": [_unsigned(column) for column in zip(*fill_rows, strict=True)],
-        "fill_count": len(fill_rows),
+        **_fill_table(fill_rows),
         "reads_row": next(
             (
                 code
@@ -90,6 +99,18 @@ def _fill_row(plan: Plan, action: Action) -> tuple[int, int, int, int, int]:
     row = buffer.offset + action.index % buffer.height * buffer.stride_bytes
     stride = buffer.plane_bytes if buffer.planes > 1 else 0
     return row, buffer.stride_bytes, stride, buffer.planes, buffer.fill
+
+
+def _fill_table(rows: Sequence[tuple[int, ...]]) -> dict[str, object]:
+    """Columns of `_fill_row` as members of a structure; those with one value in all rows are constants."""
+    columns = dict(zip(("at", "count", "stride", "planes", "byte"), zip(*rows, strict=True), strict=False))
+    members = {name: column for name, column in columns.items() if name == "at" or len(set(column)) > 1}
+    return {
+        "fill_count": len(rows),
+        "fill_members": {name: _unsigned(column) for name, column in members.items()},
+        "fill_constants": {name: column[0] for name, column in columns.items() if name not in members},
+        "fill_rows": wrapped("{" + ", ".join(map(str, row)) + "}" for row in zip(*members.values(), strict=True)),
+    }
 
 
 def _unsigned(values: Sequence[int]) -> str:

@@ -13,10 +13,12 @@ from midge.kernels.base import Binding, Constant, Kernel, LayerCode, Layout, Rea
 from midge.kernels.floating import exp_helpers
 from midge.kernels.view import TaskView, c_element
 from midge.ops.base import Rounding
-from midge.ops.fixed_point import exp_on_negative_values, multiply_by_quantized_multiplier
+from midge.ops.fixed_point import EXP_STEPS, exp_on_negative_values, multiply_by_quantized_multiplier
 from midge.ops.softmax import Softmax, exp_table_s16, reciprocal_table_s16
 from midge.targets.records import Core
 
+_FEW = 64
+"""Values of an inference whose powers may be computed where flash comes before latency: some 10,000 cycles."""
 _MOST_CHANNELS = {DType.INT8: 4095, DType.INT16: 1 << 15}
 """The sum of so many powers, each at most 1 in Q12.19 or in Q16.15, stays within 31 bits."""
 
@@ -46,7 +48,10 @@ class SoftmaxRows(Kernel):
 
 
 class SoftmaxS8(SoftmaxRows):
-    """Powers from a table of each difference to the maximum that counts; their sum's reciprocal by Newton's steps."""
+    """Powers from a table of each difference to the maximum that counts; their sum's reciprocal by Newton's steps.
+
+    Where RAM or flash come first, a few powers are computed: the table has up to 1 KB, the function a seventh of that.
+    """
 
     name: ClassVar[str] = "softmax_s8_rows__portable"
     op = Softmax
@@ -56,11 +61,25 @@ class SoftmaxS8(SoftmaxRows):
         op, x, y = view.node.op, view.x.type, view.y.type
         assert isinstance(op, Softmax)
         powers = powers_q31(op, x)
+        names = {
+            "channels": x.channels,
+            "powers": len(powers),
+            "element": c_element(y.dtype),
+            "bits": 8 * y.dtype.bytes,
+        }
+        helpers = (render.helper("high_mul_q31"), render.helper("reciprocal_q31"))
+        if view.peers and x.elements <= _FEW:
+            parameters = op.parameters(x)
+            distance = parameters.input_multiplier_q31, parameters.input_left_shift
+            kernel = render.specialised("softmax/portable_s8.c.j2", f"{self.name}_computed", distance=distance, **names)
+            exponential = render.function(
+                "common/exp_q31.c.j2", "midge_exp_q31", steps=[factor for _, factor in EXP_STEPS]
+            )
+            return LayerCode((*helpers, exponential, kernel), (), _body(view, kernel.name, ""))
         kernel = render.function(
             "softmax/portable_s8.c.j2", f"{self.name}_{y.dtype.suffix}c{x.channels}t{len(powers)}",
-            channels=x.channels, powers=len(powers), element=c_element(y.dtype), bits=8 * y.dtype.bytes,
+            distance=None, **names,
         )  # fmt: skip
-        helpers = (render.helper("high_mul_q31"), render.helper("reciprocal_q31"))
         body = _body(view, kernel.name, f", {view.constant('powers')}")
         return LayerCode((*helpers, kernel), (Constant("powers", powers),), body)
 
