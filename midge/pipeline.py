@@ -140,9 +140,10 @@ def _compile_in_flash(model: Model, graph: Graph, board: Board, options: Options
     seen = []
     while len(seen) < _MOST_BUILDS:
         made = plan(graph, board, replace(wanted, most_flash_bytes=aim), costs=costs)
-        if made.expected is None or made.kernels in seen:
+        chosen = (made.kernels, made.options.shares_code)
+        if made.expected is None or chosen in seen:
             break
-        seen.append(made.kernels)
+        seen.append(chosen)
         try:
             compiled = _built(model, made, options, directory)
             excess = compiled.image.flash.total - limit

@@ -22,8 +22,9 @@ from midge.plan.records import Buffer, Plan, Task
 __all__ = ["Layer", "Port", "Sources", "c_identifier", "emit", "layer_code"]
 
 
-_LOOP_BYTES = {"latency": 1 << 30, "ram": 440, "flash": 110}
-"""How much code a loop of assembly may be unrolled to, by what comes first."""
+_LOOP_BYTES = {"latency": 440, "ram": 440, "flash": 110}
+"""How much code a loop of assembly may be unrolled to where layers share functions, by what comes first."""
+_ANY_LOOP_BYTES = 1 << 30
 
 
 def emit(plan: Plan, *, prefix: str, command: str, model_sha256: str) -> Sources:
@@ -126,7 +127,7 @@ def layer_code(plan: Plan, task: Task, pool: ConstantPool, index: int, prefix: s
         scratch="" if task.scratch is None else f"{arena} + {plan.buffers[task.scratch].offset}u",
         steps=len(task.binding.steps),
         constant=constant,
-        most_loop_bytes=_LOOP_BYTES[plan.options.optimize],
+        most_loop_bytes=_LOOP_BYTES[plan.options.optimize] if plan.options.shares_code else _ANY_LOOP_BYTES,
         peers=tuple((t.node, t.binding.kernel) for t in plan.tasks) if plan.options.shares_code else (),
     )
     code = task.binding.kernel.emit(view)

@@ -38,7 +38,7 @@ def run_body(plan: Plan, prefix: str, symbols: Sequence[str]) -> dict[str, objec
     codes: dict[tuple[Kind, int, int], int] = {}
     for action in plan.schedule:
         codes.setdefault(_code_key(action), len(codes))
-    is_compact = plan.options.optimize != "latency"
+    is_compact = plan.options.shares_code
     if is_compact:
         runs = sorted(codes, key=lambda key: key[0] is not Kind.RUN)  # stable: layers first, then what fills
         codes = {key: code for code, key in enumerate(runs)}

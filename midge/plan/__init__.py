@@ -29,6 +29,8 @@ from midge.targets.records import Board, Core
 __all__ = ["ALIGN_BYTES", "Action", "Buffer", "Kind", "Plan", "PlanOptions", "Task", "plan"]
 
 _MOST_ROUNDS = 5
+_SHARED_CYCLES = 1.3
+"""What functions for layers of all sizes take, where functions of their own, by which tables are made, take 1."""
 _PARTS_FOR_SCRATCH = (1, 1 / 8, 1 / 32, 0)
 """Of the RAM, what one layer's faster kernel may have as scratch memory: less where a plan with more has no room."""
 
@@ -61,10 +63,18 @@ def plan(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[str, 
 
 def _priced(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[str, Kernel], costs: Costs | None, *,
             by_rows: bool, most_scratch_bytes: float) -> Plan:  # fmt: skip
-    """The plan whose kernels are the cheapest ones, at the prices of memory of what comes first."""
+    """The plan whose kernels are the cheapest ones, at the prices of memory of what comes first.
+
+    Where a limit of flash costs cycles, layers share functions if that costs less.
+    """
     chosen = None
     if costs is not None:
         chosen = choose_kernels(graph, board, options, costs, pinned, most_scratch_bytes=most_scratch_bytes)
+        if chosen is not None and chosen[1].is_limited and not options.shares_code:
+            sharing = replace(options, sharing=True)
+            shared = choose_kernels(graph, board, sharing, costs, pinned, most_scratch_bytes=most_scratch_bytes)
+            if shared is not None and _SHARED_CYCLES * shared[1].cycles < chosen[1].cycles:
+                chosen, options = shared, sharing
     kernels, expected = chosen or (pinned, None)
     graph, bindings = bind_with_copies(graph, board.core, kernels, by_rows=by_rows)
     network = build_network(graph, bindings, pushed=graph.inputs if by_rows else ())

@@ -22,10 +22,13 @@ class PlanOptions:
     most_flash_bytes: int | None = None
     """What the plan is to take at most, as far as that can be told before it is built; None: the board's flash."""
 
+    sharing: bool | None = None
+    """Whether layers of different sizes share functions; None: where RAM or flash come first."""
+
     @property
     def shares_code(self) -> bool:
-        """RAM or flash come first: layers of different sizes share functions, for some cycles more."""
-        return self.optimize != "latency"
+        """Layers of different sizes share functions, for some cycles more."""
+        return self.optimize != "latency" if self.sharing is None else self.sharing
 
 
 @dataclass(frozen=True, slots=True)
