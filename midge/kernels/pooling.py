@@ -29,8 +29,8 @@ def pool_window(node: Node, graph: Graph) -> Window:
 def refuse_pool(node: Node, graph: Graph) -> str | None:
     """Why no pooling kernel can compute the node."""
     y = graph.type(node.outputs[0])
-    if y.dtype not in (DType.INT8, DType.INT16, DType.FLOAT32):
-        return f"{y.dtype.value} is neither int8, int16 nor float32"
+    if y.dtype not in (DType.INT8, DType.UINT8, DType.INT16, DType.FLOAT32):
+        return f"pools of {y.dtype.value}"
     window = pool_window(node, graph)
     if y.dtype is DType.INT16 and window.kh * window.kw > _MOST_VALUES_S16:
         return f"the sum of {window.kh * window.kw} values can leave 32 bits"

@@ -15,7 +15,18 @@ from midge.errors import InternalError
 from midge.ops.base import Case, Op
 
 _HELPERS = frozenset(
-    {"base", "cases", "elementwise", "fixed_point", "fixed_point_s16", "tables_s16", "pooling", "unary", "windows"}
+    {
+        "base",
+        "cases",
+        "elementwise",
+        "fixed_point",
+        "fixed_point_s16",
+        "map_s8",
+        "tables_s16",
+        "pooling",
+        "unary",
+        "windows",
+    }
 )
 """Modules here that define no operator."""
 

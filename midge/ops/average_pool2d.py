@@ -16,7 +16,7 @@ from midge.ops.windows import Window, clamp, only
 
 @dataclass(frozen=True, slots=True)
 class AveragePool2D(Op):
-    """Operand x [1,H,W,C], int8 or float32; padding does not count as values."""
+    """Operand x [1,H,W,C], int8, uint8, int16 or float32; padding does not count as values."""
 
     name: ClassVar[str] = "average_pool2d"
     kernel_h: int

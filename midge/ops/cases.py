@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -61,6 +62,20 @@ def window_case(label: str, op: Op, x_shape: tuple[int, int, int, int], weights_
     return case(label, op, lambda rng: weighted_operands(
         rng, x_shape, weights_shape, y_shape, channels=channels, channel_axis=channel_axis, fan_in=fan_in,
         zero_points=zero_points, per_channel=per_channel, bias=bias, dtype=dtype, bias_dtype=bias_dtype))  # fmt: skip
+
+
+def offset_weights(inner: Case, offset: int) -> Case:
+    """A case of int8 weights with weights of 16 bits: as many more each as weights with a zero point may have."""
+
+    def build(rng: np.random.Generator) -> Graph:
+        builder = GraphBuilder.of(inner.build(rng))
+        weights = builder.values["w"]
+        assert weights.data is not None
+        wide = replace(weights.type, dtype=DType.INT16)
+        builder.value("w", wide, weights.data.astype(np.int16) + np.int16(offset))
+        return builder.build()
+
+    return Case(f"{inner.name}_offset_weights", build)
 
 
 def weighted_operands(rng: np.random.Generator, x_shape: Sequence[int], weights_shape: Sequence[int],

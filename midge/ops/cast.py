@@ -13,7 +13,7 @@ from midge.ops.base import Case, Op, Types
 from midge.ops.cases import Operand, case
 from midge.ops.windows import only
 
-_DTYPES = (DType.BOOL, DType.INT8, DType.INT32, DType.INT64, DType.FLOAT32)
+_DTYPES = (DType.BOOL, DType.INT8, DType.UINT8, DType.INT16, DType.INT32, DType.INT64, DType.FLOAT32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,5 +60,7 @@ CASES: tuple[Case, ...] = tuple(
         (DType.BOOL, DType.FLOAT32), (DType.BOOL, DType.INT32), (DType.FLOAT32, DType.BOOL),
         (DType.FLOAT32, DType.INT32), (DType.FLOAT32, DType.INT64), (DType.INT32, DType.BOOL),
         (DType.INT32, DType.FLOAT32), (DType.INT32, DType.INT64), (DType.INT64, DType.INT32), (DType.INT8, DType.INT32),
+        (DType.UINT8, DType.FLOAT32), (DType.FLOAT32, DType.UINT8), (DType.UINT8, DType.INT32),
+        (DType.INT16, DType.FLOAT32), (DType.FLOAT32, DType.INT16), (DType.INT32, DType.UINT8),
     )
 )  # fmt: skip

@@ -10,7 +10,7 @@ import numpy as np
 
 from midge.ir.types import DType, TensorType
 from midge.ops.base import Activation, Case, Op, Padding, Rounding, Types
-from midge.ops.cases import window_case
+from midge.ops.cases import offset_weights, window_case
 from midge.ops.fixed_point import multiply_by_quantized_multiplier, wrap_int32
 from midge.ops.windows import (
     Window,
@@ -122,7 +122,15 @@ def _case(label: str, h: int, w: int, c: int, o: int, kernel: tuple[int, int], *
 
 
 _SAME3 = (1, 1, 1, 1)
+_OFFSET = (
+    _case("1x1", 2, 5, 7, 9, (1, 1), per_channel=False),
+    _case("3x3_relu", 5, 6, 8, 4, (3, 3), padding=_SAME3, activation=Activation.RELU, zero_points=(-128, -128)),
+    _case("dilated", 6, 7, 3, 5, (2, 3), dilation=(2, 2)),
+    _case("grouped", 4, 4, 8, 6, (3, 3), groups=2),
+    _case("one_row", 1, 5, 33, 3, (1, 4), stride=(1, 2), per_channel=False),
+)
 CASES: tuple[Case, ...] = (
+    *(offset_weights(case, offset) for case, offset in zip(_OFFSET, (100, -70, 128, 1, -100), strict=True)),
     *(_case(f"1x1_c{c}_o{o}_w{w}", 2, w, c, o, (1, 1))
       for c, o, w in ((1, 1, 1), (3, 4, 2), (4, 3, 5), (7, 8, 8), (8, 9, 3), (9, 7, 1), (8, 8, 5), (16, 4, 4),
                       (33, 5, 3), (80, 6, 5), (12, 7, 10))),

@@ -10,7 +10,7 @@ import numpy as np
 
 from midge.ir.types import DType, TensorType
 from midge.ops.base import Activation, Case, Op, Padding, Rounding, Types
-from midge.ops.cases import window_case
+from midge.ops.cases import offset_weights, window_case
 from midge.ops.fixed_point import multiply_by_quantized_multiplier, wrap_int32
 from midge.ops.windows import (
     Window,
@@ -101,7 +101,12 @@ def _case(label: str, h: int, w: int, c: int, multiplier: int, kernel: tuple[int
 
 
 _SAME3 = (1, 1, 1, 1)
+_OFFSET = (
+    _case("3x3", 5, 6, 8, 1, (3, 3), padding=_SAME3, per_channel=False),
+    _case("stride2_multiplier", 6, 6, 3, 2, (3, 3), stride=(2, 2), activation=Activation.RELU6),
+)
 CASES: tuple[Case, ...] = (
+    *(offset_weights(case, offset) for case, offset in zip(_OFFSET, (-33, 120), strict=True)),
     *(_case(f"3x3_same_c{c}_w{w}", 3, w, c, 1, (3, 3), padding=_SAME3)
       for c, w in ((1, 8), (3, 5), (4, 4), (7, 2), (8, 1), (8, 8), (9, 5), (16, 9), (5, 13))),
     _case("3x3_valid", 5, 5, 4, 1, (3, 3)),

@@ -10,7 +10,7 @@ import numpy as np
 
 from midge.ir.types import DType, TensorType
 from midge.ops.base import Activation, Case, Op, Rounding, Types, quantized_bounds
-from midge.ops.cases import case, weighted_operands
+from midge.ops.cases import case, offset_weights, weighted_operands
 from midge.ops.fixed_point import (
     INT32_MAX,
     multiply_by_quantized_multiplier,
@@ -126,7 +126,13 @@ def _case(label: str, inputs: int, outputs: int, *, batch: tuple[int, ...] = (1,
         bias_dtype=bias_dtype))  # fmt: skip
 
 
+_OFFSET = (
+    _case("i33_o5", 33, 5),
+    _case("relu_double", 16, 9, activation=Activation.RELU, zero_points=(-128, -128), rounding=Rounding.DOUBLE),
+    _case("rows", 8, 5, batch=(3,)),
+)
 CASES: tuple[Case, ...] = (
+    *(offset_weights(case, offset) for case, offset in zip(_OFFSET, (77, -100, 5), strict=True)),
     *(_case(f"i{i}_o{o}", i, o)
       for i, o in ((1, 1), (3, 4), (4, 3), (7, 8), (8, 9), (9, 7), (16, 2), (33, 5), (64, 12), (70, 21), (1560, 2))),
     *(_case(f"double_i{i}_o{o}", i, o, rounding=Rounding.DOUBLE) for i, o in ((1, 3), (8, 8), (9, 5), (31, 4))),

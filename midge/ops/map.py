@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from midge.ir.types import DType, TensorType
+from midge.ops import map_s8
 from midge.ops.base import Case, Op, Types
 from midge.ops.cases import Operand, case, floats, quantized, scale_of
 from midge.ops.unary import check_unary, tabulated
@@ -43,20 +44,28 @@ class Function(enum.Enum):
 
 
 TABULATED = (Function.ELU, Function.EXP, Function.GELU, Function.GELU_TANH)
-"""Functions with an int8 form: a table of what float32 arithmetic gives."""
+"""Functions whose int8 form is what float32 arithmetic gives."""
+_OF_BYTES: Mapping[Function, Callable[[np.ndarray, TensorType, TensorType], np.ndarray]] = {
+    Function.ABS: map_s8.absolute, Function.HARD_SWISH: map_s8.hard_swish, Function.LOG: map_s8.log,
+    Function.RSQRT: map_s8.inverse_square_root, Function.SQRT: map_s8.square_root,
+}  # fmt: skip
+OF_INT8 = (*TABULATED, *_OF_BYTES)
+"""Functions with an int8 form."""
 
 
 @dataclass(frozen=True, slots=True)
 class Map(Op):
-    """Operand x, float32; int8 for the functions of `TABULATED`, with scales of their own on both sides."""
+    """Operand x, float32; int8 for the functions of `OF_INT8`, with scales of their own on both sides."""
 
     name: ClassVar[str] = "map"
     function: Function
 
     def check(self, inputs: Types, outputs: Sequence[TensorType]) -> None:
         x = check_unary(self, inputs, only(outputs))
-        self.expect(x.dtype.is_float or self.function in TABULATED, f"{self.function.value} of {x.dtype.value}",
-                    "float32")  # fmt: skip
+        has_form = x.dtype.is_float or (x.dtype is DType.INT8 and self.function in OF_INT8)
+        self.expect(has_form, f"{self.function.value} of {x.dtype.value}", "float32")
+        if x.dtype is DType.INT8 and self.function is Function.HARD_SWISH:
+            self.expect(map_s8.can_hard_swish(x, only(outputs)), "a result of much finer scale", "one of 1/128 or more")
 
     def evaluate(self, arrays: Sequence[np.ndarray | None], inputs: Types, outputs: Sequence[TensorType]
                  ) -> tuple[np.ndarray, ...]:  # fmt: skip
@@ -64,6 +73,8 @@ class Map(Op):
         assert x is not None and inputs[0] is not None
         if inputs[0].dtype.is_float:
             return (apply(self.function, x),)
+        if self.function in _OF_BYTES:
+            return (_OF_BYTES[self.function](x, inputs[0], only(outputs)),)
         return (tabulated(lambda real: apply(self.function, real), x, inputs[0], only(outputs)),)
 
 
@@ -105,7 +116,7 @@ def _case(label: str, function: Function, shape: tuple[int, ...], dtype: DType =
         if dtype is DType.FLOAT32:
             return [("x", floats(shape), None)], floats(shape)
         output_scale = {Function.EXP: 0.2}.get(function, 0.03)
-        x = quantized(shape, scale_of(rng, 0.03), -9)
+        x = quantized(shape, scale_of(rng, 0.03), -128 if function in _POSITIVE else -9)
         return [("x", x, None)], quantized(shape, scale_of(rng, output_scale), -100)
 
     return case(label, Map(function), make)
@@ -113,6 +124,6 @@ def _case(label: str, function: Function, shape: tuple[int, ...], dtype: DType =
 
 CASES: tuple[Case, ...] = (
     *(_case(function.value, function, (1, 3, 5)) for function in Function if function not in _POSITIVE),
-    *(_case(f"{function.value}_s8", function, (1, 3, 5, 7), DType.INT8) for function in TABULATED),
+    *(_case(f"{function.value}_s8", function, (1, 3, 5, 7), DType.INT8) for function in OF_INT8),
 )
 """Functions that are defined for positive numbers only are tested in tests/test_kernels_edges.py."""

@@ -7,20 +7,20 @@ from collections.abc import Callable
 import numpy as np
 
 from midge.ir.types import DType, TensorType
-from midge.ops.base import Activation, Case, Op, Padding, Types, is_activation
+from midge.ops.base import Activation, Case, Op, Padding, Types, is_activation, is_quantized
 from midge.ops.cases import Operand, case, floats, quantized, scale_of
 from midge.ops.windows import Window, check_window
 
 
 def check_pool(op: Op, window: Window, inputs: Types, output: TensorType) -> None:
-    """The type rule of pools: int8 with the same quantisation on both sides, or float32."""
+    """The type rule of pools: 8 or 16 bits with the same quantisation on both sides, or float32."""
     op.expect(len(inputs) == 1 and inputs[0] is not None, f"{len(inputs)} operands", "one")
     x = inputs[0]
     assert x is not None
     op.expect(
-        x.dtype is DType.FLOAT32 or is_activation(x),
+        x.dtype is DType.FLOAT32 or is_activation(x) or is_quantized(x, DType.UINT8),
         f"an input of type {x.dtype.value}",
-        "float32, or int8 or int16 with one scale",
+        "float32, or int8, uint8 or int16 with one scale",
     )
     op.expect(output.dtype is x.dtype, f"an output of type {output.dtype.value}", x.dtype.value)
     op.expect(
@@ -65,6 +65,9 @@ def pool_cases(make_op: Callable[..., Op]) -> tuple[Case, ...]:
         row("relu_n1_to_1", 4, 4, 3, (2, 2), (1, 1), activation=clamp1, zero_point=0),
         row("zero_point_high", 4, 4, 8, (3, 3), padding=(1, 1, 1, 1), zero_point=127),
         row("zero_point_low", 4, 4, 8, (3, 3), padding=(1, 1, 1, 1), zero_point=-128),
+        row("u8", 4, 5, 3, (2, 2), (2, 2), zero_point=119, dtype=DType.UINT8),
+        row("u8_same_relu6", 4, 5, 4, (3, 3), padding=(1, 1, 1, 1), activation=relu6, zero_point=7, dtype=DType.UINT8),
+        row("u8_global", 6, 4, 8, (6, 4), (6, 4), zero_point=128, dtype=DType.UINT8),
         row("s16", 4, 5, 3, (2, 2), (2, 2), zero_point=0, dtype=DType.INT16),
         row("s16_same_relu", 4, 5, 4, (3, 3), padding=(1, 1, 1, 1), activation=relu, zero_point=0, dtype=DType.INT16),
         row("s16_global", 5, 4, 8, (5, 4), (5, 4), zero_point=0, dtype=DType.INT16),

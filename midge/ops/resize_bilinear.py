@@ -31,7 +31,7 @@ class Between:
 
 @dataclass(frozen=True, slots=True)
 class ResizeBilinear(Op):
-    """Operand x [1,H,W,C], float32, or int8 with the result's scale and zero point; result of `height` x `width`.
+    """Operand x [1,H,W,C], float32, or int8 or uint8 with the result's quantisation; result of `height` x `width`.
 
     `align_corners`: the outer pixels' centres lie on each other; `half_pixel_centers`: the outer edges do; neither:
     the first pixels lie on each other, and the scale is that of the sizes.
@@ -52,8 +52,8 @@ class ResizeBilinear(Op):
                     "[1, height, width, channels]")  # fmt: skip
         self.expect((x.dtype, x.quantization) == (output.dtype, output.quantization), "another type or scale",
                     "the input's")  # fmt: skip
-        self.expect(x.dtype is DType.FLOAT32 or is_quantized(x), f"elements of type {x.dtype.value}",
-                    "float32, or int8 with one scale")  # fmt: skip
+        self.expect(x.dtype is DType.FLOAT32 or is_quantized(x, DType.INT8, DType.UINT8),
+                    f"elements of type {x.dtype.value}", "float32, or int8 or uint8 with one scale")  # fmt: skip
         self.expect(not (self.align_corners and self.half_pixel_centers), "two ways to align", "one at most")
         sizes = (self.height, self.width, *x.shape[1:3])
         self.expect(min(sizes) >= 1 and max(sizes) <= _MOST, f"{list(sizes)} pixels", f"1 to {_MOST}")
@@ -67,7 +67,7 @@ class ResizeBilinear(Op):
         return self._between(x, x.shape[2], self.width)
 
     def _between(self, x: TensorType, size: int, results: int) -> Between:
-        return (self._of_floats if x.dtype.is_float else self._of_integers)(size, results)
+        return (self._of_integers if x.dtype is DType.INT8 else self._of_floats)(size, results)
 
     def _of_floats(self, size: int, results: int) -> Between:
         spread = self.align_corners and results > 1
@@ -77,8 +77,8 @@ class ResizeBilinear(Op):
         at = (place + half) * scale - half if self.half_pixel_centers else place * scale
         low = np.maximum(np.floor(at), 0).astype(np.int32)
         high = np.minimum(np.ceil(at), size - 1).astype(np.int32)
-        # Where both are one pixel it has all the weight, however far past the edge the result lies.
-        return Between(np.minimum(low, high), high, np.where(low >= high, 0, at - low).astype(np.float32))
+        # Past an edge both are one pixel, and the weights, of which one is negative then, still add up to 1.
+        return Between(np.minimum(low, high), high, (at - low.astype(np.float32)).astype(np.float32))
 
     def _of_integers(self, size: int, results: int) -> Between:
         scale = (_ONE * size + results // 2) // results
@@ -98,7 +98,7 @@ class ResizeBilinear(Op):
         (x,) = arrays
         assert x is not None and inputs[0] is not None
         rows, columns = self.rows(inputs[0]), self.columns(inputs[0])
-        is_float = inputs[0].dtype.is_float
+        is_float = inputs[0].dtype is not DType.INT8
         one, kind = (np.float32(1), np.float32) if is_float else (_ONE, np.int64)
         down = rows.weight.astype(kind)[:, None, None]
         right = columns.weight.astype(kind)[None, :, None]
@@ -106,6 +106,8 @@ class ResizeBilinear(Op):
         low, high = image[rows.low], image[rows.high]
         total = low[:, columns.low] * (one - down) * (one - right) + high[:, columns.low] * down * (one - right)
         total = total + low[:, columns.high] * (one - down) * right + high[:, columns.high] * down * right
+        if inputs[0].dtype is DType.UINT8:
+            return (np.floor(total + np.float32(0.5)).astype(np.uint8)[None],)
         if is_float:
             return (total.astype(np.float32)[None],)
         half = 1 << (2 * FRACTION_BITS - 1)
@@ -122,8 +124,10 @@ def _case(label: str, before: tuple[int, int], after: tuple[int, int], channels:
         shapes = ((1, *before, channels), (1, *after, channels))
         if dtype is DType.FLOAT32:
             return [("x", floats(shapes[0]), None)], floats(shapes[1])
-        scale = scale_of(rng, 0.05)
-        return [("x", quantized(shapes[0], scale, -7), None)], quantized(shapes[1], scale, -7)
+        scale, zero_point = scale_of(rng, 0.05), 121 if dtype is DType.UINT8 else -7
+        return [("x", quantized(shapes[0], scale, zero_point, dtype), None)], quantized(
+            shapes[1], scale, zero_point, dtype
+        )
 
     return case(label, op, make)
 
@@ -137,6 +141,12 @@ CASES: tuple[Case, ...] = (
     *(_case(f"{label}_aligned", before, after, align_corners=True) for label, before, after in _SIZES),
     *(_case(f"{label}_half", before, after, half_pixel_centers=True) for label, before, after in _SIZES),
     *(_case(f"c{channels}", (3, 4), (5, 6), channels, half_pixel_centers=True) for channels in (1, 4, 8, 9)),
+    *(
+        _case(f"u8_{label}", before, after, half_pixel_centers=True, dtype=DType.UINT8)
+        for label, before, after in _SIZES
+    ),
+    _case("u8_aligned", (3, 5), (7, 8), align_corners=True, dtype=DType.UINT8),
+    _case("u8_plain", (3, 5), (7, 8), dtype=DType.UINT8),
     *(_case(f"float_{label}", before, after, dtype=DType.FLOAT32) for label, before, after in _SIZES),
     _case("float_aligned", (3, 5), (7, 8), align_corners=True, dtype=DType.FLOAT32),
     _case("float_half", (3, 5), (7, 8), half_pixel_centers=True, dtype=DType.FLOAT32),

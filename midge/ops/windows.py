@@ -78,8 +78,9 @@ def check_weighted(op: Op, inputs: Types, output: TensorType, channel_axis: int)
     op.expect(is_activation(output) and output.dtype is x.dtype, f"an output of type {output.dtype.value}",
               f"{x.dtype.value} with one scale, as the input")  # fmt: skip
     quantization = weights.quantization
-    op.expect(weights.dtype is DType.INT8 and quantization is not None, f"weights of type {weights.dtype.value}",
-              "quantised int8")  # fmt: skip
+    is_wide = weights.dtype is DType.INT16 and x.dtype is DType.INT8
+    op.expect((weights.dtype is DType.INT8 or is_wide) and quantization is not None,
+              f"weights of type {weights.dtype.value}", "quantised int8, or int16 with int8 inputs")  # fmt: skip
     assert quantization is not None
     op.expect(quantization.axis in (None, channel_axis), f"weights quantised along axis {quantization.axis}",
               f"one scale, or one for each index of axis {channel_axis}")  # fmt: skip

@@ -116,6 +116,8 @@ class _Writer:
             return
         inputs = [self.index[name] for name in node.inputs if name in self.index]
         outputs = [self.index[name] for name in node.outputs]
+        if len(node.inputs) == 3 and _has_wide_weights(self.graph, node):
+            raise UnsupportedError(node.name, "weights of 16 bits have no equal in .tflite files")
         if "conv2d" in op.name and node.inputs[2] is None:  # LiteRT refuses convolutions without a bias
             x, output = self.graph.type(node.inputs[0] or ""), self.graph.output_types(node)[0]
             dtype = {DType.FLOAT32: np.float32, DType.INT16: np.int64}.get(x.dtype, np.int32)
@@ -232,6 +234,11 @@ class _Writer:
         tflite.ModelAddBuffers(builder, buffers)
         builder.Finish(tflite.ModelEnd(builder), b"TFL3")
         return bytes(builder.Output())
+
+
+def _has_wide_weights(graph: Graph, node: Node) -> bool:
+    weights = graph.values.get(node.inputs[1] or "")
+    return weights is not None and weights.is_constant and weights.type.dtype is DType.INT16
 
 
 def _window(graph: Graph, node: Node) -> Window:

@@ -28,8 +28,10 @@ class CastRows(MapRows):
         if not x.dtype.is_float or y.dtype.is_float:
             return Expression(f"({'float' if y.dtype.is_float else y.dtype.c_name})x[i]")
         name = f"cast_f32_{y.dtype.suffix}"
-        bits = 8 * y.dtype.bytes
-        text = render.render("cast/saturated.c.j2", name=f"midge_{name}", y=y.dtype.c_name, bits=bits)
+        bits, is_signed = 8 * y.dtype.bytes, y.dtype is not DType.UINT8
+        text = render.render(
+            "cast/saturated.c.j2", name=f"midge_{name}", y=y.dtype.c_name, bits=bits, is_signed=is_signed
+        )
         return Expression(f"midge_{name}(x[i])", (render.Function(f"midge_{name}", text.strip() + "\n"),))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from midge.ir.graph import Graph, Node
 from midge.ir.types import DType
-from midge.kernels import render
+from midge.kernels import offset_weights, render
 from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, row_steps
 from midge.kernels.floating import float_bias, float_clamp
 from midge.kernels.quantized import channel_scaling
@@ -48,6 +48,7 @@ class Conv2DS8(Kernel):
     op = Conv2D
     template: ClassVar[str] = "conv2d/portable.c.j2"
     dtype: ClassVar[DType] = DType.INT8
+    weights: ClassVar[DType] = DType.INT8
     run_multiple: ClassVar[int] = 1
     """Each run of weights is filled with zeros up to a multiple of this."""
 
@@ -56,9 +57,7 @@ class Conv2DS8(Kernel):
         types = (graph.type(node.inputs[0] or ""), graph.type(node.outputs[0]))
         if any(type_.dtype is not self.dtype for type_ in types):
             return f"not {self.dtype.value}"
-        if graph.constant(node.inputs[1]) is None:
-            return "the weights are not constant"
-        return None
+        return offset_weights.refuse_weights(node, graph, self.weights)
 
     def bind(self, node: Node, graph: Graph) -> Binding:
         window = conv2d_window(node, graph)
@@ -73,9 +72,11 @@ class Conv2DS8(Kernel):
         weights = view.graph.constant(view.node.inputs[1])
         assert weights is not None
         scaling = self.scaling(view.node, view.graph, weights)
-        names = self.names(window, weights, scaling)
-        kernel = render.function(self.template, f"{self.name}_{window.key}{scaling.key}", **names)
-        packed = pack_runs(weights, names["runs"], self.run_multiple)
+        stored, offset = offset_weights.as_bytes(weights)
+        names = {**self.names(window, weights, scaling), "weight": offset_weights.read("w[i]", offset)}
+        key = f"{scaling.key}{offset_weights.key(offset)}"
+        kernel = render.function(self.template, f"{self.name}_{window.key}{key}", **names)
+        packed = pack_runs(stored, names["runs"], self.run_multiple, -offset)
         return LayerCode(
             (*self.helpers(scaling), kernel),
             (Constant("weights", packed, max(1, self.run_multiple)), *scaling.constants),
@@ -109,12 +110,19 @@ class Conv2DS8(Kernel):
         }
 
 
-def pack_runs(weights: np.ndarray, runs: int, multiple: int) -> np.ndarray:
-    """Weights [O, KH, KW, I] as they are read: for each output KH * `runs` runs, each filled up with zeros."""
+def pack_runs(weights: np.ndarray, runs: int, multiple: int, filling: int = 0) -> np.ndarray:
+    """Weights [O, KH, KW, I] as they are read: for each output KH * `runs` runs, each filled up."""
     outputs, kh, kw, inputs = weights.shape
     flat = weights.reshape(outputs, kh, runs, kw * inputs // runs)
     missing = -flat.shape[3] % multiple
-    return np.pad(flat, ((0, 0), (0, 0), (0, 0), (0, missing)))
+    return np.pad(flat, ((0, 0), (0, 0), (0, 0), (0, missing)), constant_values=filling)
+
+
+class Conv2DS8Offset(Conv2DS8):
+    """One output row from KH padded rows of int8; weights of 16 bits, stored as bytes."""
+
+    name: ClassVar[str] = "conv2d_s8_offset__portable"
+    weights = DType.INT16
 
 
 class Conv2DS16(Conv2DS8):
@@ -171,4 +179,4 @@ class Conv2DF32(Kernel):
         )  # fmt: skip
 
 
-KERNELS = (Conv2DS8(), Conv2DS16(), Conv2DF32())
+KERNELS = (Conv2DS8(), Conv2DS8Offset(), Conv2DS16(), Conv2DF32())

@@ -8,7 +8,7 @@ import numpy as np
 
 from midge.ir.graph import Graph, Node
 from midge.ir.types import DType
-from midge.kernels import render
+from midge.kernels import offset_weights, render
 from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, row_steps
 from midge.kernels.floating import float_bias, float_clamp
 from midge.kernels.quantized import channel_scaling
@@ -36,6 +36,7 @@ class DepthwiseConv2DS8(Kernel):
     op = DepthwiseConv2D
     template: ClassVar[str] = "depthwise_conv2d/portable.c.j2"
     dtype: ClassVar[DType] = DType.INT8
+    weights: ClassVar[DType] = DType.INT8
     over_bytes: ClassVar[int] = 0
 
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
@@ -43,9 +44,7 @@ class DepthwiseConv2DS8(Kernel):
         types = (graph.type(node.inputs[0] or ""), graph.type(node.outputs[0]))
         if any(type_.dtype is not self.dtype for type_ in types):
             return f"not {self.dtype.value}"
-        if graph.constant(node.inputs[1]) is None:
-            return "the weights are not constant"
-        return None
+        return offset_weights.refuse_weights(node, graph, self.weights)
 
     def bind(self, node: Node, graph: Graph) -> Binding:
         window = depthwise_window(node, graph)
@@ -58,16 +57,19 @@ class DepthwiseConv2DS8(Kernel):
         weights = view.graph.constant(view.node.inputs[1])
         assert weights is not None
         scaling = self.scaling(view.node, view.graph, weights)
+        stored, offset = offset_weights.as_bytes(weights)
         names: dict[str, Any] = {
             "window": window,
             "scaling": scaling,
+            "weight": offset_weights.read(f"w[j * {window.y.channels}]", offset),
             "element": c_element(self.dtype),
             "multiplier": window.y.channels // window.x.channels,
         }
-        kernel = render.function(self.template, f"{self.name}_{window.key}{scaling.key}", **names)
+        key = f"{scaling.key}{offset_weights.key(offset)}"
+        kernel = render.function(self.template, f"{self.name}_{window.key}{key}", **names)
         return LayerCode(
             (*self.helpers(scaling), kernel),
-            (Constant("weights", weights, self.over_bytes + 1), *scaling.constants),
+            (Constant("weights", stored, self.over_bytes + 1), *scaling.constants),
             render.render("conv2d/layer.c.j2", view=view, window=window, call=kernel.name,
                           element=c_element(self.dtype), constants=["weights", *scaling.roles]),
         )  # fmt: skip
@@ -78,6 +80,13 @@ class DepthwiseConv2DS8(Kernel):
 
     def helpers(self, scaling: Scaling) -> tuple[Function, ...]:
         return scaling.helpers
+
+
+class DepthwiseConv2DS8Offset(DepthwiseConv2DS8):
+    """One output row from KH padded rows of int8; weights of 16 bits, stored as bytes."""
+
+    name: ClassVar[str] = "depthwise_conv2d_s8_offset__portable"
+    weights = DType.INT16
 
 
 class DepthwiseConv2DS16(DepthwiseConv2DS8):
@@ -130,4 +139,4 @@ class DepthwiseConv2DF32(Kernel):
         )  # fmt: skip
 
 
-KERNELS = (DepthwiseConv2DS8(), DepthwiseConv2DS16(), DepthwiseConv2DF32())
+KERNELS = (DepthwiseConv2DS8(), DepthwiseConv2DS8Offset(), DepthwiseConv2DS16(), DepthwiseConv2DF32())

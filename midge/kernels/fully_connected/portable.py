@@ -8,7 +8,7 @@ import numpy as np
 
 from midge.ir.graph import Graph, Node
 from midge.ir.types import DType
-from midge.kernels import render
+from midge.kernels import offset_weights, render
 from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, Reads, Step, row_steps
 from midge.kernels.floating import float_bias, float_clamp
 from midge.kernels.quantized import channel_scaling
@@ -52,15 +52,12 @@ def dense_vectors(view: TaskView, inputs: int) -> int:
     return (x.row_elements if is_by_rows(view.node, view.graph) else x.elements) // inputs
 
 
-def refuse_dense(node: Node, graph: Graph, dtype: DType) -> str | None:
-    """Why a kernel for values of `dtype` (weights of the same; int8 where they are int16) can't compute the node."""
+def refuse_dense(node: Node, graph: Graph, dtype: DType, weights: DType) -> str | None:
+    """Why a kernel for values of `dtype`, and such weights, can't compute the node."""
     types = (graph.type(node.inputs[0] or ""), graph.type(node.outputs[0]))
-    weights = DType.INT8 if dtype is DType.INT16 else dtype
-    if any(type_.dtype is not dtype for type_ in types) or graph.type(node.inputs[1] or "").dtype is not weights:
+    if any(type_.dtype is not dtype for type_ in types):
         return f"not {dtype.value}"
-    if graph.constant(node.inputs[1]) is None:
-        return "the weights are not constant"
-    return None
+    return offset_weights.refuse_weights(node, graph, weights)
 
 
 class FullyConnectedS8(Kernel):
@@ -70,11 +67,12 @@ class FullyConnectedS8(Kernel):
     op = FullyConnected
     template: ClassVar[str] = "fully_connected/portable.c.j2"
     dtype: ClassVar[DType] = DType.INT8
+    weights: ClassVar[DType] = DType.INT8
     run_multiple: ClassVar[int] = 1
 
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
         del core
-        return refuse_dense(node, graph, self.dtype)
+        return refuse_dense(node, graph, self.dtype, self.weights)
 
     def bind(self, node: Node, graph: Graph) -> Binding:
         reads = dense_reads(node, graph, self.dtype, self.run_multiple - 1)
@@ -86,11 +84,13 @@ class FullyConnectedS8(Kernel):
         outputs, inputs = weights.shape
         scaling = self.scaling(view.node, view.graph, weights)
         vectors = dense_vectors(view, inputs)
-        packed = np.pad(weights, ((0, 0), (0, -inputs % self.run_multiple)))
+        stored, offset = offset_weights.as_bytes(weights)
+        packed = np.pad(stored, ((0, 0), (0, -inputs % self.run_multiple)), constant_values=-offset)
+        key = f"{scaling.key}{offset_weights.key(offset)}"
         kernel = render.function(
-            self.template, f"{self.name}_i{inputs}o{outputs}v{vectors}{scaling.key}",
+            self.template, f"{self.name}_i{inputs}o{outputs}v{vectors}{key}",
             inputs=inputs, padded_inputs=packed.shape[1], outputs=outputs, vectors=vectors, scaling=scaling,
-            element=c_element(self.dtype),
+            element=c_element(self.dtype), weight=offset_weights.read("w[i]", offset),
         )  # fmt: skip
         x, y = dense_pointers(view)
         arguments = "".join(f", {view.constant(role)}" for role in ("weights", *scaling.roles))
@@ -106,6 +106,13 @@ class FullyConnectedS8(Kernel):
 
     def helpers(self, scaling: Scaling) -> tuple[Function, ...]:
         return scaling.helpers
+
+
+class FullyConnectedS8Offset(FullyConnectedS8):
+    """y = W x for each of the matrix's rows, x of int8; weights of 16 bits, stored as bytes."""
+
+    name: ClassVar[str] = "fully_connected_s8_offset__portable"
+    weights = DType.INT16
 
 
 class FullyConnectedS16(FullyConnectedS8):
@@ -128,7 +135,7 @@ class FullyConnectedF32(Kernel):
 
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
         del core
-        return refuse_dense(node, graph, DType.FLOAT32)
+        return refuse_dense(node, graph, DType.FLOAT32, DType.FLOAT32)
 
     def bind(self, node: Node, graph: Graph) -> Binding:
         reads = dense_reads(node, graph, DType.FLOAT32, 0)
@@ -153,4 +160,4 @@ class FullyConnectedF32(Kernel):
         )
 
 
-KERNELS = (FullyConnectedS8(), FullyConnectedS16(), FullyConnectedF32())
+KERNELS = (FullyConnectedS8(), FullyConnectedS8Offset(), FullyConnectedS16(), FullyConnectedF32())

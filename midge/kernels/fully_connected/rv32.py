@@ -29,7 +29,7 @@ class FullyConnectedS8Bytes(Kernel):
 
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
         del core
-        reason = refuse_dense(node, graph, DType.INT8)
+        reason = refuse_dense(node, graph, DType.INT8, DType.INT8)
         if reason is not None:
             return reason
         x, weights = graph.type(node.inputs[0] or ""), graph.type(node.inputs[1] or "")

@@ -36,11 +36,12 @@ class ResizeRows(Kernel):
         op, x = view.node.op, view.x.type
         assert isinstance(op, ResizeBilinear)
         rows, columns = op.rows(x), op.columns(x)
-        weight = np.float32 if x.dtype.is_float else np.int16
+        is_float = x.dtype is not DType.INT8
+        weight = np.float32 if is_float else np.int16
         kernel = render.specialised(
             "resize_bilinear/rows.c.j2", self.name, width=op.width, channels=x.channels, element=c_element(x.dtype),
-            is_float=x.dtype is DType.FLOAT32, one=1 << FRACTION_BITS, half=1 << (2 * FRACTION_BITS - 1),
-            whole=1 << (2 * FRACTION_BITS),
+            is_float=is_float, is_byte=x.dtype is DType.UINT8, one=1 << FRACTION_BITS,
+            half=1 << (2 * FRACTION_BITS - 1), whole=1 << (2 * FRACTION_BITS),
         )  # fmt: skip
         constants = [
             Constant("down", rows.weight.astype(weight)),

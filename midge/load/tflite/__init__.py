@@ -13,6 +13,7 @@ from midge.load.tflite.functions import REFUSED
 from midge.load.tflite.liveness import check_results, live_operators
 from midge.load.tflite.rows import ROWS, WITH_STATE
 from midge.load.tflite.site import Importer, Numerics, Site, UnsupportedLayer
+from midge.load.tflite.unsigned import as_signed
 from midge.load.tflite.variables import add_states
 from midge.ops.reshape import Reshape
 
@@ -34,7 +35,8 @@ def load_tflite(path: str | Path, numerics: Numerics = "litert") -> Graph:
 def graph_of(content: bytes, file: str, name: str, numerics: Numerics = "litert") -> Graph:
     """The graph of a .tflite file's bytes; `file` names it in messages."""
     raw = read_tflite(content, file)
-    raw = replace(fold_batches(raw), subgraphs=tuple(fold_batches(subgraph) for subgraph in raw.subgraphs))
+    called = tuple(as_signed(fold_batches(subgraph), is_called=True) for subgraph in raw.subgraphs)
+    raw = replace(as_signed(fold_batches(raw)), subgraphs=called)
     importer = Importer(raw, name, numerics, _import)
     live = live_operators(raw)
     check_results(raw, live)

@@ -66,6 +66,8 @@ class RawTensor:
     data: np.ndarray | None
     is_variable: bool
     is_sparse: bool
+    is_unsigned: bool = False
+    """int8 that stands for uint8 in the file (`unsigned`)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

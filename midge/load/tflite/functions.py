@@ -13,7 +13,7 @@ from midge.ops.base import Activation
 from midge.ops.binary import Binary
 from midge.ops.binary import Function as Pair
 from midge.ops.leaky_relu import LeakyRelu
-from midge.ops.map import TABULATED, Function, Map
+from midge.ops.map import OF_INT8, Function, Map
 from midge.ops.mean import reduced_shape
 from midge.ops.reduce import Function as Total
 from midge.ops.reduce import Reduce
@@ -25,7 +25,7 @@ def mapped(function: Function) -> Callable[[Site], None]:
 
     def row(site: Site) -> None:
         site.require_dtypes(site.required(0), site.result())
-        if not site.type(0).dtype.is_float and function not in TABULATED:
+        if not site.type(0).dtype.is_float and function not in OF_INT8:
             site.unsupported("")
         site.emit(Map(function), [site.required(0)], site.type(0).shape)
 

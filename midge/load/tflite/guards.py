@@ -35,4 +35,6 @@ def require_weighted(site: Site) -> None:
     site.require_dtypes(site.required(0), site.result(), int16=True)
     if weights.dtype is DType.INT8 and x.dtype in (DType.FLOAT32, DType.INT16):
         return
+    if weights.dtype is DType.INT16 and x.dtype is DType.INT8:  # from int8 with a zero point (`zero_points`)
+        return
     site.require_dtypes(site.required(0), site.required(1))

@@ -88,7 +88,6 @@ def cast(site: Site) -> None:
     if values is not None:
         site.fold(values.astype(y.dtype.numpy))
         return
-    site.require_plain(site.required(0), site.result())
     if x.quantization is not None or y.quantization is not None:
         site.unsupported("a cast of quantised values")
     site.emit(Cast(), [site.required(0)], x.shape)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from midge.load.tflite.site import Site
+from midge.load.tflite.unsigned import on_bytes
 from midge.ops.resize_bilinear import ResizeBilinear
 
 
@@ -23,6 +24,9 @@ def resize_bilinear(site: Site) -> None:
         site.unsupported("a result with another scale")
     height, width = sizes
     op = ResizeBilinear(height, width, bool(align), bool(half))
+    if site.raw(0).is_unsigned:
+        on_bytes(site, op, (1, height, width, x.shape[3]))
+        return
     site.emit(op, [site.required(0)], (1, height, width, x.shape[3]))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from midge.load.tflite import (
     weighted,
 )
 from midge.load.tflite.site import Site
+from midge.load.tflite.unsigned import on_bytes
 from midge.load.tflite.weighted import image_of, padding_of, require_positive
 from midge.ops.add import Add
 from midge.ops.average_pool2d import AveragePool2D
@@ -46,6 +47,10 @@ from midge.ops.windows import Window
 def _pool(make: type[AveragePool2D] | type[MaxPool2D]) -> Callable[[Site], None]:
     def pool(site: Site) -> None:
         op, shape = _pool_of(site, make)
+        can_be_halves = make is AveragePool2D and (op.kernel_h * op.kernel_w % 2 == 0 or any(astuple(op.padding)))
+        if can_be_halves and site.raw(0).is_unsigned:  # bytes round up, int8 away from zero
+            on_bytes(site, op, shape)
+            return
         site.emit(op, [site.required(0)], shape)
 
     return pool

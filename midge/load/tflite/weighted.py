@@ -8,6 +8,7 @@ from midge.ir.types import DType, TensorType
 from midge.load.tflite import batches
 from midge.load.tflite.guards import require_weighted
 from midge.load.tflite.site import Site
+from midge.load.tflite.zero_points import centred_weights
 from midge.ops.base import Activation, Padding, Rounding
 from midge.ops.conv2d import Conv2D
 from midge.ops.conv2d_hybrid import Conv2DHybrid
@@ -49,7 +50,8 @@ def image_of(site: Site) -> TensorType:
 
 def _weights(site: Site, rank: int) -> TensorType:
     weights = site.type(1)
-    if weights.dtype not in (DType.FLOAT32, DType.INT8):
+    is_widened = weights.dtype is DType.INT16 and site.type(0).dtype is DType.INT8
+    if weights.dtype not in (DType.FLOAT32, DType.INT8) and not is_widened:
         site.unsupported(f"weights of type {weights.dtype.value}")
     if len(weights.shape) != rank or min(weights.shape) < 1:
         site.broken(f"weights of shape {list(weights.shape)}", f"{rank} dimensions")
@@ -85,6 +87,7 @@ def _bias(site: Site, weights: TensorType, channels: int) -> int | None:
 
 def conv_2d(site: Site) -> None:
     """CONV_2D: int8, float32, and int8 weights with float32 activations."""
+    site = centred_weights(site)
     x, weights = image_of(site), _weights(site, 4)
     scheme, stride_h, stride_w, dilation_h, dilation_w, code = site.options(
         "Conv2DOptions", "Padding", "StrideH", "StrideW", "DilationHFactor", "DilationWFactor",
@@ -119,6 +122,7 @@ def _rounding(site: Site) -> Rounding:
 
 def depthwise_conv_2d(site: Site) -> None:
     """DEPTHWISE_CONV_2D: int8 and float32."""
+    site = centred_weights(site)
     x, weights = image_of(site), _weights(site, 4)
     scheme, stride_h, stride_w, dilation_h, dilation_w, code = site.options(
         "DepthwiseConv2DOptions", "Padding", "StrideH", "StrideW", "DilationHFactor", "DilationWFactor",
@@ -171,6 +175,7 @@ def transpose_conv(site: Site) -> None:
 
 def fully_connected(site: Site) -> None:
     """FULLY_CONNECTED with constant weights: int8 and float32."""
+    site = centred_weights(site)
     x, weights = site.type(0), _weights(site, 2)
     code, weights_format, keep_dims, asymmetric = site.options(
         "FullyConnectedOptions", "FusedActivationFunction", "WeightsFormat", "KeepNumDims", "AsymmetricQuantizeInputs"
