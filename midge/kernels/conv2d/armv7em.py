@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from midge.ir.graph import Graph, Node
+from midge.ir.types import DType
 from midge.kernels import render, requantize_armv7em
 from midge.kernels.assembly import core_loop_bytes
 from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, Offer, row_steps
@@ -34,6 +35,21 @@ class Conv2DS8Smlad(Conv2DS8):
 
     def helpers(self, scaling: Scaling) -> tuple[Function, ...]:
         return (*super().helpers(scaling), *pair_helpers())
+
+
+class Conv2DS8SmladOffset(Conv2DS8Smlad):
+    """The same with weights of 16 bits, stored as bytes: the offset is added for free as they are widened."""
+
+    name: ClassVar[str] = "conv2d_s8_smlad_offset__armv7em"
+    weights = DType.INT16
+
+    def helpers(self, scaling: Scaling) -> tuple[Function, ...]:
+        return (*super().helpers(scaling), *offset_helpers())
+
+
+def offset_helpers() -> tuple[Function, ...]:
+    """Widening of bytes with an addition."""
+    return tuple(render.helper(name) for name in ("add_even_bytes", "add_odd_bytes"))
 
 
 def pair_helpers() -> tuple[Function, ...]:
@@ -232,4 +248,5 @@ KERNELS = (
     *WIDE_KERNELS,
     *(Conv2DS8Widened(f"conv2d_s8_widened{kernel.variant}__armv7em", kernel) for kernel in WIDE_KERNELS),
     Conv2DS8Smlad(),
+    Conv2DS8SmladOffset(),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -73,7 +74,8 @@ class Conv2DS8(Kernel):
         assert weights is not None
         scaling = self.scaling(view.node, view.graph, weights)
         stored, offset = offset_weights.as_bytes(weights)
-        names = {**self.names(window, weights, scaling), "weight": offset_weights.read("w[i]", offset)}
+        names = {**self.names(window, weights, scaling), "weight": offset_weights.read("w[i]", offset),
+                 "widened": functools.partial(offset_weights.widened, offset=offset)}  # fmt: skip
         key = f"{scaling.key}{offset_weights.key(offset)}"
         kernel = render.function(self.template, f"{self.name}_{window.key}{key}", **names)
         packed = pack_runs(stored, names["runs"], self.run_multiple, -offset)

@@ -7,10 +7,11 @@ from typing import ClassVar
 import numpy as np
 
 from midge.ir.graph import Graph, Node
+from midge.ir.types import DType
 from midge.kernels import requantize_armv7em
 from midge.kernels.assembly import core_loop_bytes, is_dual_issue
 from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, Reads
-from midge.kernels.conv2d.armv7em import pair_helpers
+from midge.kernels.conv2d.armv7em import offset_helpers, pair_helpers
 from midge.kernels.fully_connected import pairs, pairs_shared, wide
 from midge.kernels.fully_connected.portable import FullyConnectedS8, dense_steps
 from midge.kernels.layouts import CENTRED, NATURAL, WIDE
@@ -30,6 +31,16 @@ class FullyConnectedS8Smlad(FullyConnectedS8):
 
     def helpers(self, scaling: Scaling) -> tuple[Function, ...]:
         return (*super().helpers(scaling), *pair_helpers())
+
+
+class FullyConnectedS8SmladOffset(FullyConnectedS8Smlad):
+    """The same with weights of 16 bits, stored as bytes: the offset is added for free as they are widened."""
+
+    name: ClassVar[str] = "fully_connected_s8_smlad_offset__armv7em"
+    weights = DType.INT16
+
+    def helpers(self, scaling: Scaling) -> tuple[Function, ...]:
+        return (*super().helpers(scaling), *offset_helpers())
 
 
 class FullyConnectedS8Wide(Kernel):
@@ -185,4 +196,5 @@ each has loops of its own, longer ones cost half a kilobyte for each 2 % of thei
 KERNELS = (
     FullyConnectedS8PairsToCentred(), FullyConnectedS8Pairs(), FullyConnectedS8BytesToCentred(),
     FullyConnectedS8Bytes(), FullyConnectedS8WideToWide(), FullyConnectedS8Wide(), FullyConnectedS8Smlad(),
+    FullyConnectedS8SmladOffset(),
 )  # fmt: skip

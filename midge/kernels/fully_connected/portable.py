@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import ClassVar
 
 import numpy as np
@@ -91,6 +92,7 @@ class FullyConnectedS8(Kernel):
             self.template, f"{self.name}_i{inputs}o{outputs}v{vectors}{key}",
             inputs=inputs, padded_inputs=packed.shape[1], outputs=outputs, vectors=vectors, scaling=scaling,
             element=c_element(self.dtype), weight=offset_weights.read("w[i]", offset),
+            widened=functools.partial(offset_weights.widened, offset=offset),
         )  # fmt: skip
         x, y = dense_pointers(view)
         arguments = "".join(f", {view.constant(role)}" for role in ("weights", *scaling.roles))
