@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from midge.ir.types import TensorType
 from midge.ops.base import Op
 
@@ -28,6 +30,13 @@ class Chain:
     def value(self, index: int) -> str:
         """The value of a tensor."""
         return "" if self._is_spoiled else self._site.importer.value(index)
+
+    def constant(self, type_: TensorType, data: np.ndarray) -> str:
+        """A constant that the file does not have."""
+        if self._is_spoiled:
+            return ""
+        builder, operator = self._site.importer.builder, self._site.operator
+        return builder.value(builder.unique(f"{operator.code.lower()}_{operator.index}_constant"), type_, data)
 
     def add(self, op: Op, names: Sequence[str], type_: TensorType) -> str:
         """Add a node; returns the value that it makes."""

@@ -15,6 +15,7 @@ from midge.load.tflite import (
     functions,
     logic,
     movement,
+    padding,
     products,
     recurrent,
     resampling,
@@ -35,7 +36,6 @@ from midge.ops.map import Function, Map
 from midge.ops.max_pool2d import MaxPool2D
 from midge.ops.mean import Mean, reduced_shape
 from midge.ops.mul import Mul
-from midge.ops.pad import Pad
 from midge.ops.quantize import Quantize
 from midge.ops.relu import Relu
 from midge.ops.softmax import Softmax
@@ -129,22 +129,6 @@ def _unary(make: Callable[[], Relu | Logistic | Tanh]) -> Callable[[Site], None]
     return unary
 
 
-def pad(site: Site) -> None:
-    """PAD, and PADV2 where the value is real zero."""
-    x = site.type(0)
-    site.require_dtypes(site.required(0), site.result(), int16=True)
-    pairs = site.known(1, "paddings")
-    if pairs.shape != (len(x.shape), 2) or pairs.dtype.kind != "i":
-        site.broken(f"paddings of shape {list(pairs.shape)}", f"[{len(x.shape)}, 2]")
-    if pairs.min(initial=0) < 0 or pairs.max(initial=0) > 2**20:
-        site.broken(f"paddings {pairs.tolist()}", "small numbers that are not negative")
-    if site.operand(2) is not None and np.any(site.known(2, "a padding value") != x.zero_point):
-        site.unsupported("padding with another value than zero")
-    paddings = tuple((int(before), int(after)) for before, after in pairs)
-    shape = tuple(size + sum(pair) for size, pair in zip(x.shape, paddings, strict=True))
-    site.emit(Pad(paddings), [site.required(0)], shape)
-
-
 def quantize(site: Site) -> None:
     """QUANTIZE: from float32, or from one integer quantisation to another."""
     _require_quantized(site, site.required(0), site.result(), int32=True)
@@ -225,8 +209,6 @@ ROWS: dict[str, Callable[[Site], None]] = {
     "MAX_POOL_2D": _pool(MaxPool2D),
     "MEAN": mean,
     "MUL": _elementwise(Mul, "MulOptions", np.multiply),
-    "PAD": pad,
-    "PADV2": pad,
     "QUANTIZE": quantize,
     "RELU": _unary(lambda: Relu(Activation.RELU)),
     "RELU6": _unary(lambda: Relu(Activation.RELU6)),
@@ -239,6 +221,7 @@ ROWS: dict[str, Callable[[Site], None]] = {
     **functions.ROWS,
     **logic.ROWS,
     **movement.ROWS,
+    **padding.ROWS,
     **products.ROWS,
     **recurrent.ROWS,
     **resampling.ROWS,
