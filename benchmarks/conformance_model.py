@@ -19,8 +19,9 @@ from midge.build.compiled import Options
 from midge.errors import MidgeError
 from midge.ir.graph import Graph
 from midge.ir.interpret import run_graph
+from midge.ir.types import DType
 from midge.load.model import Model
-from midge.reference import open_reference
+from midge.reference import Reference, open_reference
 from midge.reference.compare import Comparison
 from midge.reference.samples import random_samples
 from midge.targets.records import Board, Region
@@ -34,8 +35,8 @@ MOST_MACS = 200_000_000
 MOST_CONSTANT_BYTES = 16 << 20
 """Above it a model is computed by Midge's interpreter."""
 _FLASH, _RAM = Region("flash", "flash", 0, 1 << 28), Region("ram", "ram", 0x20000000, 1 << 28)
-_SMALL_INTEGERS = 4
-"""Inputs of wide integers are drawn below it: float32 holds them exactly, and tables have as many rows."""
+_SMALL_INTEGERS = (4, 2)
+"""Inputs of wide integers are drawn below the first of these that the runtime takes: tables have as many rows."""
 
 
 def examine(path: Path) -> Record:
@@ -52,7 +53,7 @@ def examine(path: Path) -> Record:
                "rearranged": sum(node.op.name in ("rearrange", "take") for node in graph.nodes)}  # fmt: skip
     if record["invalid"]:
         return record
-    samples = _samples(graph)
+    samples = _samples(model)
     expected = [run_graph(graph, sample) for sample in samples]
     found: Sequence[Outputs] = expected
     try:
@@ -68,12 +69,28 @@ def without_limits() -> Board:
     return replace(targets.core_board("cortex-m4"), regions=(_FLASH, _RAM))
 
 
-def _samples(graph: Graph) -> Samples:
+def _samples(model: Model) -> Samples:
+    most, *smaller = _SMALL_INTEGERS
+    samples = _samples_below(model.graph, most)
+    has_indices = any(model.graph.type(name).dtype in (DType.INT32, DType.INT64) for name in model.graph.inputs)
+    for less in smaller if has_indices else ():
+        try:
+            for sample in samples:
+                _reference(model).run(sample)
+        except (RuntimeError, MidgeError):  # an index past the end of a table
+            samples = _samples_below(model.graph, less)
+    return samples
+
+
+def _samples_below(graph: Graph, most: int) -> Samples:
     samples = random_samples([graph.type(name) for name in graph.inputs], SAMPLES)
     return [
-        tuple(a % _SMALL_INTEGERS if a.dtype.kind == "i" and a.dtype.itemsize > 2 else a for a in arrays)
-        for arrays in samples
+        tuple(a % most if a.dtype.kind == "i" and a.dtype.itemsize > 2 else a for a in arrays) for arrays in samples
     ]
+
+
+def _reference(model: Model) -> Reference:
+    return open_reference("onnxruntime" if model.name.endswith(".onnx") else "litert", model)
 
 
 def _run(model: Model, weight_bytes: int, samples: Samples, expected: Sequence[Outputs]
@@ -98,7 +115,7 @@ def _run(model: Model, weight_bytes: int, samples: Samples, expected: Sequence[O
 
 def _against_runtime(model: Model, samples: Samples, found: Sequence[Outputs]) -> Record:
     """What the firmware made against LiteRT or ONNX Runtime."""
-    reference = open_reference("onnxruntime" if model.name.endswith(".onnx") else "litert", model)
+    reference = _reference(model)
     total = Comparison()
     for number, (sample, ours) in enumerate(zip(samples, found, strict=True)):
         theirs = reference.run(sample)

@@ -22,9 +22,11 @@ class Subgraph:
     operators: list[tuple[str, list[int], list[int], Options | None]] = field(default_factory=list)
     inputs: list[int] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
+    packed: set[int] = field(default_factory=set)
+    """Tensors of int4."""
 
-    def tensor(self, shape: Sequence[int], dtype: Any = np.float32, scale: float | None = None, zero_point: int = 0,
-               data: np.ndarray | None = None) -> int:  # fmt: skip
+    def tensor(self, shape: Sequence[int], dtype: Any = np.float32, scale: float | Sequence[float] | None = None,
+               zero_point: int = 0, data: np.ndarray | None = None) -> int:  # fmt: skip
         self.tensors.append((tuple(shape), np.dtype(dtype), scale, zero_point, data))
         return len(self.tensors) - 1
 
@@ -35,6 +37,14 @@ class Subgraph:
     def constant(self, values: Any, dtype: Any = np.float32, **quantization: Any) -> int:
         data = np.asarray(values, dtype)
         return self.tensor(data.shape, dtype, data=data, **quantization)
+
+    def int4(self, values: Any, **quantization: Any) -> int:
+        """A constant of int4, two to a byte, the first in its lower half."""
+        data = np.asarray(values, np.int8).reshape(-1)
+        pairs = np.pad(data, (0, data.size % 2)).view(np.uint8).reshape(-1, 2) & 15
+        made = self.tensor(np.shape(values), np.int8, data=pairs[:, 0] | pairs[:, 1] << 4, **quantization)
+        self.packed.add(made)
+        return made
 
     def op(self, code: str, inputs: Sequence[int], shape: Sequence[int], dtype: Any = np.float32,
            options: Options | None = None, **quantization: Any) -> int:  # fmt: skip
@@ -87,7 +97,9 @@ class Maker:
 
     def _subgraph(self, graph: Subgraph) -> int:
         b = self.builder
-        tensors = self._vector([self._tensor(number, *tensor) for number, tensor in enumerate(graph.tensors)])
+        tensors = self._vector(
+            [self._tensor(number, *tensor, number in graph.packed) for number, tensor in enumerate(graph.tensors)]
+        )
         operators = self._vector([self._operator(*operator) for operator in graph.operators])
         inputs, outputs = (b.CreateNumpyVector(np.array(part, np.int32)) for part in (graph.inputs, graph.outputs))
         tflite.SubGraphStart(b)
@@ -97,24 +109,28 @@ class Maker:
         tflite.SubGraphAddOperators(b, operators)
         return tflite.SubGraphEnd(b)
 
-    def _tensor(self, number: int, shape: tuple[int, ...], dtype: np.dtype, scale: float | None, zero_point: int,
-                data: np.ndarray | None) -> int:  # fmt: skip
+    def _tensor(self, number: int, shape: tuple[int, ...], dtype: np.dtype,
+                scale: float | Sequence[float] | None, zero_point: int,
+                data: np.ndarray | None, is_packed: bool) -> int:  # fmt: skip
         b, buffer, quantization = self.builder, 0, None
         if data is not None:
             self.buffers.append(self._buffer(data))
             buffer = len(self.buffers) - 1
         name, size = b.CreateString(f"t{number}"), b.CreateNumpyVector(np.array(shape, np.int32))
         if scale is not None:
-            scales = b.CreateNumpyVector(np.array([scale], np.float32))
-            zeros = b.CreateNumpyVector(np.array([zero_point], np.int64))
+            several = np.atleast_1d(np.array(scale, np.float32))
+            scales = b.CreateNumpyVector(several)
+            zeros = b.CreateNumpyVector(np.full(several.size, zero_point, np.int64))
             tflite.QuantizationParametersStart(b)
             tflite.QuantizationParametersAddScale(b, scales)
             tflite.QuantizationParametersAddZeroPoint(b, zeros)
+            if several.size > 1:  # one for each output
+                tflite.QuantizationParametersAddQuantizedDimension(b, 3 if shape[0] == 1 else 0)
             quantization = tflite.QuantizationParametersEnd(b)
         tflite.TensorStart(b)
         tflite.TensorAddName(b, name)
         tflite.TensorAddShape(b, size)
-        tflite.TensorAddType(b, getattr(tflite.TensorType, dtype.name.upper()))
+        tflite.TensorAddType(b, getattr(tflite.TensorType, "INT4" if is_packed else dtype.name.upper()))
         tflite.TensorAddBuffer(b, buffer)
         if quantization is not None:
             tflite.TensorAddQuantization(b, quantization)

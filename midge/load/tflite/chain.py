@@ -31,6 +31,10 @@ class Chain:
         """The value of a tensor."""
         return "" if self._is_spoiled else self._site.importer.value(index)
 
+    def reshaped(self, index: int, shape: tuple[int, ...]) -> str:
+        """The value of a tensor in another shape."""
+        return "" if self._is_spoiled else self._site.importer.reshaped(index, shape)
+
     def constant(self, type_: TensorType, data: np.ndarray) -> str:
         """A constant that the file does not have."""
         if self._is_spoiled:
@@ -38,16 +42,16 @@ class Chain:
         builder, operator = self._site.importer.builder, self._site.operator
         return builder.value(builder.unique(f"{operator.code.lower()}_{operator.index}_constant"), type_, data)
 
-    def add(self, op: Op, names: Sequence[str], type_: TensorType) -> str:
+    def add(self, op: Op, names: Sequence[str | None], type_: TensorType) -> str:
         """Add a node; returns the value that it makes."""
         if self._is_spoiled:
             return ""
         builder, operator = self._site.importer.builder, self._site.operator
         made = builder.value(builder.unique(f"{operator.code.lower()}_{operator.index}_{self._count}"), type_)
-        op.check([builder.values[name].type for name in names], [type_])
+        op.check([None if name is None else builder.values[name].type for name in names], [type_])
         builder.node(op, tuple(names), [made], name=f"{op.name}_{operator.index}_{self._count}")
         self._count += 1
         return made
 
-    def finish(self, op: Op, names: Sequence[str], shape: tuple[int, ...]) -> None:
-        self._site.emit_named(op, list(names), shape)
+    def finish(self, op: Op, names: Sequence[str | None], shape: tuple[int, ...]) -> None:
+        self._site.emit_named(op, names, shape)

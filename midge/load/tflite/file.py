@@ -215,6 +215,8 @@ class _Reader:
         signature = _integers(tensor.ShapeSignatureAsNumpy())
         shape = self._shape(dims, dtype, where)
         data = self._buffer(tensor.Buffer(), where)
+        if dtype == "INT4" and data is not None:
+            dtype, data = "INT8", self._unpacked(data, shape, where)
         return RawTensor(
             index, name, dtype, shape, -1 in signature or -1 in dims, self._quantization(tensor.Quantization(), where),
             self._typed(data, dtype, shape, where), bool(tensor.IsVariable()), tensor.Sparsity() is not None,
@@ -254,6 +256,15 @@ class _Reader:
             raise ModelError(where, f"{data.size} bytes of data", f"{expected} for {dtype.lower()}{list(shape)}",
                              "Copy or export the model again")  # fmt: skip
         return data
+
+    def _unpacked(self, data: np.ndarray, shape: tuple[int, ...], where: str) -> np.ndarray:
+        """int4 as bytes: two lie in one, the first in its lower half."""
+        count = math.prod(shape)
+        if data.size != (count + 1) // 2:
+            raise ModelError(where, f"{data.size} bytes of data", f"{(count + 1) // 2} for int4{list(shape)}",
+                             "Copy or export the model again")  # fmt: skip
+        halves = np.stack([data << 4, data & 0xF0], axis=1).reshape(-1)[:count]
+        return (halves.view(np.int8) >> 4).view(np.uint8)
 
     def _quantization(self, parameters: Any, where: str) -> RawQuantization | None:
         if parameters is None or self._count(parameters.ScaleLength()) == 0:

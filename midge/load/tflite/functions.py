@@ -79,8 +79,6 @@ def reduced(function: Total) -> Callable[[Site], None]:
         site.require_dtypes(site.required(0), site.result())
         (keep_dims,) = site.options("ReducerOptions", "KeepDims")
         axes = shapes.axes_of(site, 1, len(x.shape))
-        if 0 in axes and x.shape[0] != 1:
-            site.unsupported("a reduction over a batch")
         same = x.quantization == site.result_type().quantization
         if not x.dtype.is_float and (function not in (Total.MAX, Total.MIN) or not same):
             site.unsupported("")

@@ -130,10 +130,31 @@ def gather(site: Site) -> None:
     emit_moved(site, np.take(x, indices, axis=axis))
 
 
+def reverse_sequence(site: Site, x: np.ndarray) -> np.ndarray:
+    """REVERSE_SEQUENCE with constant lengths: the first elements of each sequence, backwards."""
+    lengths = site.known(1, "lengths").reshape(-1)
+    along, batch = (
+        axis_of(site, axis, x.ndim) for axis in site.options("ReverseSequenceOptions", "SeqDim", "BatchDim")
+    )
+    if along == batch or lengths.size != x.shape[batch] or lengths.min() < 0 or lengths.max() > x.shape[along]:
+        site.broken(
+            f"lengths {lengths.tolist()} along axis {along}", f"one of up to {x.shape[along]} for each sequence"
+        )
+    place, sequence = np.arange(x.shape[along])[None, :], lengths[:, None]
+    source = np.where(place < sequence, sequence - 1 - place, place)
+    found = np.take_along_axis(
+        np.moveaxis(x, (batch, along), (0, 1)), source.reshape(*source.shape, *[1] * (x.ndim - 2)), axis=1
+    )
+    return np.moveaxis(found, (0, 1), (batch, along))
+
+
 def gather_nd(site: Site) -> None:
-    """GATHER_ND by constant indices."""
+    """GATHER_ND by constant indices; those that come at run time choose among the parts of the tensor."""
+    indices = site.constant(1)
+    if indices is None:
+        lookup.gathered_by_tuples(site)
+        return
     x = positions_of(site)
-    indices = site.known(1, "indices")
     if indices.ndim < 1 or indices.shape[-1] > x.ndim:
         site.broken(f"indices of shape {list(indices.shape)}", f"up to {x.ndim} numbers each")
     for axis in range(indices.shape[-1]):
@@ -287,6 +308,7 @@ ROWS: dict[str, Callable[[Site], None]] = {
     "MIRROR_PAD": moved(mirror_pad),
     "PACK": pack,
     "RESIZE_NEAREST_NEIGHBOR": moved(resize_nearest),
+    "REVERSE_SEQUENCE": moved(reverse_sequence),
     "REVERSE_V2": moved(reverse),
     "SLICE": moved(slice_of),
     "SPACE_TO_DEPTH": moved(space_to_depth),

@@ -11,6 +11,7 @@ import numpy as np
 from midge.ir.types import DType, TensorType
 from midge.load.tflite import (
     batches,
+    concatenation,
     control,
     functions,
     logic,
@@ -29,7 +30,6 @@ from midge.load.tflite.weighted import image_of, padding_of, require_positive
 from midge.ops.add import Add
 from midge.ops.average_pool2d import AveragePool2D
 from midge.ops.base import Activation, Padding
-from midge.ops.concatenation import Concatenation
 from midge.ops.dequantize import Dequantize
 from midge.ops.logistic import Logistic
 from midge.ops.map import Function, Map
@@ -176,33 +176,12 @@ def mean(site: Site) -> None:
     site.require_dtypes(site.required(0), site.result(), int16=True)
     (keep_dims,) = site.options("ReducerOptions", "KeepDims")
     axes = shapes.axes_of(site, 1, len(x.shape))
-    if 0 in axes and x.shape[0] != 1:
-        site.unsupported("a mean over a batch")
     site.emit(Mean(axes, bool(keep_dims)), [site.required(0)], reduced_shape(x.shape, axes, bool(keep_dims)))
-
-
-def concatenation(site: Site) -> None:
-    """CONCATENATION of tensors with one quantisation."""
-    axis, code = site.options("ConcatenationOptions", "Axis", "FusedActivationFunction")
-    operands = [site.required(position) for position in range(len(site.operator.inputs))]
-    if not operands:
-        site.broken("no operands", "at least one")
-    types = [site.importer.type(index) for index in operands]
-    axis = shapes.axis_of(site, axis, len(types[0].shape))
-    for type_ in types:
-        if len(type_.shape) != len(types[0].shape):
-            site.broken("operands of different rank", "one rank")
-        if (type_.dtype, type_.quantization) != (site.result_type().dtype, site.result_type().quantization):
-            site.unsupported("operands with different scales")
-    shape = list(types[0].shape)
-    shape[axis] = sum(type_.shape[axis] for type_ in types)
-    site.emit(Concatenation(axis, site.activation(code)), list(operands), tuple(shape))
 
 
 ROWS: dict[str, Callable[[Site], None]] = {
     "ADD": _elementwise(Add, "AddOptions", np.add),
     "AVERAGE_POOL_2D": _pool(AveragePool2D),
-    "CONCATENATION": concatenation,
     "DEQUANTIZE": dequantize,
     "L2_POOL_2D": l2_pool,
     "LOGISTIC": _unary(Logistic),
@@ -217,6 +196,7 @@ ROWS: dict[str, Callable[[Site], None]] = {
     "SUB": _elementwise(Sub, "SubOptions", np.subtract),
     "TANH": _unary(Tanh),
     **batches.ROWS,
+    **concatenation.ROWS,
     **control.ROWS,
     **functions.ROWS,
     **logic.ROWS,

@@ -307,19 +307,20 @@ class Site:
         table = self.importer.new_constant(operand, type_, data)
         self._emit_names(op, [operand], lambda: [self.importer.value(operand), table], shape, result)
 
-    def emit_named(self, op: Op, names: list[str], shape: tuple[int, ...]) -> None:
+    def emit_named(self, op: Op, names: Sequence[str | None], shape: tuple[int, ...]) -> None:
         """Add a node of values of the graph."""
         self._emit_names(op, [], lambda: names, shape, self.result())
 
-    def _emit_names(self, op: Op, operands: list[int], names: Callable[[], list[str]], shape: tuple[int, ...],
-                    result: int) -> None:  # fmt: skip
+    def _emit_names(self, op: Op, operands: list[int], names: Callable[[], Sequence[str | None]],
+                    shape: tuple[int, ...], result: int) -> None:  # fmt: skip
         self._settle_shape(shape, result)
         verify_type(self.importer.type(result), self.importer.where_tensor(result))
         if any(self.importer.is_spoiled(index) for index in operands or self.operator.inputs if index != -1):
             self.importer.spoil((result,))
             return
         found = names()
-        op.check([self.importer.builder.values[name].type for name in found], [self.importer.type(result)])
+        types = [None if name is None else self.importer.builder.values[name].type for name in found]
+        op.check(types, [self.importer.type(result)])
         self._add(op, list(found), result)
 
     def _add(self, op: Op, names: Sequence[str | None], result: int) -> None:

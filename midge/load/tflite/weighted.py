@@ -7,14 +7,14 @@ import math
 from midge.ir.types import DType, TensorType
 from midge.load.tflite import batches
 from midge.load.tflite.guards import require_weighted
+from midge.load.tflite.hybrid import hybrid_depthwise, hybrid_fully_connected
 from midge.load.tflite.site import Site
 from midge.load.tflite.zero_points import centred_weights
-from midge.ops.base import Activation, Padding, Rounding
+from midge.ops.base import Padding, Rounding
 from midge.ops.conv2d import Conv2D
 from midge.ops.conv2d_hybrid import Conv2DHybrid
 from midge.ops.depthwise_conv2d import DepthwiseConv2D
 from midge.ops.fully_connected import FullyConnected
-from midge.ops.reshape import Reshape
 from midge.ops.transposed_conv2d import TransposedConv2D
 from midge.ops.windows import Window
 
@@ -121,7 +121,7 @@ def _rounding(site: Site) -> Rounding:
 
 
 def depthwise_conv_2d(site: Site) -> None:
-    """DEPTHWISE_CONV_2D: int8 and float32."""
+    """DEPTHWISE_CONV_2D: int8, float32, and int8 weights with float32 activations."""
     site = centred_weights(site)
     x, weights = image_of(site), _weights(site, 4)
     scheme, stride_h, stride_w, dilation_h, dilation_w, code = site.options(
@@ -130,17 +130,18 @@ def depthwise_conv_2d(site: Site) -> None:
     )  # fmt: skip
     require_positive(site, stride_h=stride_h, stride_w=stride_w, dilation_h=dilation_h, dilation_w=dilation_w)
     require_weighted(site)
-    if x.dtype.is_float and not weights.dtype.is_float:
-        site.unsupported(f"operands of type {x.dtype.value}, {weights.dtype.value}")
     multiplier, rest = divmod(weights.shape[3], x.shape[3])
     if rest or weights.shape[0] != 1:
         site.broken(f"{x.shape[3]} channels with weights of shape {list(weights.shape)}",
                     "[1, height, width, a multiple of the channels]")  # fmt: skip
     window = Window(weights.shape[1], weights.shape[2], stride_h, stride_w, dilation_h, dilation_w, Padding(0, 0, 0, 0))
     padding = padding_of(site, scheme, x.shape, window)
-    op = DepthwiseConv2D(stride_h, stride_w, dilation_h, dilation_w, padding, site.activation(code), _rounding(site),
-                         multiplier)  # fmt: skip
-    op, bias = batches.spread(site, op), _bias(site, weights, weights.shape[3])
+    fields = (stride_h, stride_w, dilation_h, dilation_w, padding, site.activation(code))
+    bias = _bias(site, weights, weights.shape[3])
+    if x.dtype.is_float and weights.dtype is DType.INT8:
+        hybrid_depthwise(site, weights, bias, batches.spread(site, Conv2DHybrid(*fields, asymmetric=True)))
+        return
+    op = batches.spread(site, DepthwiseConv2D(*fields, _rounding(site), multiplier))
     rows, columns = op.window(weights).output_size(x.shape[1], x.shape[2])
     site.emit(op, [site.required(0), site.required(1), bias], (1, rows, columns, weights.shape[3]))
 
@@ -174,7 +175,7 @@ def transpose_conv(site: Site) -> None:
 
 
 def fully_connected(site: Site) -> None:
-    """FULLY_CONNECTED with constant weights: int8 and float32."""
+    """FULLY_CONNECTED with constant weights: int8, float32, and int8 weights with float32 activations."""
     site = centred_weights(site)
     x, weights = site.type(0), _weights(site, 2)
     code, weights_format, keep_dims, asymmetric = site.options(
@@ -189,32 +190,13 @@ def fully_connected(site: Site) -> None:
         site.broken(f"an input of shape {list(x.shape)}", f"rows of {depth} values")
     shape = (*x.shape[:-1], outputs) if keep_dims else (x.elements // depth, outputs)
     if hybrid:
-        _hybrid_fully_connected(site, weights, site.activation(code), bool(asymmetric), shape)
+        bias = _bias(site, weights, outputs)
+        hybrid_fully_connected(site, weights, bias, site.activation(code), bool(asymmetric), shape)
         return
     rounding = site.importer.fully_connected_rounding
     rounding = _rounding(site) if rounding is Rounding.DOUBLE else rounding
     op = FullyConnected(site.activation(code), rounding, bool(keep_dims))
     site.emit(op, [site.required(0), site.required(1), _bias(site, weights, outputs)], shape)
-
-
-def _hybrid_fully_connected(site: Site, weights: TensorType, activation: Activation, asymmetric: bool,
-                            shape: tuple[int, ...]) -> None:  # fmt: skip
-    """int8 weights with float32 activations: for one row of inputs the same numbers as a 1x1 convolution."""
-    outputs, depth = weights.shape
-    quantization = weights.quantization
-    if quantization is None:
-        site.broken("int8 weights without a scale", "quantised weights")
-    if site.type(0).elements != depth:
-        site.unsupported("int8 weights with several rows of float32 inputs")
-    if asymmetric or quantization.axis is not None:
-        site.unsupported("int8 weights with float32 inputs, with zero points or a scale for each output")
-    data = site.known(1, "weights").reshape(outputs, 1, 1, depth)
-    kernel = site.importer.new_constant(site.required(1), TensorType(DType.INT8, data.shape, quantization), data)
-    op = Conv2DHybrid(1, 1, 1, 1, Padding(0, 0, 0, 0), activation, asymmetric=False)
-    pixel, result = TensorType(DType.FLOAT32, (1, 1, 1, depth)), TensorType(DType.FLOAT32, (1, 1, 1, outputs))
-    bias = _bias(site, weights, outputs)
-    steps = ((Reshape(pixel.shape), pixel, ()), (op, result, (kernel, bias)))
-    site.emit_chain(steps, Reshape(shape), shape)
 
 
 ROWS = {
