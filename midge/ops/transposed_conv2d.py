@@ -10,7 +10,7 @@ import numpy as np
 
 from midge.ir.types import DType, TensorType
 from midge.ops.base import Activation, Case, Op, Rounding, Types
-from midge.ops.cases import Operand, case, weighted_operands
+from midge.ops.cases import Operand, case, offset_weights, weighted_operands
 from midge.ops.fixed_point import multiply_by_quantized_multiplier, wrap_int32
 from midge.ops.windows import check_weighted, clamp, convolution_requantization, convolution_rounding, only
 
@@ -170,6 +170,7 @@ def _case(label: str, h: int, w: int, c: int, o: int, kernel: tuple[int, int], s
 
 _SAME3 = (0, 1, 0, 1)
 CASES: tuple[Case, ...] = (
+    offset_weights(_case("3x3_stride2", 3, 4, 5, 3, (3, 3), (2, 2)), 90),
     *(_case(f"2x2_stride2_c{c}_o{o}_w{w}", 3, w, c, o, (2, 2), (2, 2))
       for c, o, w in ((1, 1, 1), (3, 4, 5), (4, 3, 2), (7, 8, 3), (8, 9, 4))),
     *(_case(f"3x3_stride2_same_c{c}_o{o}_w{w}", 4, w, c, o, (3, 3), (2, 2), cut=_SAME3)

@@ -123,9 +123,10 @@ class TransposedS8(TransposedRows):
         reach = np.abs(start) + 128 * np.abs(phased.astype(np.int64)).sum((3, 4, 5))
         refuse_overflow(view.node, view.graph, int(reach.max()))
         others = [constant for constant in scaling.constants if constant.role != "bias"]
+        plain = "int8_t" if weights.dtype == np.int8 else "int16_t"
         parameters = "" if scaling.is_shared else ", const int32_t *multipliers, const int8_t *shifts"
         kernel = render.specialised(
-            self.template, self.name, shape=shape, plain="int8_t", element="int8_t", sum="int32_t",
+            self.template, self.name, shape=shape, plain=plain, element="int8_t", sum="int32_t",
             first="start[n]", value=f"(int8_t){scaling.scaled('acc', 'n')}", parameters=parameters,
         )  # fmt: skip
         return LayerCode(

@@ -17,6 +17,9 @@ OLDEST_OPSET = 7
 """Before opset 7, arithmetic broadcast by attributes."""
 _MOST_BYTES = 1 << 31
 
+_STANDARD_ELSEWHERE = {("com.microsoft", "QuantizeLinear"), ("com.microsoft", "DequantizeLinear")}
+"""Operators that ONNX Runtime's quantiser writes into its own domain where the opset is older than an element type."""
+
 
 @dataclass(frozen=True, slots=True)
 class RawNode:
@@ -156,6 +159,10 @@ def _port(info: Any) -> RawPort:
 def _node(index: int, proto: Any) -> RawNode:
     import onnx
 
+    if (proto.domain, proto.op_type) in _STANDARD_ELSEWHERE:
+        moved = onnx.NodeProto()
+        moved.CopyFrom(proto)
+        moved.domain, proto = "", moved
     op = proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}:{proto.op_type}"
     attributes: dict[str, Any] = {}
     for attribute in proto.attribute:

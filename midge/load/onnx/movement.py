@@ -11,6 +11,7 @@ import numpy as np
 from midge.ir.types import DType, TensorType
 from midge.load.onnx.elementwise import is_whole
 from midge.load.onnx.held import MOST_ELEMENTS, Held, Known
+from midge.load.onnx.scales import quantized_as
 from midge.load.onnx.site import Site
 from midge.ops.base import Activation
 from midge.ops.concatenation import Concatenation
@@ -181,14 +182,18 @@ def concat(site: Site) -> None:
         ):
             site.broken(f"shapes {[list(operand.shape) for operand in operands]}", f"equal shapes but for axis {axis}")
     target = None
-    if all(isinstance(operand, Held) and operand.is_real for operand in operands):
+    if all(isinstance(operand, Known) or operand.is_real for operand in operands):
         target = site.target(fuses=False)
     axes = first.axes or tuple(range(rank))
     names = []
     for operand in operands:
         if isinstance(operand, Known):
             data = operand.array.astype(np.float32).transpose(axes)
-            names.append(site.new_constant("constant", TensorType(DType.FLOAT32, data.shape), data))
+            type_ = TensorType(DType.FLOAT32, data.shape)
+            if target is not None:
+                type_ = replace(target.quantization, shape=data.shape)
+                data = quantized_as(data, type_)
+            names.append(site.new_constant("constant", type_, data))
         elif target is None:
             names.append(site.place(site.importer.real(operand), axes))
         else:

@@ -10,7 +10,7 @@ import numpy as np
 from midge.ir.types import DType
 from midge.load.onnx import elementwise, functions, movement, pools, weighted
 from midge.load.onnx.held import Held, Known
-from midge.load.onnx.scales import is_unsigned, type_of_scale
+from midge.load.onnx.scales import as_bytes, is_unsigned, type_of_scale
 from midge.load.onnx.site import Site, Target
 from midge.ops.add import Add
 from midge.ops.base import Activation
@@ -104,8 +104,10 @@ def dequantized(integers: np.ndarray, scales: np.ndarray, zero_points: np.ndarra
     along = [1] * integers.ndim
     if scales.size > 1:
         along[axis] = -1
+    integers = as_bytes(integers)
     centred = integers.astype(np.float32)
     if zero_points is not None:
+        zero_points = as_bytes(zero_points)
         centred = centred - zero_points.astype(np.float32).reshape(
             along if zero_points.size > 1 else [1] * integers.ndim
         )
@@ -221,7 +223,7 @@ def q_unary(row: Callable[[Site], None]) -> Callable[[Site], None]:
 
 def q_concat(site: Site) -> None:
     """com.microsoft.QLinearConcat: scale and zero point of the result, then each operand with its own."""
-    operands = tuple(as_real(site, k, k + 1, k + 2) for k in range(2, len(site.node.inputs), 3))
+    operands = tuple(operand_of(site, k) for k in range(2, len(site.node.inputs), 3))
     movement.concat(Rewritten(site, operands, target_of(site, 0, 1)))
 
 

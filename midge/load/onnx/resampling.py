@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from midge.ir.types import DType
 from midge.load.onnx.held import Held, channels_last
-from midge.load.onnx.site import Site
+from midge.load.onnx.site import Site, Target
 from midge.load.onnx.windows import image_of, require_image, two
 from midge.ops.resize_bilinear import ResizeBilinear
 
@@ -113,15 +114,27 @@ def _linear(site: Site, x: Held, axes: list[_Axis], coordinates: str) -> None:
     sizes, before = (two([axis.results for axis in spatial], 1), two([axis.size for axis in spatial], 1))
     if max(*sizes, *before) > 1 << 12:
         site.unsupported(f"{list(sizes)} pixels of {list(before)}")
-    target = site.target(fuses=False) if not x.type.dtype.is_float else None
+    is_byte = x.type.dtype is DType.INT8
+    if is_byte and not x.is_real and x.type.quantization is not None:  # of the QOperator form
+        _interpolate(site, x, axes, coordinates, sizes, None)
+        return
+    target = site.target(fuses=False) if is_byte else None
     kept = target is not None and target.quantization.quantization == x.type.quantization
     if not kept:
         target, x = None, site.importer.real(x)
+    _interpolate(site, x, axes, coordinates, sizes, target)
+
+
+def _interpolate(site: Site, x: Held, axes: list[_Axis], coordinates: str, sizes: tuple[int, int],
+                 target: Target | None) -> None:  # fmt: skip
+    """The operator, whose result has its operand's type."""
     op = ResizeBilinear(*sizes, coordinates == "align_corners", coordinates.endswith("half_pixel"))
     shape = tuple(axis.results for axis in axes)
     type_ = replace(x.type, shape=(1, *sizes, shape[1]))
     made = site.make(op, [image_of(site, x)], type_)
-    site.finish(target, site.held_of(made, shape, channels_last(len(shape))))
+    found = site.held_of(made, shape, channels_last(len(shape)))
+    is_plain = target is None and not x.is_real
+    site.finish(target, replace(found, is_unsigned=x.is_unsigned) if is_plain else found)
 
 
 ROWS = {"Resize": resize}

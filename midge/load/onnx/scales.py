@@ -7,6 +7,7 @@ import numpy as np
 from midge.ir.types import DType, Quantization, TensorType
 
 UNSIGNED_EXCESS = 128
+_SPAN = 255
 
 
 def type_of_scale(scale: np.ndarray, zero_point: np.ndarray | None, shape: tuple[int, ...]) -> TensorType | None:
@@ -37,14 +38,32 @@ def as_signed(integers: np.ndarray) -> np.ndarray:
     return integers
 
 
+def quantized_as(real: np.ndarray, type_: TensorType) -> np.ndarray:
+    """Real numbers in the integers of a type with one scale, as QuantizeLinear rounds them: halves to even."""
+    assert type_.quantization is not None
+    low, high = type_.dtype.limits
+    steps = np.rint(real / np.float32(type_.quantization.scale)) + type_.zero_point
+    return np.clip(steps, low, high).astype(type_.dtype.numpy)
+
+
+def as_bytes(integers: np.ndarray) -> np.ndarray:
+    """Integers of 4 or 2 bits as int8 or uint8; others as they are."""
+    narrow = {"int4": np.int8, "int2": np.int8, "uint4": np.uint8, "uint2": np.uint8}.get(integers.dtype.name)
+    return integers if narrow is None else integers.astype(narrow)
+
+
 def symmetric_weights(integers: np.ndarray, zero_points: np.ndarray | None, axis: int) -> np.ndarray | None:
-    """Weights without their zero points, as int8; None where they do not fit into it."""
+    """Weights without their zero points, as int8, or as int16 where they do not fit into it.
+
+    None where they lie further apart than the numbers of a byte, as those of several zero points may.
+    """
     centred = integers.astype(np.int32)
     if zero_points is not None:
         along = [1] * integers.ndim
         if zero_points.size > 1:
             along[axis] = -1
         centred = centred - zero_points.astype(np.int32).reshape(along)
-    if centred.min(initial=0) < -128 or centred.max(initial=0) > 127:
-        return None
-    return centred.astype(np.int8)
+    low, high = int(centred.min(initial=0)), int(centred.max(initial=0))
+    if low >= -128 and high <= 127:
+        return centred.astype(np.int8)
+    return centred.astype(np.int16) if high - low <= _SPAN else None

@@ -24,7 +24,8 @@ from midge.ops.mul import Mul
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Weights as the graph holds them, `outputs` of them along `axis`; int8 without zero points, or float32."""
+    """Weights as the graph holds them, `outputs` of them along `axis`; int8 or int16 without zero points, or
+    float32."""
 
     array: np.ndarray
     scales: np.ndarray | None
@@ -36,7 +37,7 @@ class Weights:
             return TensorType(DType.FLOAT32, self.array.shape)
         scales = tuple(float(np.float32(scale)) for scale in self.scales.reshape(-1))
         axis = self.axis if len(scales) > 1 else None
-        return TensorType(DType.INT8, self.array.shape, Quantization(scales, (0,) * len(scales), axis))
+        return TensorType(DType.of(self.array), self.array.shape, Quantization(scales, (0,) * len(scales), axis))
 
 
 def conv(site: Site) -> None:
@@ -213,7 +214,7 @@ def _emit_bias(site: Site, x: Held, weights: Weights, bias: Known, outputs: int)
 
 def _integer_weights(site: Site, weights: Known, arranged: Callable[[np.ndarray], np.ndarray], axis: int
                      ) -> Weights | None:  # fmt: skip
-    """int8 weights; None where the constant is not quantised along its outputs, or too far from its zero point."""
+    """Integer weights; None where the constant is not quantised along its outputs, or too far from its zero point."""
     if weights.quantized is None or weights.scales is None or weights.quantized.dtype not in (np.int8, np.uint8):
         return None
     if weights.scales.size > 1 and (weights.axis != 0 or weights.scales.size != weights.shape[0]):

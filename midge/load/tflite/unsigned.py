@@ -9,6 +9,7 @@ Inputs and outputs of the model keep their type. Rows whose reference kernels ro
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -54,7 +55,7 @@ def _signed(tensor: RawTensor) -> RawTensor:
     return replace(tensor, dtype="INT8", quantization=quantization, data=data, is_unsigned=True)
 
 
-def _with_conversions(raw: RawModel, originals: tuple[RawTensor, ...] | list[RawTensor], chosen: set[int]) -> RawModel:
+def _with_conversions(raw: RawModel, originals: Sequence[RawTensor], chosen: set[int]) -> RawModel:
     """The model with a QUANTIZE behind each of its uint8 inputs, and one before each of its outputs."""
     tensors, first = list(raw.tensors), list[RawOperator]()
     last: list[RawOperator] = []

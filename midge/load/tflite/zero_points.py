@@ -30,7 +30,7 @@ def centred_weights(site: Site) -> Site:
         return site
     if len(quantization.scales) > 1 or not (raw.is_unsigned or site.operator.code == "FULLY_CONNECTED"):
         return site  # refused, or broken
-    (scale,), (zero_point,) = quantization.scales, quantization.zero_points
+    scale, zero_point = quantization.scales[0], quantization.zero_points[0]
     data = weights.astype(np.int16) - np.int16(zero_point)
     fits = data.min(initial=0) >= -128 and data.max(initial=0) <= 127
     stored = data.astype(np.int8 if fits else np.int16)
