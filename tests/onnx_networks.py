@@ -167,6 +167,14 @@ def _resize(shape: tuple[int, ...], numbers: Sequence[float], *, sized: bool = F
     return make
 
 
+def _upsample(mode: str) -> Callable[[], onnx.ModelProto]:
+    def make() -> onnx.ModelProto:
+        m = Maker(9)
+        return m.model((1, 3, 4, 5), [m.op("Upsample", "x", m.constant([1, 1, 2, 2]), mode=mode)])
+
+    return make
+
+
 def _products() -> onnx.ModelProto:
     """Attention by hand: two products of what both varies, one by Einsum, and a reduction for opset 17."""
     m = Maker()
@@ -270,6 +278,13 @@ NETWORKS: dict[str, Callable[[], onnx.ModelProto]] = {
     "resize_linear_axes": _resize((1, 3, 4, 5), [2, 3], opset=18, axes=[2, 3], mode="linear"),
     "resize_linear_signal": _resize((1, 3, 9), [1, 3, 14], sized=True, mode="linear"),
     "resize_nearest": _resize((1, 3, 4, 5), [1, 1, 2, 3]),
+    "upsample_attribute": _one((1, 3, 4, 5), "Upsample", opset=7, scales=[1.0, 1.0, 2.0, 3.0], mode="nearest"),
+    "upsample": _upsample("nearest"),
+    "upsample_linear": _upsample("linear"),
+    "lp_pool": _one((1, 3, 5, 6), "LpPool", kernel_shape=[2, 3], pads=[1, 0, 0, 1]),
+    "lp_pool_1": _one((1, 3, 5, 6), "LpPool", kernel_shape=[2, 2], strides=[2, 2], p=1),
+    "global_lp_pool": _one((1, 3, 5, 6), "GlobalLpPool"),
+    "lp_normalization": _one((1, 3, 5), "LpNormalization", axis=1),
     **{f"resize_nearest_{mode}": _resize((1, 3, 5, 7), [1, 3, 8, 4], sized=True, nearest_mode=mode)
        for mode in ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")},
     **{f"resize_nearest_{mode}": _resize((1, 3, 5, 7), [1, 1, 1.7, 0.6], coordinate_transformation_mode=mode)

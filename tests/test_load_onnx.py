@@ -17,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from midge.errors import MidgeError, ModelError, UnsupportedError
 from midge.ir.graph import Node
 from midge.ir.interpret import run_graph
+from midge.ir.types import DType
 from midge.load import load_with_orders
 from midge.load.model import Model
 from midge.ops.rearrange import Rearrange
@@ -207,16 +208,64 @@ def test_padding_of_quantised_values_is_what_the_file_says(tmp_path: Path) -> No
         assert has_pad == any(node.op.name == "pad" for node in _model(path).graph.nodes)
 
 
-def test_weights_that_int8_has_no_room_for(tmp_path: Path) -> None:
-    """uint8 weights far from their zero point: the layer is float32, its result as the file says."""
+@pytest.mark.parametrize("is_far", [False, True], ids=["one_zero_point", "far_zero_points"])
+def test_weights_that_int8_has_no_room_for(is_far: bool, tmp_path: Path) -> None:
+    """uint8 weights far from their zero point take 16 bits; with zero points far apart the layer is float32."""
     m = onnx_networks.Maker()
     scale, zero = m.constant(0.02), m.constant(128, np.uint8)
     weights = m.constant(m.rng.integers(0, 256, (4, 2, 3, 3)), np.uint8)
-    y = m.op("QLinearConv", m.op("QuantizeLinear", "x", scale, zero), scale, zero, weights, m.constant(0.01),
-             m.constant(3, np.uint8), m.constant(0.1), zero)  # fmt: skip
+    w_scale = m.constant([0.01] * 4 if is_far else 0.01)
+    w_zero = m.constant([3, 250, 128, 7] if is_far else 3, np.uint8)
+    y = m.op("QLinearConv", m.op("QuantizeLinear", "x", scale, zero), scale, zero, weights, w_scale, w_zero,
+             m.constant(0.1), zero)  # fmt: skip
     path = tmp_path / "m.onnx"
     onnx.save(m.model((1, 2, 5, 5), [m.op("DequantizeLinear", y, m.constant(0.1), zero)]), path)
     assert _compare(path).mismatches == 0
+    graph = _model(path).graph
+    (layer,) = (node for node in graph.nodes if node.op.name == "conv2d")
+    assert graph.type(layer.inputs[1] or "").dtype is (DType.FLOAT32 if is_far else DType.INT16)
+
+
+def _shaped(model: onnx.ModelProto, shape: Sequence[int]) -> onnx.ModelProto:
+    """The model with its output's shape, which ONNX infers of its own operators only."""
+    (output,) = model.graph.output
+    output.CopyFrom(helper.make_tensor_value_info(output.name, TensorProto.FLOAT, shape))
+    return model
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_quantised_operators_of_onnx_runtimes_own_domain(bits: int, tmp_path: Path) -> None:
+    """What its quantiser writes for element types that are newer than the opset: a convolution with int4 weights."""
+    m = onnx_networks.Maker(opset=13)
+    own = {"domain": "com.microsoft"}
+    scale, zero = m.constant(0.02), m.constant(3, np.int8)
+    weights = m.rng.integers(-(2 ** (bits - 1)), 2 ** (bits - 1), (4, 2, 3, 3))
+    kind = TensorProto.INT4 if bits == 4 else TensorProto.INT8
+    m.constants.append(helper.make_tensor("w", kind, weights.shape, weights.reshape(-1).tolist()))
+    m.constants.append(helper.make_tensor("w_zero", kind, (), [0]))
+    x = m.op("DequantizeLinear", m.op("QuantizeLinear", "x", scale, zero, **own), scale, zero, **own)
+    y = m.op("Conv", x, m.op("DequantizeLinear", "w", m.constant(0.01), "w_zero", **own), pads=[1, 1, 1, 1])
+    out = m.constant(0.01 * 2 ** (bits - 4)), m.constant(-5, np.int8)
+    y = m.op("DequantizeLinear", m.op("QuantizeLinear", y, *out, **own), *out, **own)
+    path = tmp_path / "m.onnx"
+    onnx.save(_shaped(m.model((1, 2, 5, 5), [y]), (1, 4, 5, 5)), path)
+    assert _compare(path).mismatches == 0
+    graph = _model(path).graph
+    assert [node.op.name for node in graph.nodes] == ["quantize", "conv2d", "dequantize"]
+
+
+def test_quantised_images_in_another_size_beside_a_constant(tmp_path: Path) -> None:
+    """The QOperator form: Resize of uint8, QLinearConcat with a constant part."""
+    m = onnx_networks.Maker()
+    scale, zero, other = m.constant(0.02), m.constant(130, np.uint8), m.constant(0.03)
+    sizes = m.constant([1, 2, 7, 5], np.int64)
+    y = m.op("Resize", m.op("QuantizeLinear", "x", scale, zero), "", "", sizes, mode="linear")
+    fixed = m.constant(m.rng.integers(0, 256, (1, 1, 7, 5)), np.uint8)
+    y = m.op("QLinearConcat", other, zero, y, scale, zero, fixed, scale, zero, domain="com.microsoft", axis=1)
+    path = tmp_path / "m.onnx"
+    onnx.save(_shaped(m.model((1, 2, 4, 3), [m.op("DequantizeLinear", y, other, zero)]), (1, 3, 7, 5)), path)
+    assert _compare(path).mismatches == 0
+    assert {node.op.name for node in _model(path).graph.nodes} >= {"resize_bilinear", "concatenation"}
 
 
 def test_integers_where_onnx_has_floats_only(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ class Function(enum.Enum):
     """Which function; float32 in and out."""
 
     ABS = "abs"
+    ATAN = "atan"
     CEIL = "ceil"
     COS = "cos"
     ELU = "elu"
@@ -86,8 +87,9 @@ def apply(function: Function, x: np.ndarray) -> np.ndarray:
 
 def _in_float64(function: Function, x: np.ndarray) -> np.ndarray:
     simple = {
-        Function.ABS: np.abs, Function.CEIL: np.ceil, Function.COS: np.cos, Function.EXP: np.exp,
-        Function.FLOOR: np.floor, Function.LOG: np.log, Function.NEG: np.negative, Function.RECIPROCAL: np.reciprocal,
+        Function.ABS: np.abs, Function.ATAN: np.arctan, Function.CEIL: np.ceil, Function.COS: np.cos,
+        Function.EXP: np.exp, Function.FLOOR: np.floor, Function.LOG: np.log, Function.NEG: np.negative,
+        Function.RECIPROCAL: np.reciprocal,
         Function.ROUND: np.rint, Function.SIGN: np.sign, Function.SIN: np.sin, Function.SQRT: np.sqrt,
         Function.SQUARE: np.square, Function.TRUNC: np.trunc,
     }.get(function)  # fmt: skip

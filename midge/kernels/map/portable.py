@@ -21,6 +21,7 @@ _PLAIN = {
     Function.SQUARE: "x[i] * x[i]",
 }
 _CALLS = {
+    Function.ATAN: ("midge_atan_f32(x[i])", ("atan_f32",)),
     Function.CEIL: ("-midge_floor_f32(-x[i])", ("trunc_f32", "floor_f32")),
     Function.COS: ("midge_sin_f32(x[i], 1)", ("sin_f32",)),
     Function.FLOOR: ("midge_floor_f32(x[i])", ("trunc_f32", "floor_f32")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -31,9 +32,22 @@ class _Axis:
 
 def resize(site: Site) -> None:
     """Resize by constant scales or to constant sizes, nearest or linear."""
+    axes = _axes(site, site.held(0).shape)
+    _resample(site, axes, site.attribute("coordinate_transformation_mode", "half_pixel"),
+              site.attribute("nearest_mode", "round_prefer_floor"))  # fmt: skip
+
+
+def upsample(site: Site) -> None:
+    """Upsample (before opset 10), by scales among the attributes (opset 7) or the operands."""
+    x = site.held(0)
+    scales = site.attribute("scales", None)
+    given = np.asarray(site.known(1, "scales").reshape(-1) if scales is None else scales, np.float64)
+    axes = _scaled(site, x.shape, range(len(x.shape)), given)
+    _resample(site, axes, "asymmetric", "floor")
+
+
+def _resample(site: Site, axes: list[_Axis], coordinates: str, nearest_mode: str) -> None:
     x, mode = site.held(0), site.attribute("mode", "nearest")
-    coordinates = site.attribute("coordinate_transformation_mode", "half_pixel")
-    axes = _axes(site, x.shape)
     if site.attribute("antialias", 0) and any(axis.results < axis.size for axis in axes):
         site.unsupported("antialiasing")
     if np.prod([float(axis.results) for axis in axes]) > _MOST_ELEMENTS:
@@ -41,9 +55,9 @@ def resize(site: Site) -> None:
     if mode == "nearest":
         order = x.order
         for number, axis in enumerate(axes):
-            order = np.take(order, _nearest(site, axis, coordinates), number)
+            order = np.take(order, _nearest(site, axis, coordinates, nearest_mode), number)
         site.bind(x.rearranged(order))
-    elif mode == "linear":
+    elif mode in ("linear", "bilinear"):
         _linear(site, x, axes, coordinates)
     else:
         site.unsupported(f"{mode} interpolation")
@@ -58,6 +72,12 @@ def _axes(site: Site, shape: tuple[int, ...]) -> list[_Axis]:
     if not is_sized and not site.has(2):
         site.broken("neither scales nor sizes", "one of them")
     given = site.known(3 if is_sized else 2, "a size").reshape(-1).astype(np.float64)
+    return _scaled(site, shape, named, given, is_sized=is_sized)
+
+
+def _scaled(site: Site, shape: tuple[int, ...], named: Sequence[int], given: np.ndarray, *, is_sized: bool = False
+            ) -> list[_Axis]:  # fmt: skip
+    """Each axis of the operand, those that are named by their scale or (`is_sized`) their size."""
     limit = 1 << 24
     if len(given) != len(named) or not np.all((given > 0) & (given < limit)):
         site.broken(f"{given.tolist()} for {len(named)} axes", "a positive number for each")
@@ -73,7 +93,7 @@ def _axes(site: Site, shape: tuple[int, ...]) -> list[_Axis]:
     return found
 
 
-def _nearest(site: Site, axis: _Axis, coordinates: str) -> np.ndarray:
+def _nearest(site: Site, axis: _Axis, coordinates: str, mode: str) -> np.ndarray:
     """Which element each result is."""
     if axis.size == axis.results and axis.is_whole:
         return np.arange(axis.size)
@@ -89,7 +109,6 @@ def _nearest(site: Site, axis: _Axis, coordinates: str) -> np.ndarray:
         at = place * np.float32(axis.size - 1) / np.float32(max(axis.results - 1, 1))
     else:
         site.unsupported(f"{coordinates} coordinates")
-    mode = site.attribute("nearest_mode", "round_prefer_floor")
     rounds = {
         "round_prefer_floor": lambda p: np.ceil(p - half), "round_prefer_ceil": lambda p: np.floor(p + half),
         "floor": np.floor, "ceil": np.ceil,
@@ -137,4 +156,4 @@ def _interpolate(site: Site, x: Held, axes: list[_Axis], coordinates: str, sizes
     site.finish(target, replace(found, is_unsigned=x.is_unsigned) if is_plain else found)
 
 
-ROWS = {"Resize": resize}
+ROWS = {"Resize": resize, "Upsample": upsample}
