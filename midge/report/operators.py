@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from midge.ir.graph import Graph, Node
 from midge.kernels import kernel_files
 from midge.load.onnx.rows import ROWS as ONNX_ROWS
 from midge.load.tflite.rows import ROWS as TFLITE_ROWS
@@ -59,7 +60,9 @@ def text() -> str:
         _list(sorted(ONNX_ROWS)),
         "## Kernels\n",
         "Each operator of the graph, and the element types of results in its test table (`CASES`) for which an\n"
-        "instruction set has a kernel. Cores without one take the portable kernel. Reshapes have no kernel.\n",
+        "instruction set has a kernel; int16×8 has weights of 8 bits, int8×16 of 16, which are 8-bit weights less a\n"
+        "zero point (they lie in flash as bytes). Weights of int4 are int8 from the import on, and in flash. Tensors of\n"
+        "uint8 with a scale are int8. Cores without a kernel take the portable one. Reshapes have none.\n",
         _kernel_table(),
     ]
     return "\n".join(parts)
@@ -90,8 +93,16 @@ def _dtypes(op: str, isa: str, core: Core) -> str:
         graph = case.build(np.random.default_rng(0))
         (node,) = graph.nodes
         if any(kernel.refuse(node, graph, core) is None for kernel in kernel_files().get((op, isa), ())):
-            found.add(graph.output_types(node)[0].dtype.value)
+            found.add(_label(graph, node))
     return ", ".join(sorted(found))
+
+
+def _label(graph: Graph, node: Node) -> str:
+    """The element type of a result, and that of weights where it is another: `int16×8`."""
+    result = graph.output_types(node)[0].dtype
+    weights = graph.values.get(node.inputs[1] or "") if len(node.inputs) == 3 else None
+    kind = result if weights is None or not weights.is_constant else weights.type.dtype
+    return result.value if kind is result else f"{result.value}×{8 * kind.bytes}"
 
 
 def main(arguments: Sequence[str]) -> None:
