@@ -61,8 +61,8 @@ def text() -> str:
         "## Kernels\n",
         "Each operator of the graph, and the element types of results in its test table (`CASES`) for which an\n"
         "instruction set has a kernel; int16×8 has weights of 8 bits, int8×16 of 16, which are 8-bit weights less a\n"
-        "zero point (they lie in flash as bytes). Weights of int4 are int8 from the import on, and in flash. Tensors of\n"
-        "uint8 with a scale are int8. Cores without a kernel take the portable one. Reshapes have none.\n",
+        "zero point (they lie in flash as bytes). Weights of int4 are int8 from the import on, and in flash. Tensors\n"
+        "of uint8 with a scale are int8. Cores without a kernel take the portable one. Reshapes have none.\n",
         _kernel_table(),
     ]
     return "\n".join(parts)
