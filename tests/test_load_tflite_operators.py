@@ -140,6 +140,16 @@ SINGLES: dict[str, tuple[Maker, int]] = {
     "l2 pool relu6": (_single("L2_POOL_2D", lambda g: [g.input(FLOATS)], (1, 2, 3, 5), np.float32,
                               ("Pool2DOptions", {"Padding": 1, "FilterHeight": 2, "FilterWidth": 2, "StrideH": 1,
                                                  "StrideW": 1, "FusedActivationFunction": 3})), 4),
+    "pad 2": (_single("PADV2", lambda g: [g.input(FLOATS), g.constant([[0, 0], [1, 2], [0, 3], [0, 0]], np.int32),
+                                           g.constant(-np.inf)], (1, 6, 7, 5), options=("PadV2Options", {})), 2),
+    "mean over a batch": (_single("MEAN", lambda g: [g.input((4, 3, 5)), g.constant([0, 2], np.int32)], (3,),
+                                  options=("ReducerOptions", {})), 1),
+    "largest of a batch": (_single("REDUCE_MAX", lambda g: [g.input((4, 3, 5)), g.constant(0, np.int32)], (3, 5),
+                                   options=("ReducerOptions", {})), 1),
+    "reversed sequences": (_single("REVERSE_SEQUENCE", lambda g: [g.input((3, 4, 5)), g.constant([4, 0, 3], np.int32)],
+                                   (3, 4, 5), options=("ReverseSequenceOptions", {"SeqDim": 1, "BatchDim": 0})), 1),
+    "bytes as numbers": (_single("CAST", lambda g: [g.input(FLOATS, np.uint8)], FLOATS,
+                                 options=("CastOptions", {})), 1),
     "logical not": (_single("LOGICAL_NOT", lambda g: [g.input(FLOATS, np.bool_)], FLOATS, np.bool_), 1),
 }  # fmt: skip
 
@@ -160,6 +170,19 @@ def test_embedding_lookup(is_int8: bool) -> None:
     g.outputs.append(g.op("EMBEDDING_LOOKUP", [ids, table], (6, 8)))
     graph = checked(maker, (np.array([0, 19, 3, 3, 7, 1], np.int32),))
     assert [node.op.name for node in graph.nodes] == ["gather", "dequantize"][: 1 + is_int8]
+
+
+@pytest.mark.parametrize("numbers", [1, 2, 3])
+@pytest.mark.parametrize("is_constant", [False, True])
+def test_parts_by_tuples_that_come_at_run_time(numbers: int, is_constant: bool) -> None:
+    maker, sizes = Maker(), (3, 4, 5)
+    g = maker.subgraph()
+    x = g.constant(RNG.standard_normal(sizes)) if is_constant else g.input(sizes)
+    indices, shape = g.input((2, 6, numbers), np.int32), (2, 6, *sizes[numbers:])
+    g.outputs.append(g.op("GATHER_ND", [x, indices], shape, options=("GatherNdOptions", {})))
+    values = RNG.integers(0, sizes[:numbers], (2, 6, numbers)).astype(np.int32)
+    tables = () if is_constant else (RNG.standard_normal(sizes).astype(np.float32),)
+    checked(maker, (*tables, values))
 
 
 def test_shapes_are_known_at_import() -> None:

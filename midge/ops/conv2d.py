@@ -130,7 +130,6 @@ _OFFSET = (
     _case("one_row", 1, 5, 33, 3, (1, 4), stride=(1, 2), per_channel=False),
 )
 CASES: tuple[Case, ...] = (
-    *(offset_weights(case, offset) for case, offset in zip(_OFFSET, (100, -70, 128, 1, -100), strict=True)),
     *(_case(f"1x1_c{c}_o{o}_w{w}", 2, w, c, o, (1, 1))
       for c, o, w in ((1, 1, 1), (3, 4, 2), (4, 3, 5), (7, 8, 8), (8, 9, 3), (9, 7, 1), (8, 8, 5), (16, 4, 4),
                       (33, 5, 3), (80, 6, 5), (12, 7, 10))),
@@ -179,4 +178,5 @@ CASES: tuple[Case, ...] = (
           activation=Activation.RELU6, dtype=DType.FLOAT32),
     _case("float_dilated", 7, 7, 2, 4, (3, 3), dilation=(2, 2), padding=(2, 2, 2, 2), dtype=DType.FLOAT32),
     _case("float_grouped_no_bias", 4, 4, 8, 4, (3, 3), groups=2, bias=False, dtype=DType.FLOAT32),
+    *(offset_weights(case, offset) for case, offset in zip(_OFFSET, (100, -70, 128, 1, -100), strict=True)),
 )  # fmt: skip

@@ -106,7 +106,6 @@ _OFFSET = (
     _case("stride2_multiplier", 6, 6, 3, 2, (3, 3), stride=(2, 2), activation=Activation.RELU6),
 )
 CASES: tuple[Case, ...] = (
-    *(offset_weights(case, offset) for case, offset in zip(_OFFSET, (-33, 120), strict=True)),
     *(_case(f"3x3_same_c{c}_w{w}", 3, w, c, 1, (3, 3), padding=_SAME3)
       for c, w in ((1, 8), (3, 5), (4, 4), (7, 2), (8, 1), (8, 8), (9, 5), (16, 9), (5, 13))),
     _case("3x3_valid", 5, 5, 4, 1, (3, 3)),
@@ -149,4 +148,5 @@ CASES: tuple[Case, ...] = (
     _case("float_multiplier2_relu6", 4, 4, 3, 2, (3, 3), activation=Activation.RELU6, dtype=DType.FLOAT32),
     _case("float_stride2_no_bias", 6, 6, 4, 1, (3, 3), stride=(2, 2), padding=(0, 1, 0, 1), bias=False,
           dtype=DType.FLOAT32),
+    *(offset_weights(case, offset) for case, offset in zip(_OFFSET, (-33, 120), strict=True)),
 )  # fmt: skip

@@ -132,7 +132,6 @@ _OFFSET = (
     _case("rows", 8, 5, batch=(3,)),
 )
 CASES: tuple[Case, ...] = (
-    *(offset_weights(case, offset) for case, offset in zip(_OFFSET, (77, -100, 5), strict=True)),
     *(_case(f"i{i}_o{o}", i, o)
       for i, o in ((1, 1), (3, 4), (4, 3), (7, 8), (8, 9), (9, 7), (16, 2), (33, 5), (64, 12), (70, 21), (1560, 2))),
     *(_case(f"double_i{i}_o{o}", i, o, rounding=Rounding.DOUBLE) for i, o in ((1, 3), (8, 8), (9, 5), (31, 4))),
@@ -161,4 +160,5 @@ CASES: tuple[Case, ...] = (
     _case("float_relu_rows", 8, 4, batch=(1, 3), keep_dims=True, activation=Activation.RELU, dtype=DType.FLOAT32),
     _case("float_image_keep_dims", 5, 3, batch=(1, 4, 3), keep_dims=True, dtype=DType.FLOAT32),
     _case("float_no_bias", 33, 3, bias=False, dtype=DType.FLOAT32),
+    *(offset_weights(case, offset) for case, offset in zip(_OFFSET, (77, -100, 5), strict=True)),
 )  # fmt: skip

@@ -170,7 +170,6 @@ def _case(label: str, h: int, w: int, c: int, o: int, kernel: tuple[int, int], s
 
 _SAME3 = (0, 1, 0, 1)
 CASES: tuple[Case, ...] = (
-    offset_weights(_case("3x3_stride2", 3, 4, 5, 3, (3, 3), (2, 2)), 90),
     *(_case(f"2x2_stride2_c{c}_o{o}_w{w}", 3, w, c, o, (2, 2), (2, 2))
       for c, o, w in ((1, 1, 1), (3, 4, 5), (4, 3, 2), (7, 8, 3), (8, 9, 4))),
     *(_case(f"3x3_stride2_same_c{c}_o{o}_w{w}", 4, w, c, o, (3, 3), (2, 2), cut=_SAME3)
@@ -201,4 +200,5 @@ CASES: tuple[Case, ...] = (
     _case("float_2x2", 3, 5, 7, 9, (2, 2), (2, 2), dtype=DType.FLOAT32),
     _case("float_3x3_relu", 4, 3, 3, 8, (3, 3), (2, 2), cut=_SAME3, activation=Activation.RELU, dtype=DType.FLOAT32),
     _case("float_grouped_no_bias", 3, 3, 8, 4, (3, 3), (2, 1), groups=2, bias=False, dtype=DType.FLOAT32),
+    offset_weights(_case("3x3_stride2", 3, 4, 5, 3, (3, 3), (2, 2)), 90),
 )  # fmt: skip

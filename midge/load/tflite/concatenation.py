@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from midge.ir.types import DType, TensorType
+from midge.ir.verify import verify_type
 from midge.load.tflite.shapes import axis_of
 from midge.load.tflite.site import Site
 from midge.load.tflite.unsigned import EXCESS
@@ -37,6 +38,10 @@ def concatenation(site: Site) -> None:
         return
     if not all(site.raw(position).is_unsigned for position in range(len(operands))):
         site.unsupported("operands with different scales")
+    for index in (*operands, site.result()):
+        verify_type(site.importer.type(index), site.importer.where_tensor(index))
+    if any(type_.quantization is None or type_.quantization.axis is not None for type_ in (*types, y)):
+        site.unsupported("a scale for each channel")
     chain = site.chain()
     names = [chain.value(index) for index in operands]
     for position in others:

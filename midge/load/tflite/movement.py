@@ -136,7 +136,8 @@ def reverse_sequence(site: Site, x: np.ndarray) -> np.ndarray:
     along, batch = (
         axis_of(site, axis, x.ndim) for axis in site.options("ReverseSequenceOptions", "SeqDim", "BatchDim")
     )
-    if along == batch or lengths.size != x.shape[batch] or lengths.min() < 0 or lengths.max() > x.shape[along]:
+    fits = lengths.dtype.kind == "i" and lengths.size == x.shape[batch] and lengths.min(initial=0) >= 0
+    if along == batch or not fits or lengths.max(initial=0) > x.shape[along]:
         site.broken(
             f"lengths {lengths.tolist()} along axis {along}", f"one of up to {x.shape[along]} for each sequence"
         )

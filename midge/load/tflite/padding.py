@@ -29,9 +29,9 @@ def pad(site: Site) -> None:
     paddings = tuple((int(before), int(after)) for before, after in pairs)
     shape = tuple(size + sum(pair) for size, pair in zip(x.shape, paddings, strict=True))
     value = None if site.operand(2) is None else site.known(2, "a padding value")
-    if value is None or value.size != 1 or np.all(value == x.zero_point) or not any(map(any, paddings)):
-        if value is not None and value.size != 1:
-            site.broken(f"{value.size} padding values", "one")
+    if value is not None and (value.size != 1 or value.dtype != x.dtype.numpy):
+        site.broken(f"{value.size} padding values of type {value.dtype}", f"one of type {x.dtype.value}")
+    if value is None or np.all(value == x.zero_point) or not any(map(any, paddings)):
         site.emit(Pad(paddings), [site.required(0)], shape)
         return
     if np.prod(shape, dtype=float) > _MOST_ELEMENTS:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
 
 from midge.ir.types import DType
+from midge.ir.verify import verify_type
 from midge.load.tflite.file import RawQuantization
 from midge.load.tflite.site import Site
 from midge.ops.fixed_point import quantize_multiplier
@@ -30,6 +32,8 @@ def centred_weights(site: Site) -> Site:
         return site
     if len(quantization.scales) > 1 or not (raw.is_unsigned or site.operator.code == "FULLY_CONNECTED"):
         return site  # refused, or broken
+    for index in (site.required(0), site.required(1), site.result()):
+        verify_type(site.importer.type(index), site.importer.where_tensor(index))
     scale, zero_point = quantization.scales[0], quantization.zero_points[0]
     data = weights.astype(np.int16) - np.int16(zero_point)
     fits = data.min(initial=0) >= -128 and data.max(initial=0) <= 127
@@ -46,9 +50,12 @@ def centred_weights(site: Site) -> Site:
 def _scale_in_float32(site: Site, scale: float) -> float:
     """A float64 near `scale` whose product with the input's scale requantises as their float32 product does."""
     x, y = site.type(0).quantization, site.result_type().quantization
-    if x is None or y is None or x.axis is not None or y.axis is not None or min(x.scale, y.scale, scale) <= 0:
+    if x is None or y is None or x.axis is not None or y.axis is not None:
         return scale  # refused, or broken
-    product = float(np.float32(x.scale) * np.float32(scale))
+    with np.errstate(over="ignore"):
+        product = float(np.float32(x.scale) * np.float32(scale))
+    if not 0.0 < product < math.inf:
+        site.unsupported(f"scales {x.scale} and {scale}, whose product leaves float32")
     wanted = quantize_multiplier(product / y.scale)
     low = high = product / x.scale
     for _ in range(_MOST_STEPS):
