@@ -123,6 +123,18 @@ def _compare_biases(kind: str, scales: tuple[float, float, float], bias: np.ndar
     return bias.size
 
 
+@pytest.mark.parametrize("zero_point", [90, 128])
+def test_transposed_convolutions_of_uint8(zero_point: int) -> None:
+    def make(g: Subgraph) -> int:
+        weights = g.constant(RNG.integers(0, 256, (3, 3, 3, 5)), np.uint8, scale=0.01, zero_point=zero_point)
+        x = g.input((1, 4, 4, 5), np.uint8, scale=0.05, zero_point=100)
+        options = ("TransposeConvOptions", {"Padding": 0, "StrideH": 2, "StrideW": 2})
+        return g.op("TRANSPOSE_CONV", [g.constant([1, 8, 8, 3], np.int32), weights, x], (1, 8, 8, 3), np.uint8, options,
+                    scale=0.2, zero_point=120)  # fmt: skip
+
+    checked(make)
+
+
 def test_int8_dense_weights_may_have_a_zero_point() -> None:
     checked(_weighted("dense", 5, dtype=np.int8))
 

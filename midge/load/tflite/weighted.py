@@ -156,6 +156,7 @@ def transpose_conv(site: Site) -> None:
     inner = site.with_operands(
         [site.required(2), site.required(1), -1 if site.operand(3) is None else site.required(3)]
     )
+    inner = centred_weights(inner)
     x, weights = image_of(inner), _weights(inner, 4)
     scheme, stride_h, stride_w = site.options("TransposeConvOptions", "Padding", "StrideH", "StrideW")
     (code,) = site.options("TransposeConvOptions", "FusedActivationFunction")

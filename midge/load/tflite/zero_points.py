@@ -30,7 +30,7 @@ def centred_weights(site: Site) -> Site:
     in_float32 = raw.is_unsigned and site.operator.code != "FULLY_CONNECTED"
     if not any(quantization.zero_points) and not in_float32:
         return site
-    if len(quantization.scales) > 1 or not (raw.is_unsigned or site.operator.code == "FULLY_CONNECTED"):
+    if len(quantization.scales) != 1 or not (raw.is_unsigned or site.operator.code == "FULLY_CONNECTED"):
         return site  # refused, or broken
     for index in (site.required(0), site.required(1), site.result()):
         verify_type(site.importer.type(index), site.importer.where_tensor(index))
