@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from midge.kernels.assembly import Assembly
 from midge.kernels.base import Function
 
+_INDENT = "    "
 _NEAR_BYTES, _FAR_BYTES = 230, 1980
 """How far back a conditional and a plain branch are let reach: a little less than they can."""
 _OPPOSITES = {"bne": "beq", "bhi": "bls", "blo": "bhs"}
@@ -79,6 +80,10 @@ class ThumbAssembly(Assembly):
             return
         self.constant(temporary, abs(value))
         self.op(f"{name} {{{register}}}, {{{register}}}, {{{temporary}}}")
+
+    def pool(self) -> None:
+        """Here lie the constants of `ldr register, =value` so far: where no instruction goes on."""
+        self._lines.append(f"{_INDENT}.ltorg")
 
     def move_out(self, low: str, pointer_slot: int, value: int, temporary: str) -> None:
         """Add a constant to a pointer in the frame."""

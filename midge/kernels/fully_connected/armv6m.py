@@ -32,12 +32,9 @@ class FullyConnectedS8Bytes(Kernel):
 
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
         del core
-        reason = refuse_dense(node, graph, DType.INT8, DType.INT8)
+        reason = refuse_vectors(node, graph)
         if reason is not None:
             return reason
-        x, weights = graph.type(node.inputs[0] or ""), graph.type(node.inputs[1] or "")
-        if x.rows > 1 or x.elements != weights.shape[1]:
-            return "more than one row or vector"
         return None if requantized(node, graph, self.layout) is not None else "no proven requantisation"
 
     def bind(self, node: Node, graph: Graph) -> Binding:
@@ -49,8 +46,7 @@ class FullyConnectedS8Bytes(Kernel):
         weights = view.graph.constant(view.node.inputs[1])
         assert form is not None and weights is not None
         outputs, inputs = weights.shape
-        starts = _scaling(view.node, view.graph).bias - EXCESS_OF_BYTES * weights.sum(1, dtype=np.int64)
-        packed = bytes_.ByteWeights(weights, starts)
+        packed = bytes_.ByteWeights(weights, start_values(view.node, view.graph))
         name = f"{view.prefix}_{self.name}_i{inputs}o{outputs}{form.key}{'s' if form.is_uniform else ''}"
         shape = Shape(1, inputs, 0, 1, outputs)
         title = f"Fully connected: {inputs} values in, {outputs} out."
@@ -65,6 +61,22 @@ class FullyConnectedS8BytesToExcess(FullyConnectedS8Bytes):
 
     name: ClassVar[str] = "fully_connected_s8_bytes_to_excess__armv6m"
     layout = EXCESS
+
+
+def refuse_vectors(node: Node, graph: Graph) -> str | None:
+    """Why a kernel of one vector of bytes can't compute the node."""
+    reason = refuse_dense(node, graph, DType.INT8, DType.INT8)
+    if reason is not None:
+        return reason
+    x, weights = graph.type(node.inputs[0] or ""), graph.type(node.inputs[1] or "")
+    return None if x.rows == 1 and x.elements == weights.shape[1] else "more than one row or vector"
+
+
+def start_values(node: Node, graph: Graph) -> np.ndarray:
+    """What sums of products with `q + 128` start at."""
+    weights = graph.constant(node.inputs[1])
+    assert weights is not None
+    return _scaling(node, graph).bias.astype(np.int64) - EXCESS_OF_BYTES * weights.sum(1, dtype=np.int64)
 
 
 def _scaling(node: Node, graph: Graph):
