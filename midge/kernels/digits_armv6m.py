@@ -72,6 +72,32 @@ class DigitScaling:
         return [(int(shift), name) for shifts, name in rows for shift in shifts if shift != NO_DIGIT]
 
     @property
+    def counts(self) -> tuple[int, int]:
+        """Plus and minus shifts of a channel."""
+        return self.plus.shape[1], self.minus.shape[1]
+
+    @property
+    def digit_bytes(self) -> int:
+        """The fraction and the shifts of one channel in a stream, up to a word's end."""
+        return 0 if self.is_uniform else -(-(1 + sum(self.counts)) // 4) * 4
+
+    def parameters(self, starts: np.ndarray) -> np.ndarray:
+        """uint8 [channels, bytes]: what code reads of a channel whose sums start at `starts` [channels]."""
+        if self.is_uniform:
+            columns = [starts - self.origins]
+        elif self.is_lowered:
+            columns = [starts, self.origins, self.ends, self.offsets, self.lowerings]
+        else:
+            columns = [starts - self.origins, self.ends, self.offsets]
+        columns = [np.broadcast_to(column, starts.shape) for column in columns]
+        words = (np.stack(columns, axis=1) & 0xFFFF_FFFF).astype("<u4").view(np.uint8)
+        if self.is_uniform:
+            return words
+        shifts = np.zeros((len(starts), self.digit_bytes), np.uint8)
+        shifts[:, : 1 + sum(self.counts)] = np.concatenate([self.fractions[:, None], self.plus, self.minus], axis=1)
+        return np.concatenate([words, shifts], axis=1)
+
+    @property
     def is_lowered(self) -> bool:
         return bool(self.lowerings.any())
 

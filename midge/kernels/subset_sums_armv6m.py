@@ -8,7 +8,7 @@ Scratch memory holds the tables of a chunk, the words of inputs, and, where ther
 all channels so far.
 
 The stream holds for each chunk and channel the indices (`Subsets.indices`), and in the last chunk behind them what
-the channel's requantisation needs: words, then shifts as bytes, up to a word's end.
+the channel's requantisation needs (`digits_code_armv6m`).
 """
 
 from __future__ import annotations
@@ -19,12 +19,11 @@ import numpy as np
 
 from midge.kernels.assembly_armv6m import ThumbAssembly
 from midge.kernels.base import Function, Layout
-from midge.kernels.digits_armv6m import SHIFT, DigitScaling
-from midge.kernels.dots_armv6m import MOST_TAP_ROWS, Shape
+from midge.kernels.digits_armv6m import DigitScaling
+from midge.kernels.digits_code_armv6m import DigitCode
+from midge.kernels.dots_armv6m import Shape
 from midge.kernels.subsets_armv6m import PLANES, Subsets
 from midge.kernels.view import Rows
-
-__all__ = ["MOST_TAP_ROWS", "SubsetLayer", "function"]
 
 _REGISTERS = {
     "wp": "r0", "table": "r1", "i": "r2", "w0": "r3", "w1": "r4", "stride": "r5",
@@ -68,35 +67,10 @@ class SubsetLayer:
         sums = _SUM_BYTES * self.lanes * len(self.starts) if self.subsets.chunks > 1 else 0
         return self.subsets.table_bytes + self.word_bytes + sums
 
-    @property
-    def digits(self) -> tuple[int, int]:
-        """Plus and minus shifts of a channel."""
-        return self.scaling.plus.shape[1], self.scaling.minus.shape[1]
-
-    @property
-    def digit_bytes(self) -> int:
-        """The fraction and the shifts of one channel, up to a word's end."""
-        if self.scaling.is_uniform:
-            return 0
-        return -(-(1 + sum(self.digits)) // 4) * 4
-
     def stream(self) -> np.ndarray:
         """uint8: all that the code reads, in order."""
-        scaling, channels = self.scaling, len(self.starts)
-        indices = self.subsets.indices().reshape(self.subsets.chunks, channels, -1)
-        if scaling.is_uniform:
-            columns = [self.starts - scaling.origins]
-        elif scaling.is_lowered:
-            columns = [self.starts, scaling.origins, scaling.ends, scaling.offsets, scaling.lowerings]
-        else:
-            columns = [self.starts - scaling.origins, scaling.ends, scaling.offsets]
-        columns = [np.broadcast_to(column, (channels,)) for column in columns]
-        words = (np.stack(columns, axis=1) & 0xFFFF_FFFF).astype("<u4").view(np.uint8).reshape(channels, -1)
-        shifts = np.zeros((channels, self.digit_bytes), np.uint8)
-        if not scaling.is_uniform:
-            bytes_ = [scaling.fractions[:, None], scaling.plus, scaling.minus]
-            shifts[:, : 1 + sum(self.digits)] = np.concatenate(bytes_, axis=1)
-        last = np.concatenate([indices[-1], words, shifts], axis=1)
+        indices = self.subsets.indices().reshape(self.subsets.chunks, len(self.starts), -1)
+        last = np.concatenate([indices[-1], self.scaling.parameters(self.starts)], axis=1)
         return np.concatenate([indices[:-1].reshape(-1), last.reshape(-1)])
 
 
@@ -290,7 +264,7 @@ class _Writer:
             self.dot()
             self.put_together()
             end = self.sum_chunks() if layer.subsets.chunks > 1 else ""
-            self.requantize()
+            DigitCode(code, layer.scaling, layer.lanes, self.layout.excess).write()
             self.load("t1", "channel_out")
             self.store_results()
             if end:
@@ -356,83 +330,6 @@ class _Writer:
         code.ops(["cmp {t2}, #1", f"beq {last}", f"b {end}"])
         code.place(last, "the last chunk")
         return end
-
-    def requantize(self) -> None:
-        """The sums to results, in t6 and t7."""
-        code, scaling, lanes = self.code, self.layer.scaling, self.layer.lanes
-        if scaling.is_uniform:
-            self.requantize_alike()
-            return
-        if scaling.is_lowered:
-            self.begin_lowered()
-        else:
-            code.op("ldmia {wp}!, {{{t1}, {t2}, {t5}}}", "start less origin, end, offset")
-            for lane in range(lanes):
-                code.op(f"adds {{acc{lane}}}, {{acc{lane}}}, {{t1}}")
-                self.clamp(lane, "t2")
-                code.op(f"movs {{t{6 + lane}}}, {{t5}}")
-        code.op("ldrb {t1}, [{wp}, #0]", "fraction")
-        code.ops([f"lsls {{acc{lane}}}, {{t1}}" for lane in range(lanes)])
-        plus, minus = self.layer.digits
-        for digit in range(plus + minus):
-            code.op(f"ldrb {{t1}}, [{{wp}}, #{1 + digit}]")
-            for lane in range(lanes):
-                operation = "adds" if digit < plus else "subs"
-                code.ops([f"movs {{t2}}, {{acc{lane}}}", "lsrs {t2}, {t1}",
-                          f"{operation} {{t{6 + lane}}}, {{t{6 + lane}}}, {{t2}}"])  # fmt: skip
-        code.op(f"adds {{wp}}, #{self.layer.digit_bytes}")
-        for lane in range(lanes):
-            self.result(f"t{6 + lane}")
-
-    def result(self, register: str) -> None:
-        """The scaled sum to the byte to store."""
-        base = (self.layer.scaling.low + self.layout.excess) & 0xFF
-        self.code.op(f"lsrs {{{register}}}, {{{register}}}, #{SHIFT}")
-        if base:
-            self.code.op(f"adds {{{register}}}, #{base}")
-
-    def requantize_alike(self) -> None:
-        """The same with numbers that all channels share."""
-        code, scaling = self.code, self.layer.scaling
-        code.op("ldmia {wp}!, {{{t1}}}", "start less origin")
-        code.constant("t2", int(scaling.ends[0]))
-        for lane in range(self.layer.lanes):
-            code.op(f"adds {{acc{lane}}}, {{acc{lane}}}, {{t1}}")
-            self.clamp(lane, "t2")
-            code.op(f"lsls {{acc{lane}}}, {{acc{lane}}}, #{scaling.fractions[0]}")
-        code.constant("t2", int(scaling.offsets[0]) & 0xFFFF_FFFF)
-        for lane in range(self.layer.lanes):
-            total = f"{{t{6 + lane}}}"
-            code.op(f"movs {total}, {{t2}}")
-            for shift, operation in scaling.digits(0):
-                code.op(f"lsrs {{t1}}, {{acc{lane}}}, #{shift}" if shift else f"movs {{t1}}, {{acc{lane}}}")
-                code.op(f"{operation} {total}, {total}, {{t1}}")
-            self.result(f"t{6 + lane}")
-
-    def begin_lowered(self) -> None:
-        """Offsets, in t6 and t7, less where sums are negative; then sums, clamped."""
-        code, lanes = self.code, self.layer.lanes
-        code.op("ldmia {wp}!, {{{t1}, {t2}, {t5}, {t6}, {t7}}}", "start, origin, end, offset, lowering")
-        for lane in range(lanes):
-            code.op(f"adds {{acc{lane}}}, {{acc{lane}}}, {{t1}}")
-        for lane in range(lanes):
-            code.ops([f"asrs {{t1}}, {{acc{lane}}}, #31", "ands {t1}, {t7}", "subs {t1}, {t6}, {t1}"])
-            if lane < lanes - 1:
-                code.op("mov {kept}, {t1}")
-            else:
-                code.op("movs {t7}, {t1}" if lanes > 1 else "movs {t6}, {t1}")
-        if lanes > 1:
-            code.op("mov {t6}, {kept}")
-        for lane in range(lanes):
-            code.op(f"subs {{acc{lane}}}, {{acc{lane}}}, {{t2}}")
-            self.clamp(lane, "t5")
-
-    def clamp(self, lane: int, end: str) -> None:
-        """Between 0 and the end."""
-        code, acc = self.code, f"{{acc{lane}}}"
-        code.op(f"cmp {acc}, {{{end}}}")
-        with code.skip("bls"):
-            code.ops([f"asrs {acc}, {acc}, #31", f"mvns {acc}, {acc}", f"ands {acc}, {{{end}}}"])
 
     def store_results(self) -> None:
         """Bytes at the channel's place, which is in t1."""

@@ -15,7 +15,7 @@ from midge.kernels.base import Binding, Constant, Kernel, LayerCode, Layout, row
 from midge.kernels.conv2d.armv6m import flat_weights, start_values
 from midge.kernels.conv2d.portable import conv2d_window, refuse_unless_dense
 from midge.kernels.digits_armv6m import DigitScaling, digit_scaling
-from midge.kernels.dots_armv6m import shape_of
+from midge.kernels.dots_armv6m import MOST_TAP_ROWS, shape_of
 from midge.kernels.layouts import EXCESS, EXCESS_PLANES, NATURAL
 from midge.kernels.quantized import channel_scaling
 from midge.kernels.staircase import accumulator_range
@@ -37,7 +37,7 @@ class Conv2DS8Subsets(Kernel):
         reason = refuse_unless_dense(node, graph, core)
         if reason is not None:
             return reason
-        if conv2d_window(node, graph).kh > sums.MOST_TAP_ROWS:
+        if conv2d_window(node, graph).kh > MOST_TAP_ROWS:
             return "too many rows of taps"
         return None if _scaling(node, graph) is not None else "no proven requantisation"
 
