@@ -35,7 +35,7 @@ _UNIT_BITS = 31
 _MOST_DIGITS = 14
 _NEAR_BITS = 14
 """A coefficient that is further off than this part of it fails: the highest steps would be wrong."""
-_MOST_TRIED = 24
+_FURTHER = 1.1
 _OPEN = np.int64(1) << 40
 
 
@@ -205,13 +205,17 @@ Digits = tuple[tuple[int, int], ...]
 
 
 def near_digits(value: int, plus: int, minus: int) -> list[Digits]:
-    """Sums of at most so many signed powers of two, none above 2^31, that are near a value: the nearest first."""
+    """Sums of at most so many signed powers of two, none above 2^31, that are near a value: the nearest first.
+
+    Each further one is so much further off that something may come of it: where steps lie at halves, all that are very
+    near fail alike.
+    """
     most_error = value >> _NEAR_BITS
     found: list[tuple[int, Digits]] = []
 
     def search(rest: int, plus: int, minus: int, chosen: Digits) -> None:
         if abs(rest) <= most_error:
-            found.append((abs(rest), chosen))
+            found.append((rest, chosen))
         sign = 1 if rest > 0 else -1
         if rest == 0 or (plus if sign > 0 else minus) == 0:
             return
@@ -222,7 +226,13 @@ def near_digits(value: int, plus: int, minus: int) -> list[Digits]:
                 search(rest - sign * (1 << tried), *used, (*chosen, (tried, sign)))
 
     search(value, plus, minus, ())
-    return [digits for _, digits in sorted(found, key=lambda entry: (entry[0], len(entry[1])))[:_MOST_TRIED]]
+    kept: list[Digits] = []
+    last = {True: -1.0, False: -1.0}
+    for rest, digits in sorted(found, key=lambda entry: (abs(entry[0]), len(entry[1]))):
+        if abs(rest) > _FURTHER * last[rest > 0]:
+            kept.append(digits)
+            last[rest > 0] = abs(rest)
+    return kept
 
 
 def scaled(places: np.ndarray, digits: Digits, fraction: int) -> np.ndarray:
