@@ -21,6 +21,7 @@ FIRST_OF_SYSTEM_CONTROL, END_OF_SYSTEM_CONTROL = 0xE000, 0xF000
 # CPUID at the revisions that boards have most often (Technical Reference Manuals, "CPUID").
 PROCESSORS: Mapping[str, int] = {
     "cortex-m0": 0x410CC200,
+    "cortex-m0-small-multiply": 0x410CC200,
     "cortex-m0plus": 0x410CC601,
     "cortex-m3": 0x412FC231,
     "cortex-m4": 0x410FC241,
