@@ -11,7 +11,7 @@ from midge.kernels.base import LayerCode, Layout
 from midge.kernels.layouts import EXCESS, NATURAL
 from midge.kernels.view import TaskView, c_element
 
-_LETTERS = {NATURAL: "n", EXCESS: "e"}
+LETTERS = {NATURAL: "n", EXCESS: "e"}
 
 
 class AddS8LineBytes(AddS8Line):
@@ -22,7 +22,7 @@ class AddS8LineBytes(AddS8Line):
     def __init__(self, a: Layout, b: Layout, y: Layout) -> None:
         self.layouts = (a, b)
         self.layout = y
-        self.name = f"add_s8_line_{_LETTERS[a]}{_LETTERS[b]}_to_{_LETTERS[y]}__armv6m"
+        self.name = f"add_s8_line_{LETTERS[a]}{LETTERS[b]}_to_{LETTERS[y]}__armv6m"
 
     def emit(self, view: TaskView) -> LayerCode:
         line = line_of(view.node, view.graph)
