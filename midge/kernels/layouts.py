@@ -22,6 +22,12 @@ PLANES = Layout(DType.INT8, planes=True)
 WIDE_PLANES = Layout(DType.INT16, planes=True, fraction_bits=0)
 """The same, widened and without the zero point: a word holds two neighbours ready for `SMLAD`."""
 
+NATURAL_S16 = Layout(DType.INT16)
+"""int16 values as they are: with their zero point of 0 a word holds two, ready for `SMLAD`."""
+
+PLANES_S16 = Layout(DType.INT16, planes=True)
+"""The same, channel after channel."""
+
 EXCESS = Layout(DType.UINT8, excess=128)
 """q + 128: Armv6-M loads unsigned bytes at constant offsets, signed ones only at an offset in a register."""
 

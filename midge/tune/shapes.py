@@ -45,43 +45,47 @@ ELEMENTWISE = ((16, 16, 16), (8, 8, 64), (25, 5, 64), (5, 3, 7), (1, 1, 128))
 POOLS = ((24, 24, 8, 2), (12, 12, 32, 2), (10, 10, 12, 3), (25, 5, 64, 0), (6, 6, 128, 0), (8, 8, 64, 0))
 """Rows, columns, channels, window and stride; 0: the whole image."""
 COPIES = ((49, 10, 1), (32, 32, 3), (25, 5, 64), (8, 8, 64), (48, 4, 6), (1, 1, 640), (12, 12, 16), (3, 3, 128))
+EVERY_S16 = 2
+"""Of these layers every second one is there with int16 activations too: fewer kernels have to be told apart."""
 
 
 def layers() -> Iterator[Graph]:
     """One graph for each layer, always the same ones."""
-    for rows, columns, channels, outputs, kh, kw, stride in CONVOLUTIONS:
-        yield _convolution((rows, columns, channels), outputs, kh, kw, stride)
-    for rows, columns, channels, kh, kw, stride in DEPTHWISE:
-        yield _depthwise((rows, columns, channels), kh, kw, stride)
-    for inputs, outputs in FULLY_CONNECTED:
-        yield _fully_connected(inputs, outputs)
-    for shape in ELEMENTWISE:
-        yield _plain("add", Add(Activation.NONE), (shape, shape), shape)
-    for rows, columns, channels, size in POOLS:
-        kh, kw = (size, size) if size else (rows, columns)
-        y = ((rows - kh) // kh + 1, (columns - kw) // kw + 1, channels)
-        for kind in (AveragePool2D, MaxPool2D):
-            op = kind(kh, kw, kh, kw, Padding(0, 0, 0, 0), Activation.NONE)
-            yield _plain(op.name, op, ((rows, columns, channels),), y, scale=0.05)
-    for shape in COPIES:
-        yield _plain("copy", Copy(), (shape,), shape, scale=0.05)
+    for dtype, every in ((DType.INT8, 1), (DType.INT16, EVERY_S16)):
+        make = _Maker(dtype)
+        for rows, columns, channels, outputs, kh, kw, stride in CONVOLUTIONS[::every]:
+            yield make.convolution((rows, columns, channels), outputs, kh, kw, stride)
+        for rows, columns, channels, kh, kw, stride in DEPTHWISE[::every]:
+            yield make.depthwise((rows, columns, channels), kh, kw, stride)
+        for inputs, outputs in FULLY_CONNECTED[::every]:
+            yield make.fully_connected(inputs, outputs)
+        for shape in ELEMENTWISE[::every]:
+            yield make.plain("add", Add(Activation.NONE), (shape, shape), shape)
+        for rows, columns, channels, size in POOLS[::every]:
+            kh, kw = (size, size) if size else (rows, columns)
+            y = ((rows - kh) // kh + 1, (columns - kw) // kw + 1, channels)
+            for kind in (AveragePool2D, MaxPool2D):
+                op = kind(kh, kw, kh, kw, Padding(0, 0, 0, 0), Activation.NONE)
+                yield make.plain(op.name, op, ((rows, columns, channels),), y, scale=0.05)
+        for shape in COPIES[::every]:
+            yield make.plain("copy", Copy(), (shape,), shape, scale=0.05)
     for count in (2, 12, 100):
         yield _softmax(count)
 
 
 @dataclass(slots=True)
-class _Maker:
-    """A one-layer graph in the making; values are drawn from its name."""
+class _Layer:
+    """A one-layer graph in the making, with activations of `dtype`; values are drawn from its name."""
 
     builder: GraphBuilder
     rng: np.random.Generator
-
-    @staticmethod
-    def of(name: str) -> _Maker:
-        return _Maker(GraphBuilder(name), np.random.default_rng(sum(name.encode())))
+    dtype: DType
 
     def tensor(self, name: str, shape: tuple[int, ...], scale: float, zero_point: int) -> str:
-        type_ = TensorType(DType.INT8, shape, Quantization((float(np.float32(scale)),), (zero_point,), None))
+        """A value of int8, or one of int16 of the same range."""
+        if self.dtype is DType.INT16:
+            scale, zero_point = scale / 256, 0
+        type_ = TensorType(self.dtype, shape, Quantization((float(np.float32(scale)),), (zero_point,), None))
         return self.builder.value(name, type_)
 
     def weights(self, shape: tuple[int, ...], axis: int | None, products: int) -> list[str]:
@@ -92,8 +96,9 @@ class _Maker:
         scales = tuple(float(np.float32(s)) for s in step * self.rng.uniform(0.5, 1.5, count))
         w = self.builder.value("w", TensorType(DType.INT8, shape, Quantization(scales, (0,) * count, axis)), data)
         outputs = shape[0] if axis is None else shape[axis]
-        bias = self.rng.integers(-2000, 2000, outputs).astype(np.int32)
-        return [w, self.builder.value("b", TensorType(DType.INT32, bias.shape), bias)]
+        is_wide = self.dtype is DType.INT16
+        bias = self.rng.integers(-2000, 2000, outputs).astype(np.int64 if is_wide else np.int32)
+        return [w, self.builder.value("b", TensorType(DType.INT64 if is_wide else DType.INT32, bias.shape), bias)]
 
     def finish(self, op: Op, inputs: list[str], y: str) -> Graph:
         self.builder.node(op, list(inputs), [y], name=self.builder.name)
@@ -109,41 +114,53 @@ def _same(size: int, taps: int, stride: int) -> tuple[int, int, int]:
     return count, total // 2, total - total // 2
 
 
-def _convolution(x: tuple[int, int, int], outputs: int, kh: int, kw: int, stride: int) -> Graph:
-    make = _Maker.of(f"conv2d_{'x'.join(map(str, (*x, outputs, kh, kw, stride)))}")
-    (rows, top, bottom), (columns, left, right) = _same(x[0], kh, stride), _same(x[1], kw, stride)
-    op = Conv2D(stride, stride, 1, 1, Padding(top, bottom, left, right), Activation.RELU, Rounding.DOUBLE)
-    source = make.tensor("x", (1, *x), 0.05, -128)
-    weights = make.weights((outputs, kh, kw, x[2]), 0, kh * kw * x[2])
-    return make.finish(op, [source, *weights], make.tensor("y", (1, rows, columns, outputs), 0.05, -128))
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    """Makes layers with activations of one type."""
 
+    dtype: DType
 
-def _depthwise(x: tuple[int, int, int], kh: int, kw: int, stride: int) -> Graph:
-    make = _Maker.of(f"depthwise_{'x'.join(map(str, (*x, kh, kw, stride)))}")
-    (rows, top, bottom), (columns, left, right) = _same(x[0], kh, stride), _same(x[1], kw, stride)
-    padding = Padding(top, bottom, left, right)
-    op = DepthwiseConv2D(stride, stride, 1, 1, padding, Activation.RELU, Rounding.DOUBLE, depth_multiplier=1)
-    source = make.tensor("x", (1, *x), 0.05, -128)
-    weights = make.weights((1, kh, kw, x[2]), 3, kh * kw)
-    return make.finish(op, [source, *weights], make.tensor("y", (1, rows, columns, x[2]), 0.05, -128))
+    def layer(self, name: str) -> _Layer:
+        name = name if self.dtype is DType.INT8 else f"{name}_{self.dtype.suffix}"
+        return _Layer(GraphBuilder(name), np.random.default_rng(sum(name.encode())), self.dtype)
 
+    @property
+    def rounding(self) -> Rounding:
+        """Of convolutions."""
+        return Rounding.REDUCED if self.dtype is DType.INT16 else Rounding.DOUBLE
 
-def _fully_connected(inputs: int, outputs: int) -> Graph:
-    make = _Maker.of(f"fully_connected_{inputs}x{outputs}")
-    op = FullyConnected(Activation.RELU, Rounding.SINGLE, keep_dims=False)
-    source = make.tensor("x", (1, inputs), 0.05, -128)
-    weights = make.weights((outputs, inputs), None, inputs)
-    return make.finish(op, [source, *weights], make.tensor("y", (1, outputs), 0.05, -128))
+    def convolution(self, x: tuple[int, int, int], outputs: int, kh: int, kw: int, stride: int) -> Graph:
+        make = self.layer(f"conv2d_{'x'.join(map(str, (*x, outputs, kh, kw, stride)))}")
+        (rows, top, bottom), (columns, left, right) = _same(x[0], kh, stride), _same(x[1], kw, stride)
+        op = Conv2D(stride, stride, 1, 1, Padding(top, bottom, left, right), Activation.RELU, self.rounding)
+        source = make.tensor("x", (1, *x), 0.05, -128)
+        weights = make.weights((outputs, kh, kw, x[2]), 0, kh * kw * x[2])
+        return make.finish(op, [source, *weights], make.tensor("y", (1, rows, columns, outputs), 0.05, -128))
 
+    def depthwise(self, x: tuple[int, int, int], kh: int, kw: int, stride: int) -> Graph:
+        make = self.layer(f"depthwise_{'x'.join(map(str, (*x, kh, kw, stride)))}")
+        (rows, top, bottom), (columns, left, right) = _same(x[0], kh, stride), _same(x[1], kw, stride)
+        padding = Padding(top, bottom, left, right)
+        op = DepthwiseConv2D(stride, stride, 1, 1, padding, Activation.RELU, self.rounding, depth_multiplier=1)
+        source = make.tensor("x", (1, *x), 0.05, -128)
+        weights = make.weights((1, kh, kw, x[2]), 3, kh * kw)
+        return make.finish(op, [source, *weights], make.tensor("y", (1, rows, columns, x[2]), 0.05, -128))
 
-def _plain(name: str, op: Op, operands: tuple[tuple[int, ...], ...], y: tuple[int, ...], scale: float = 0.07
-           ) -> Graph:  # fmt: skip
-    make = _Maker.of(f"{name}_{'x'.join(map(str, (*operands[0], *y)))}")
-    names = [make.tensor(f"x{i}", (1, *shape), 0.05, -3) for i, shape in enumerate(operands)]
-    return make.finish(op, names, make.tensor("y", (1, *y), scale, -3))
+    def fully_connected(self, inputs: int, outputs: int) -> Graph:
+        make = self.layer(f"fully_connected_{inputs}x{outputs}")
+        op = FullyConnected(Activation.RELU, Rounding.SINGLE, keep_dims=False)
+        source = make.tensor("x", (1, inputs), 0.05, -128)
+        weights = make.weights((outputs, inputs), None, inputs)
+        return make.finish(op, [source, *weights], make.tensor("y", (1, outputs), 0.05, -128))
+
+    def plain(self, name: str, op: Op, operands: tuple[tuple[int, ...], ...], y: tuple[int, ...], scale: float = 0.07
+              ) -> Graph:  # fmt: skip
+        make = self.layer(f"{name}_{'x'.join(map(str, (*operands[0], *y)))}")
+        names = [make.tensor(f"x{i}", (1, *shape), 0.05, -3) for i, shape in enumerate(operands)]
+        return make.finish(op, names, make.tensor("y", (1, *y), scale, -3))
 
 
 def _softmax(count: int) -> Graph:
-    make = _Maker.of(f"softmax_{count}")
+    make = _Maker(DType.INT8).layer(f"softmax_{count}")
     source = make.tensor("x", (1, count), 0.1, 10)
     return make.finish(Softmax(1.0), [source], make.tensor("y", (1, count), 1 / 256, -128))

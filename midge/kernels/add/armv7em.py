@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from itertools import product
+from typing import ClassVar
 
 from midge.ir.graph import Graph, Node
 from midge.ir.types import DType
 from midge.kernels import render
 from midge.kernels.add import wide
 from midge.kernels.add.line import Line, find_line
+from midge.kernels.add.sums_s16 import SumS16
 from midge.kernels.assembly import is_dual_issue
 from midge.kernels.base import Binding, Kernel, LayerCode, Layout, Reads, row_steps
 from midge.kernels.layouts import NATURAL, WIDE
@@ -95,6 +97,13 @@ class AddS8Wide(AddS8Line):
         return LayerCode((kernel,), (), call)
 
 
+class AddS16Words(SumS16):
+    """int16, two values a word."""
+
+    name: ClassVar[str] = "add_s16_words__armv7em"
+    op = Add
+
+
 Finder = Callable[[Node, Graph], Line | None]
 
 
@@ -125,4 +134,4 @@ def line_of(node: Node, graph: Graph, find: Finder = find_line) -> Line | None:
 
 _LINES = tuple(AddS8Line(a, b, y) for y, a, b in product((WIDE, NATURAL), repeat=3))
 
-KERNELS = (AddS8Wide("_to_wide", WIDE), AddS8Wide("", NATURAL), *_LINES)
+KERNELS = (AddS8Wide("_to_wide", WIDE), AddS8Wide("", NATURAL), *_LINES, AddS16Words())

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import enum
+from abc import abstractmethod
 from dataclasses import replace
 from typing import ClassVar
 
 from midge.ir.graph import Graph, Node
 from midge.ir.types import DType
-from midge.kernels import render, requantize_armv7em
+from midge.kernels import render, requantize_armv7em, requantize_s16
 from midge.kernels.assembly import core_loop_bytes
 from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, Offer, row_steps
 from midge.kernels.conv2d import shared, shared_code, wide, wide_code, wide_held
@@ -17,9 +18,11 @@ from midge.kernels.conv2d.pairs import PAIRS_KERNELS
 from midge.kernels.conv2d.portable import Conv2DS8, conv2d_window, refuse_unless_dense
 from midge.kernels.conv2d.widened import Conv2DS8Widened
 from midge.kernels.conv2d.winograd import winograd_offers
-from midge.kernels.layouts import NATURAL, PLANES, WIDE, WIDE_PLANES
+from midge.kernels.layouts import NATURAL, NATURAL_S16, PLANES, PLANES_S16, WIDE, WIDE_PLANES
 from midge.kernels.quantized_s16 import Scaling
 from midge.kernels.requantize_armv7em import Requantization
+from midge.kernels.requantize_s16 import RequantizationS16
+from midge.kernels.results_armv7em import Results
 from midge.kernels.view import TaskView
 from midge.kernels.window import Window
 from midge.ops.conv2d import Conv2D
@@ -67,25 +70,31 @@ class Weights(enum.Enum):
     """Bytes in flash; the first step widens them into RAM."""
 
 
-class Conv2DS8Wide(Kernel):
-    """In assembly, on rows that are widened already; blocks of up to 4 pixels by 2 channels."""
+class Conv2DWide(Kernel):
+    """In assembly, on rows of 16-bit values; blocks of up to 4 pixels by 2 channels."""
 
     op = Conv2D
+    dtype: ClassVar[DType]
+    reads_layout: ClassVar[Layout]
 
     def __init__(self, variant: str, layout: Layout, weights: Weights) -> None:
-        self.name = f"conv2d_s8_wide{weights.value}{variant}__armv7em"
+        self.name = f"conv2d_{self.dtype.suffix}_wide{weights.value}{variant}__armv7em"
         self.variant = variant
         self.layout = layout
         self.weights = weights
 
+    @abstractmethod
+    def form(self, node: Node, graph: Graph) -> Results | None:
+        """From accumulators to results; None where there is no way in 32 bits."""
+
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
-        reason = refuse_unless_dense(node, graph, core)
+        reason = refuse_unless_dense(node, graph, core, self.dtype)
         if reason is not None:
             return reason
         window = conv2d_window(node, graph)
         if wide.reaches_far(self.shape(window, core), (2 * window.y.channels,)):
             return "its pixels lie too far apart"
-        return None if requantized(node, graph, self.layout) is not None else "no requantisation in 32 bits"
+        return None if self.form(node, graph) is not None else "no requantisation in 32 bits"
 
     def shape(self, window: Window, core: Core) -> wide.Shape:
         """The shape of the code on a core: of two orders of its loops the faster one."""
@@ -117,11 +126,11 @@ class Conv2DS8Wide(Kernel):
     def bind(self, node: Node, graph: Graph) -> Binding:
         window = conv2d_window(node, graph)
         steps_of_taps = wide.steps_of(window, self.weight_bits)
-        reads = replace(window.reads(over_bytes=wide.over_bytes(window, steps_of_taps)), layout=WIDE)
+        reads = replace(window.reads(over_bytes=wide.over_bytes(window, steps_of_taps)), layout=self.reads_layout)
         steps = row_steps(graph.input_types(node), window.y, {0: window.rows})
         held = 0
         if self.weights is Weights.HELD:
-            form = requantized(node, graph, self.layout)
+            form = self.form(node, graph)
             assert form is not None
             words = window.kh * sum(step.words * count for step, count in steps_of_taps)
             words += int(form.has_starts) + form.parameters.shape[1]
@@ -129,6 +138,7 @@ class Conv2DS8Wide(Kernel):
         return Binding(self, (reads, None, None)[: len(node.inputs)], (self.layout,), steps, scratch_bytes=held)
 
     def faster(self, node: Node, graph: Graph, core: Core) -> tuple[Offer, ...]:
+        """Weights that are widened already, in flash or by the first step."""
         if self.weights is not Weights.BYTES:
             return ()
         weights = graph.constant(node.inputs[1])
@@ -136,7 +146,7 @@ class Conv2DS8Wide(Kernel):
         window = conv2d_window(node, graph)
         rows, row_cycles = window.y.rows, self.row_cycles(window, core)
         halves, held = (
-            next(kernel for kernel in kernels if kernel.layout == self.layout)
+            next(kernel for kernel in kernels if type(kernel) is type(self) and kernel.layout == self.layout)
             for kernels in (HALVES_KERNELS, HELD_KERNELS)
         )
         offers = [Offer(halves, weights.size, rows * (row_cycles - halves.row_cycles(window, core)))]
@@ -145,20 +155,13 @@ class Conv2DS8Wide(Kernel):
             saved_cycles = rows * (row_cycles - held.row_cycles(window, core)) - widening
             extra_ram_bytes = held.bind(node, graph).scratch_bytes
             offers.append(Offer(held, 0, saved_cycles, extra_ram_bytes=extra_ram_bytes))
-        offers += paired_offers(node, graph, core, self, widens=False)
-        offers += winograd_offers(node, graph, core, self, self.shape(window, core))
         return tuple(offer for offer in offers if offer.saved_cycles > 0)
-
-    def shares_code(self, node: Node, graph: Graph) -> bool:
-        return self.weights is Weights.BYTES and shared.refuse(conv2d_window(node, graph)) is None
 
     def emit(self, view: TaskView) -> LayerCode:
         window = conv2d_window(view.node, view.graph)
         weights = view.graph.constant(view.node.inputs[1])
-        form = requantized(view.node, view.graph, self.layout)
+        form = self.form(view.node, view.graph)
         assert weights is not None and form is not None
-        if view.peers and self.shares_code(view.node, view.graph):
-            return self._emit_shared(view)
         shape = self.shape(window, view.core)
         shape = replace(shape, loop_bytes=min(shape.loop_bytes, view.most_loop_bytes))
         plane = f"p{view.y.plane_bytes}" if self.layout.planes else ""
@@ -179,6 +182,32 @@ class Conv2DS8Wide(Kernel):
         helpers = tuple(render.helper(name) for name in ("load_s8x4", "even_bytes", "odd_bytes"))
         constants = wide_held.constants(weights, shape, form)
         return LayerCode((*helpers, widen, kernel), constants, body)
+
+
+class Conv2DS8Wide(Conv2DWide):
+    """int8, on rows that are widened already."""
+
+    dtype = DType.INT8
+    reads_layout = WIDE
+
+    def form(self, node: Node, graph: Graph) -> Requantization | None:
+        return requantized(node, graph, self.layout)
+
+    def faster(self, node: Node, graph: Graph, core: Core) -> tuple[Offer, ...]:
+        offers = super().faster(node, graph, core)
+        if self.weights is not Weights.BYTES:
+            return offers
+        more = list(paired_offers(node, graph, core, self, widens=False))
+        more += winograd_offers(node, graph, core, self, self.shape(conv2d_window(node, graph), core))
+        return (*offers, *(offer for offer in more if offer.saved_cycles > 0))
+
+    def shares_code(self, node: Node, graph: Graph) -> bool:
+        return self.weights is Weights.BYTES and shared.refuse(conv2d_window(node, graph)) is None
+
+    def emit(self, view: TaskView) -> LayerCode:
+        if view.peers and self.shares_code(view.node, view.graph):
+            return self._emit_shared(view)
+        return super().emit(view)
 
     def _emit_shared(self, view: TaskView) -> LayerCode:
         """One function for all layers of a family."""
@@ -208,6 +237,16 @@ class Conv2DS8Wide(Kernel):
         return LayerCode((*helpers, shared_code.function(name, function)), (Constant("weights", stream, 4),), body)
 
 
+class Conv2DS16Wide(Conv2DWide):
+    """int16, on rows as they are."""
+
+    dtype = DType.INT16
+    reads_layout = NATURAL_S16
+
+    def form(self, node: Node, graph: Graph) -> RequantizationS16 | None:
+        return requantize_s16.requantized(node, graph, self.layout, channel_axis=0)
+
+
 def _read_cache_bytes(core: Core) -> int:
     """Of the cache of data in front of a flash with wait states."""
     return int(core.timing.get("read_cache_lines", 0)) * int(core.timing.get("read_cache_line_bytes", 32))
@@ -232,8 +271,14 @@ def requantized(node: Node, graph: Graph, layout: Layout) -> Requantization | No
 
 
 _LAYOUTS = {"": NATURAL, "_to_wide": WIDE, "_to_planes": PLANES, "_to_wide_planes": WIDE_PLANES}
-HALVES_KERNELS = tuple(Conv2DS8Wide(variant, layout, Weights.HALVES) for variant, layout in _LAYOUTS.items())
-HELD_KERNELS = tuple(Conv2DS8Wide(variant, layout, Weights.HELD) for variant, layout in _LAYOUTS.items())
+_LAYOUTS_S16 = {"": NATURAL_S16, "_to_planes": PLANES_S16}
+HALVES_KERNELS, HELD_KERNELS = (
+    (
+        *(Conv2DS8Wide(variant, layout, weights) for variant, layout in _LAYOUTS.items()),
+        *(Conv2DS16Wide(variant, layout, weights) for variant, layout in _LAYOUTS_S16.items()),
+    )
+    for weights in (Weights.HALVES, Weights.HELD)
+)
 """Faster for more flash or RAM: the planner takes them where that is worth it."""
 
 _WORD_BYTES = 4
@@ -243,10 +288,12 @@ _CYCLES_TO_WIDEN = 2
 """For a weight, about."""
 
 WIDE_KERNELS = tuple(Conv2DS8Wide(variant, layout, Weights.BYTES) for variant, layout in _LAYOUTS.items())
+S16_KERNELS = tuple(Conv2DS16Wide(variant, layout, Weights.BYTES) for variant, layout in _LAYOUTS_S16.items())
 KERNELS = (
     *PAIRS_KERNELS,
     *WIDE_KERNELS,
     *(Conv2DS8Widened(f"conv2d_s8_widened{kernel.variant}__armv7em", kernel) for kernel in WIDE_KERNELS),
     Conv2DS8Smlad(),
     Conv2DS8SmladOffset(),
+    *S16_KERNELS,
 )

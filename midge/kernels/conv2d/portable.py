@@ -31,9 +31,9 @@ def conv2d_window(node: Node, graph: Graph) -> Window:
     )
 
 
-def refuse_unless_dense(node: Node, graph: Graph, core: Core) -> str | None:
-    """Why a node is no int8 convolution of one group whose taps lie side by side in a row."""
-    reason = Conv2DS8().refuse(node, graph, core)
+def refuse_unless_dense(node: Node, graph: Graph, core: Core, dtype: DType = DType.INT8) -> str | None:
+    """Why a node is no convolution of that type, of one group, whose taps lie side by side in a row."""
+    reason = (Conv2DS16() if dtype is DType.INT16 else Conv2DS8()).refuse(node, graph, core)
     if reason is not None:
         return reason
     window = conv2d_window(node, graph)

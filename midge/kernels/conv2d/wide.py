@@ -22,7 +22,7 @@ from functools import lru_cache
 import numpy as np
 
 from midge.kernels.assembly import core_loop_bytes
-from midge.kernels.requantize_armv7em import Requantization
+from midge.kernels.results_armv7em import Results
 from midge.kernels.window import Window
 from midge.targets.records import Core
 
@@ -266,7 +266,7 @@ def _ordered_words(weights: np.ndarray, shape: Shape) -> np.ndarray:
     return np.concatenate(parts, axis=2).reshape(outputs, -1)
 
 
-def weight_stream(weights: np.ndarray, shape: Shape, requantization: Requantization) -> np.ndarray:
+def weight_stream(weights: np.ndarray, shape: Shape, requantization: Results) -> np.ndarray:
     """int32 words in the order the code reads them. weights: int8 [O, KH, KW, I]."""
     outputs = len(weights)
     words = _ordered_words(weights, shape)
@@ -279,7 +279,7 @@ def weight_stream(weights: np.ndarray, shape: Shape, requantization: Requantizat
     return np.concatenate(parts)
 
 
-def pair_words(shape: Shape, requantization: Requantization) -> tuple[int, int, int]:
+def pair_words(shape: Shape, requantization: Results) -> tuple[int, int, int]:
     """Words of the stream for one channel: start values, weights, parameters."""
     return int(requantization.has_starts), shape.kh * shape.run_words, requantization.parameters.shape[1]
 

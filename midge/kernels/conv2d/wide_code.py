@@ -11,7 +11,7 @@ from midge.kernels.base import Function
 from midge.kernels.conv2d.wide import INSTRUCTION_BYTES, Shape, Step, pair_words
 from midge.kernels.conv2d.wide_steps import Steps
 from midge.kernels.conv2d.wide_store import Store
-from midge.kernels.requantize_armv7em import Requantization
+from midge.kernels.results_armv7em import Results
 from midge.kernels.view import Rows
 
 _REGISTERS = {
@@ -24,7 +24,7 @@ _LEAST_STEPS_BYTES = 20
 _SLOTS = ("out", "stream", "next_out", "next_stream", "slot", "run_end", "blocks", "pairs", "offset")
 
 
-def function(name: str, shape: Shape, requantization: Requantization, y: Rows, title: str) -> Function:
+def function(name: str, shape: Shape, requantization: Results, y: Rows, title: str) -> Function:
     """The function `void name(const int16_t *const *rows, void *out, const int32_t *stream)`."""
     while True:
         writer = _Writer(name, shape, requantization, y, title)
@@ -42,7 +42,7 @@ class _Writer:
     the inner loop; `offset` is that of the block in its rows.
     """
 
-    def __init__(self, name: str, shape: Shape, requantization: Requantization, y: Rows, title: str) -> None:
+    def __init__(self, name: str, shape: Shape, requantization: Results, y: Rows, title: str) -> None:
         self.shape = shape
         self.y = y
         self.at = {slot: 4 * (shape.kh + index) for index, slot in enumerate(_SLOTS)}

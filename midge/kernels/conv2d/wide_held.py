@@ -7,10 +7,10 @@ import numpy as np
 from midge.kernels import render
 from midge.kernels.base import Constant, Function
 from midge.kernels.conv2d.wide import Shape, ordered_halves, pair_words
-from midge.kernels.requantize_armv7em import Requantization
+from midge.kernels.results_armv7em import Results
 
 
-def function(shape: Shape, requantization: Requantization) -> Function:
+def function(shape: Shape, requantization: Results) -> Function:
     """`void name(uint32_t *stream, const int8_t *weights, const int32_t *numbers)`: writes the stream into RAM."""
     starts, weights, parameters = pair_words(shape, requantization)
     pairs, single = divmod(shape.channels, 2)
@@ -21,7 +21,7 @@ def function(shape: Shape, requantization: Requantization) -> Function:
     )
 
 
-def constants(weights: np.ndarray, shape: Shape, requantization: Requantization) -> tuple[Constant, ...]:
+def constants(weights: np.ndarray, shape: Shape, requantization: Results) -> tuple[Constant, ...]:
     """Weights in the order of the stream, bytes 1 and 2 of each four exchanged; the stream's other words."""
     outputs = len(weights)
     flat = ordered_halves(weights, shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from midge.kernels.assembly import Assembly
-from midge.kernels.requantize_armv7em import Requantization
+from midge.kernels.results_armv7em import Results
 from midge.kernels.view import Rows
 
 _MOST_OFFSET = 4095
@@ -13,7 +13,7 @@ _MOST_OUTPUTS = 8
 class Store:
     """Writes a block of up to 4 pixels by 2 channels, or of 2 by 4. The frame keeps the result's address."""
 
-    def __init__(self, code: Assembly, requantization: Requantization, y: Rows, pair_bytes: int) -> None:
+    def __init__(self, code: Assembly, requantization: Results, y: Rows, pair_bytes: int) -> None:
         """`pair_bytes`: from the stream of a pair of channels to the next pair's."""
         self.code = code
         self.form = requantization
@@ -62,7 +62,7 @@ class Store:
             for index, name in enumerate(names):
                 own = registers[index * count : (index + 1) * count]
                 for pixel in range(pixels):
-                    form.scale(code, f"{name}{pixel}", own[0], own[1], own[-1])
+                    form.scale(code, f"{name}{pixel}", own[0], own[min(1, count - 1)], own[-1])
         if channels == 4:
             code.add("wp", self.pair_bytes, "x0")
 

@@ -7,7 +7,7 @@ from midge.kernels.assembly import is_dual_issue
 from midge.kernels.base import LayerCode
 from midge.kernels.copy import widen
 from midge.kernels.copy.between_layouts import CopyBetweenLayouts
-from midge.kernels.layouts import CENTRED, NATURAL, PLANES, WIDE, WIDE_PLANES
+from midge.kernels.layouts import CENTRED, NATURAL, NATURAL_S16, PLANES, PLANES_S16, WIDE, WIDE_PLANES
 from midge.kernels.view import TaskView, c_element
 
 
@@ -46,4 +46,6 @@ KERNELS = (
     CopyLayout("copy_s8_from_planes__armv7em", PLANES, NATURAL),
     CopyLayout("copy_s8_wide_planes__armv7em", NATURAL, WIDE_PLANES),
     CopyLayout("copy_s8_from_wide_planes__armv7em", WIDE_PLANES, NATURAL),
+    CopyLayout("copy_s16_planes__armv7em", NATURAL_S16, PLANES_S16),
+    CopyLayout("copy_s16_from_planes__armv7em", PLANES_S16, NATURAL_S16),
 )

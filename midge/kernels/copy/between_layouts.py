@@ -10,7 +10,7 @@ from midge.targets.records import Core
 
 
 class CopyBetweenLayouts(Kernel):
-    """int8 values from one layout into another, row by row; an instruction set says how."""
+    """Values of a natural layout's type from one layout into another, row by row; an instruction set says how."""
 
     op = Copy
 
@@ -18,11 +18,12 @@ class CopyBetweenLayouts(Kernel):
         self.name = name
         self.source = source
         self.result = result
+        self.dtype = source.dtype if source.is_natural else result.dtype if result.is_natural else DType.INT8
 
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
         del core
-        if graph.type(node.outputs[0]).dtype is not DType.INT8:
-            return "not int8"
+        if graph.type(node.outputs[0]).dtype is not self.dtype:
+            return f"not {self.dtype.value}"
         return "the operand is constant" if graph.values[node.inputs[0] or ""].is_constant else None
 
     def bind(self, node: Node, graph: Graph) -> Binding:

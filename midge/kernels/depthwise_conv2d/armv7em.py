@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import replace
 from typing import ClassVar
 
 from midge.ir.graph import Graph, Node
-from midge.kernels import render, requantize_armv7em
+from midge.kernels import render, requantize_armv7em, requantize_s16
 from midge.kernels.assembly import is_dual_issue
 from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, row_steps
 from midge.kernels.depthwise_conv2d import channels, planes, shared, shared_code, wide_planes
-from midge.kernels.depthwise_conv2d.portable import DepthwiseConv2DS8, depthwise_window
-from midge.kernels.layouts import NATURAL, PLANES, WIDE, WIDE_PLANES
+from midge.kernels.depthwise_conv2d.portable import DepthwiseConv2DS8, DepthwiseConv2DS16, depthwise_window
+from midge.kernels.layouts import NATURAL, NATURAL_S16, PLANES, PLANES_S16, WIDE, WIDE_PLANES
 from midge.kernels.quantized_s16 import Scaling
 from midge.kernels.requantize_armv7em import Requantization
+from midge.kernels.requantize_s16 import RequantizationS16
+from midge.kernels.results_armv7em import Results
 from midge.kernels.view import TaskView
 from midge.ops.depthwise_conv2d import DepthwiseConv2D
 from midge.targets.records import Core
@@ -100,20 +103,28 @@ def requantized(node: Node, graph: Graph, layout: Layout) -> Requantization | No
     )
 
 
-class DepthwiseConv2DS8WidePlanes(Kernel):
-    """In assembly, k x k on widened rows in planes."""
+class DepthwiseConv2DWidePlanes(Kernel):
+    """In assembly, k x k on rows of 16-bit values in planes."""
 
     op = DepthwiseConv2D
+    reads_layout: ClassVar[Layout]
+    fraction_bits: ClassVar[int]
+    """What weights are shifted left by."""
+    portable: ClassVar[DepthwiseConv2DS8]
 
     def __init__(self, variant: str, layout: Layout) -> None:
-        self.name = f"depthwise_conv2d_s8_wide_planes{variant}__armv7em"
+        self.name = f"depthwise_conv2d_{self.portable.dtype.suffix}_wide_planes{variant}__armv7em"
         self.layout = layout
 
+    @abstractmethod
+    def form(self, node: Node, graph: Graph) -> Results | None:
+        """From accumulators to results; None where there is no way in 32 bits."""
+
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
-        reason = DepthwiseConv2DS8().refuse(node, graph, core)
+        reason = self.portable.refuse(node, graph, core)
         if reason is not None:
             return reason
-        window, form = depthwise_window(node, graph), self._requantized(node, graph)
+        window, form = depthwise_window(node, graph), self.form(node, graph)
         if form is None:
             return "no requantisation in 32 bits"
         shape = wide_planes.shape_of(window, 0, form, pairs_loads=is_dual_issue(core))
@@ -129,45 +140,73 @@ class DepthwiseConv2DS8WidePlanes(Kernel):
 
     def bind(self, node: Node, graph: Graph) -> Binding:
         window = depthwise_window(node, graph)
-        reads = replace(window.reads(over_bytes=4), layout=WIDE_PLANES)
+        reads = replace(window.reads(over_bytes=4), layout=self.reads_layout)
         steps = row_steps(graph.input_types(node), window.y, {0: window.rows})
         return Binding(self, (reads, None, None)[: len(node.inputs)], (self.layout,), steps)
 
-    def shares_code(self, node: Node, graph: Graph) -> bool:
-        return _shared_member(node, graph, self) is not None
-
     def emit(self, view: TaskView) -> LayerCode:
         window = depthwise_window(view.node, view.graph)
-        weights, form = view.graph.constant(view.node.inputs[1]), self._requantized(view.node, view.graph)
+        weights, form = view.graph.constant(view.node.inputs[1]), self.form(view.node, view.graph)
         assert weights is not None and form is not None
-        if view.peers and self.shares_code(view.node, view.graph):
-            return _emit_shared(view, self)
         shape = wide_planes.shape_of(window, view.x.plane_bytes, form, pairs_loads=is_dual_issue(view.core))
         name = f"{view.prefix}_{self.name}_{window.key}p{shape.plane_bytes}{form.key}"
         size = f"{window.kh}x{window.kw}"
         title = f"Depthwise convolution {size}: {shape.columns} pixels of {window.y.channels} channels out."
         kernel = wide_planes.function(name, shape, form, view.y, title)
         helpers, body = window.layer("conv2d/layer.c.j2", view, call=name, element="midge_s16", constants=["weights"])
-        stream = Constant("weights", wide_planes.weight_stream(weights, shape, form), 4)
+        stream = Constant("weights", wide_planes.weight_stream(weights, shape, form, self.fraction_bits), 4)
         return LayerCode((*helpers, kernel), (stream,), body)
 
-    def _requantized(self, node: Node, graph: Graph) -> Requantization | None:
+
+class DepthwiseConv2DS8WidePlanes(DepthwiseConv2DWidePlanes):
+    """int8, widened."""
+
+    reads_layout = WIDE_PLANES
+    fraction_bits = wide_planes.FRACTION_BITS
+    portable = DepthwiseConv2DS8()
+
+    def form(self, node: Node, graph: Graph) -> Requantization | None:
         return requantize_armv7em.requantized(
-            node, graph, self.layout, channel_axis=3, is_centred=True, fraction_bits=wide_planes.FRACTION_BITS
+            node, graph, self.layout, channel_axis=3, is_centred=True, fraction_bits=self.fraction_bits
         )
 
+    def shares_code(self, node: Node, graph: Graph) -> bool:
+        return _shared_member(node, graph, self) is not None
 
-class DepthwiseConv2DS8Channels(Kernel):
-    """In assembly, k x k on widened rows, pixel after pixel: for rows of one pixel."""
+    def emit(self, view: TaskView) -> LayerCode:
+        if view.peers and self.shares_code(view.node, view.graph):
+            return _emit_shared(view, self)
+        return super().emit(view)
+
+
+class DepthwiseConv2DS16Planes(DepthwiseConv2DWidePlanes):
+    """int16 as it is."""
+
+    reads_layout = PLANES_S16
+    fraction_bits = 0
+    portable = DepthwiseConv2DS16()
+
+    def form(self, node: Node, graph: Graph) -> RequantizationS16 | None:
+        return requantize_s16.requantized(node, graph, self.layout, channel_axis=3)
+
+
+class DepthwiseConv2DChannels(Kernel):
+    """In assembly, k x k on rows of 16-bit values, pixel after pixel: for rows of one pixel."""
 
     op = DepthwiseConv2D
+    reads_layout: ClassVar[Layout]
+    portable: ClassVar[DepthwiseConv2DS8]
 
     def __init__(self, variant: str, layout: Layout) -> None:
-        self.name = f"depthwise_conv2d_s8_channels{variant}__armv7em"
+        self.name = f"depthwise_conv2d_{self.portable.dtype.suffix}_channels{variant}__armv7em"
         self.layout = layout
 
+    @abstractmethod
+    def form(self, node: Node, graph: Graph) -> Results | None:
+        """From accumulators to results; None where there is no way in 32 bits."""
+
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
-        reason = DepthwiseConv2DS8().refuse(node, graph, core)
+        reason = self.portable.refuse(node, graph, core)
         if reason is not None:
             return reason
         window = depthwise_window(node, graph)
@@ -177,17 +216,17 @@ class DepthwiseConv2DS8Channels(Kernel):
             return "an odd number of channels"
         if channels.shape_of(window, pairs_loads=False).farthest_bytes > 4095:
             return "its taps lie too far apart"
-        return None if self._requantized(node, graph) is not None else "no requantisation in 32 bits"
+        return None if self.form(node, graph) is not None else "no requantisation in 32 bits"
 
     def bind(self, node: Node, graph: Graph) -> Binding:
         window = depthwise_window(node, graph)
         steps = row_steps(graph.input_types(node), window.y, {0: window.rows})
-        reads = replace(window.reads(), layout=WIDE)
+        reads = replace(window.reads(), layout=self.reads_layout)
         return Binding(self, (reads, None, None)[: len(node.inputs)], (self.layout,), steps)
 
     def emit(self, view: TaskView) -> LayerCode:
         window = depthwise_window(view.node, view.graph)
-        weights, form = view.graph.constant(view.node.inputs[1]), self._requantized(view.node, view.graph)
+        weights, form = view.graph.constant(view.node.inputs[1]), self.form(view.node, view.graph)
         assert weights is not None and form is not None
         shape = channels.shape_of(window, pairs_loads=is_dual_issue(view.core))
         name = f"{view.prefix}_{self.name}_{window.key}{form.key}"
@@ -199,10 +238,27 @@ class DepthwiseConv2DS8Channels(Kernel):
         stream = Constant("weights", channels.weight_stream(weights, shape, form), 4)
         return LayerCode((*helpers, kernel), (stream,), body)
 
-    def _requantized(self, node: Node, graph: Graph) -> Requantization | None:
+
+class DepthwiseConv2DS8Channels(DepthwiseConv2DChannels):
+    """int8, widened."""
+
+    reads_layout = WIDE
+    portable = DepthwiseConv2DS8()
+
+    def form(self, node: Node, graph: Graph) -> Requantization | None:
         return requantize_armv7em.requantized(
             node, graph, self.layout, channel_axis=3, is_centred=True, fraction_bits=WIDE.fraction_bits or 0
         )
+
+
+class DepthwiseConv2DS16Channels(DepthwiseConv2DChannels):
+    """int16 as it is."""
+
+    reads_layout = NATURAL_S16
+    portable = DepthwiseConv2DS16()
+
+    def form(self, node: Node, graph: Graph) -> RequantizationS16 | None:
+        return requantize_s16.requantized(node, graph, self.layout, channel_axis=3)
 
 
 def _shared_member(node: Node, graph: Graph, kernel: Kernel) -> shared.Member | None:
@@ -237,4 +293,5 @@ KERNELS = (
     DepthwiseConv2DS8WidePlanes("_to_wide", WIDE), DepthwiseConv2DS8WidePlanes("", NATURAL),
     DepthwiseConv2DS8Channels("_to_wide", WIDE), DepthwiseConv2DS8Channels("", NATURAL),
     DepthwiseConv2DS8PlanesToWide(), DepthwiseConv2DS8Planes(), DepthwiseConv2DS8Quad(),
+    DepthwiseConv2DS16Planes("", NATURAL_S16), DepthwiseConv2DS16Channels("", NATURAL_S16),
 )  # fmt: skip

@@ -16,7 +16,7 @@ import numpy as np
 from midge.kernels.assembly import Assembly
 from midge.kernels.base import Function
 from midge.kernels.depthwise_conv2d.order import Load, Order, Product
-from midge.kernels.requantize_armv7em import Requantization
+from midge.kernels.results_armv7em import Results
 from midge.kernels.view import Rows
 from midge.kernels.window import Window
 
@@ -60,7 +60,7 @@ def shape_of(window: Window, *, pairs_loads: bool) -> Shape:
     )
 
 
-def weight_stream(weights: np.ndarray, shape: Shape, requantization: Requantization) -> np.ndarray:
+def weight_stream(weights: np.ndarray, shape: Shape, requantization: Results) -> np.ndarray:
     """int32 words in the order the code reads them. weights: int8 [1, KH, KW, channels], of an even number."""
     words = np.ascontiguousarray(weights[0].astype(np.int16)).view(np.int32).reshape(shape.kh * shape.kw, -1)
     starts, parameters = requantization.starts, requantization.parameters
@@ -74,7 +74,7 @@ def weight_stream(weights: np.ndarray, shape: Shape, requantization: Requantizat
     return np.concatenate(parts).astype(np.int32)
 
 
-def function(name: str, shape: Shape, requantization: Requantization, y: Rows, title: str) -> Function:
+def function(name: str, shape: Shape, requantization: Results, y: Rows, title: str) -> Function:
     """The function `void name(const int16_t *const *rows, void *out, const int32_t *stream)`."""
     return _Writer(name, shape, requantization, y, title).write()
 
@@ -82,7 +82,7 @@ def function(name: str, shape: Shape, requantization: Requantization, y: Rows, t
 class _Writer:
     """Frame: out, stream, end of the pixels, end of the blocks of six, row pointers. `at` is added to each of these."""
 
-    def __init__(self, name: str, shape: Shape, requantization: Requantization, y: Rows, title: str) -> None:
+    def __init__(self, name: str, shape: Shape, requantization: Results, y: Rows, title: str) -> None:
         self.shape = shape
         self.form = requantization
         self.y = y
@@ -155,11 +155,11 @@ class _Writer:
             if channel % at_once == 0:
                 own = sorted(order.spare[: count * min(at_once, size - channel)], key=lambda name: int(name[1:]))
                 code.op("ldmia {wp}!, {{" + ", ".join(f"{{{name}}}" for name in own) + "}}")
-            multiplier, offset, *third = own[count * (channel % at_once) :][:count]
+            numbers = own[count * (channel % at_once) :][:count]
             acc = order.sums[channel]
-            form.scale(code, acc, multiplier, offset, third[0] if third else offset)
+            form.scale(code, acc, numbers[0], numbers[min(1, count - 1)], numbers[-1])
             if bits:
                 code.op(f"lsl {{{acc}}}, #{bits}")
-            store = "strb" if bits is None else "strh"
+            store = "strb" if self.y.dtype.bytes == 1 else "strh"
             code.op(f"{store} {{{acc}}}, [{{{out}}}], #{self.y.dtype.bytes}")
         code.op(f"str {{{out}}}, [sp, #{_OUT_AT}]")

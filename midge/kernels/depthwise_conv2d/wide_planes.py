@@ -2,8 +2,8 @@
 
 A word brings two neighbours. Where two taps of a pixel are such a pair, `SMLAD` does both; the tap that is left over is
 a half of a word. So a row of three taps takes two products for each pixel, whether it lies at an even place or not: the
-weights of a row are there in pairs from the first tap on, and, for pixels at odd places, from the second on. They are
-shifted left by eight bits, which requantisation wants and 16 bits have room for.
+weights of a row are there in pairs from the first tap on, and, for pixels at odd places, from the second on. Beside
+int8 they are shifted left by eight bits, which requantisation wants and 16 bits have room for.
 
 The stream holds for each channel: start value, pairs of weights row by row, multiplier, offset (and lowering).
 """
@@ -17,7 +17,7 @@ import numpy as np
 from midge.kernels.assembly import Assembly
 from midge.kernels.base import Function
 from midge.kernels.depthwise_conv2d.order import Load, Order, Product
-from midge.kernels.requantize_armv7em import Requantization
+from midge.kernels.results_armv7em import Results
 from midge.kernels.view import Rows
 from midge.kernels.window import Window
 
@@ -79,7 +79,7 @@ class Shape:
         return ((size, full), (rest, 1)) if rest else ((size, full),)
 
 
-def shape_of(window: Window, plane_bytes: int, requantization: Requantization, *, pairs_loads: bool) -> Shape:
+def shape_of(window: Window, plane_bytes: int, requantization: Results, *, pairs_loads: bool) -> Shape:
     return Shape(
         window.kh, window.kw, window.y.columns, window.stride_w, window.dilation_w, window.x.channels,
         window.y.channels // window.x.channels, plane_bytes,
@@ -87,9 +87,9 @@ def shape_of(window: Window, plane_bytes: int, requantization: Requantization, *
     )  # fmt: skip
 
 
-def weight_stream(weights: np.ndarray, shape: Shape, requantization: Requantization) -> np.ndarray:
-    """int32 words in the order the code reads them. weights: int8 [1, KH, KW, channels]."""
-    taps = weights[0].astype(np.int32) << FRACTION_BITS  # [rows, taps, channels]
+def weight_stream(weights: np.ndarray, shape: Shape, requantization: Results, fraction_bits: int) -> np.ndarray:
+    """int32 words in the order the code reads them. weights: int8 [1, KH, KW, channels], shifted by `fraction_bits`."""
+    taps = weights[0].astype(np.int32) << fraction_bits  # [rows, taps, channels]
     words = []
     for low, high in shape.pairs:
         top = 0 if high is None else taps[:, high] << 16
@@ -98,7 +98,7 @@ def weight_stream(weights: np.ndarray, shape: Shape, requantization: Requantizat
     return np.concatenate([requantization.starts[None], rows, requantization.parameters.T]).T.astype(np.int32)
 
 
-def function(name: str, shape: Shape, requantization: Requantization, y: Rows, title: str) -> Function:
+def function(name: str, shape: Shape, requantization: Results, y: Rows, title: str) -> Function:
     """The function `void name(const int16_t *const *rows, void *out, const int32_t *stream)`."""
     return _Writer(name, shape, requantization, y, title).write()
 
@@ -106,7 +106,7 @@ def function(name: str, shape: Shape, requantization: Requantization, y: Rows, t
 class _Writer:
     """Frame: out, end of the stream, end of a row's equal blocks, and pointers to more than three rows."""
 
-    def __init__(self, name: str, shape: Shape, requantization: Requantization, y: Rows, title: str) -> None:
+    def __init__(self, name: str, shape: Shape, requantization: Results, y: Rows, title: str) -> None:
         self.shape = shape
         self.form = requantization
         self.y = y
@@ -264,7 +264,7 @@ class _Writer:
         sequences = []
         for pixel in range(pixels):
             acc = order.sums[pixel]
-            steps = form.steps(acc, parameters[0], parameters[1], parameters[-1])
+            steps = form.steps(acc, parameters[0], parameters[min(1, len(parameters) - 1)], parameters[-1])
             if bits:
                 steps.append([f"lsl {{{acc}}}, #{bits}"])
             sequences.append(steps)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import ClassVar
 
 import numpy as np
 
 from midge.ir.graph import Graph, Node
 from midge.ir.types import DType
-from midge.kernels import requantize_armv7em
+from midge.kernels import requantize_armv7em, requantize_s16
 from midge.kernels.assembly import core_loop_bytes, is_dual_issue
 from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, Reads
 from midge.kernels.conv2d.armv7em import offset_helpers, pair_helpers
 from midge.kernels.fully_connected import pairs, pairs_shared, wide
-from midge.kernels.fully_connected.portable import FullyConnectedS8, dense_steps
-from midge.kernels.layouts import CENTRED, NATURAL, WIDE
+from midge.kernels.fully_connected.portable import FullyConnectedS8, FullyConnectedS16, dense_steps
+from midge.kernels.layouts import CENTRED, NATURAL, NATURAL_S16, WIDE
 from midge.kernels.quantized_s16 import Scaling
 from midge.kernels.requantize_armv7em import Requantization
+from midge.kernels.requantize_s16 import RequantizationS16
+from midge.kernels.results_armv7em import Results
 from midge.kernels.view import TaskView
 from midge.ops.fully_connected import FullyConnected
 from midge.targets.records import Core
@@ -43,20 +46,21 @@ class FullyConnectedS8SmladOffset(FullyConnectedS8Smlad):
         return (*super().helpers(scaling), *offset_helpers())
 
 
-class FullyConnectedS8Wide(Kernel):
-    """In assembly, on inputs that are widened already; blocks of 6 outputs."""
+class FullyConnectedWide(Kernel):
+    """In assembly, on inputs of 16 bits; blocks of 6 outputs."""
 
-    name: ClassVar[str] = "fully_connected_s8_wide__armv7em"
     op = FullyConnected
     layout: ClassVar[Layout] = NATURAL
     """The layout that results are written in."""
-    fraction_bits: ClassVar[int] = WIDE.fraction_bits or 0
-    """How fine the accumulators are that requantisation gets."""
-    is_centred: ClassVar[bool] = True
-    """Inputs come without their zero point."""
+    reads_layout: ClassVar[Layout]
+    portable: ClassVar[FullyConnectedS8]
+
+    @abstractmethod
+    def form(self, node: Node, graph: Graph) -> Results | None:
+        """From accumulators to results; None where there is no way in 32 bits."""
 
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
-        reason = FullyConnectedS8().refuse(node, graph, core)
+        reason = self.portable.refuse(node, graph, core)
         if reason is not None:
             return reason
         weights = graph.constant(node.inputs[1])
@@ -64,35 +68,54 @@ class FullyConnectedS8Wide(Kernel):
         x = graph.type(node.inputs[0] or "")
         if x.elements != weights.shape[1] or x.rows != 1:
             return "it has more than one vector"
-        return None if self._requantized(node, graph) is not None else "no requantisation in 32 bits"
+        return None if self.form(node, graph) is not None else "no requantisation in 32 bits"
 
     def bind(self, node: Node, graph: Graph) -> Binding:
-        x = Reads(WIDE, over_bytes=-graph.type(node.inputs[0] or "").elements % 4 * 2)
+        x = Reads(self.reads_layout, over_bytes=-graph.type(node.inputs[0] or "").elements % 4 * 2)
         return Binding(self, (x, None, None)[: len(node.inputs)], (self.layout,), dense_steps(node, graph))
 
     def emit(self, view: TaskView) -> LayerCode:
-        weights, form = self._packed(view)
+        weights, form = view.graph.constant(view.node.inputs[1]), self.form(view.node, view.graph)
+        assert weights is not None and form is not None
         loop_bytes = min(core_loop_bytes(view.core), view.most_loop_bytes)
         shape = wide.Shape(weights.shape[1], weights.shape[0], loop_bytes)
         name = f"{view.prefix}_{self.name}_i{shape.inputs}o{shape.outputs}{form.key}"
         kernel = wide.function(name, shape, form, f"Fully connected: {shape.inputs} values in, {shape.outputs} out.")
-        return self._code(view, kernel, wide.weight_stream(weights, shape, form))
+        return _code(view, kernel, wide.weight_stream(weights, shape, form))
 
-    def _requantized(self, node: Node, graph: Graph) -> Requantization | None:
+
+def _code(view: TaskView, kernel: Function, stream: np.ndarray) -> LayerCode:
+    body = f"    {kernel.name}({view.x.whole()}, {view.y.whole()}, {view.constant('weights')});\n"
+    return LayerCode((kernel,), (Constant("weights", stream, 4),), body)
+
+
+class FullyConnectedS16Wide(FullyConnectedWide):
+    """int16 as it is."""
+
+    name: ClassVar[str] = "fully_connected_s16_wide__armv7em"
+    layout = NATURAL_S16
+    reads_layout = NATURAL_S16
+    portable = FullyConnectedS16()
+
+    def form(self, node: Node, graph: Graph) -> RequantizationS16 | None:
+        return requantize_s16.requantized(node, graph, self.layout, channel_axis=0)
+
+
+class FullyConnectedS8Wide(FullyConnectedWide):
+    """int8, widened."""
+
+    name: ClassVar[str] = "fully_connected_s8_wide__armv7em"
+    reads_layout = WIDE
+    portable = FullyConnectedS8()
+    fraction_bits: ClassVar[int] = WIDE.fraction_bits or 0
+    """How fine the accumulators are that requantisation gets."""
+    is_centred: ClassVar[bool] = True
+    """Inputs come without their zero point."""
+
+    def form(self, node: Node, graph: Graph) -> Requantization | None:
         return requantize_armv7em.requantized(
             node, graph, self.layout, channel_axis=0, is_centred=self.is_centred, fraction_bits=self.fraction_bits
         )
-
-    def _packed(self, view: TaskView) -> tuple[np.ndarray, Requantization]:
-        """Weights int8 [O, I] and the requantisation of a node that was not refused."""
-        weights, form = view.graph.constant(view.node.inputs[1]), self._requantized(view.node, view.graph)
-        assert weights is not None and form is not None
-        return weights, form
-
-    @staticmethod
-    def _code(view: TaskView, kernel: Function, stream: np.ndarray) -> LayerCode:
-        body = f"    {kernel.name}({view.x.whole()}, {view.y.whole()}, {view.constant('weights')});\n"
-        return LayerCode((kernel,), (Constant("weights", stream, 4),), body)
 
 
 class FullyConnectedS8WideToWide(FullyConnectedS8Wide):
@@ -130,13 +153,14 @@ class FullyConnectedS8Pairs(FullyConnectedS8Wide):
     def emit(self, view: TaskView) -> LayerCode:
         if view.peers:
             return self._emit_shared(view)
-        weights, form = self._packed(view)
+        weights, form = view.graph.constant(view.node.inputs[1]), self.form(view.node, view.graph)
+        assert weights is not None and form is not None
         outputs, inputs = weights.shape
         loop_bytes = min(core_loop_bytes(view.core), view.most_loop_bytes)
         shape = pairs.Shape(inputs, outputs, loop_bytes, is_dual_issue(view.core), self.widens)
         name = f"{view.prefix}_{self.name}_i{shape.inputs}o{shape.outputs}{form.key}{pairs.parameters_key(form)}"
         kernel = pairs.function(name, shape, form, f"Fully connected: {shape.inputs} values in, {shape.outputs} out.")
-        return self._code(view, kernel, pairs.weight_stream(weights, shape, form))
+        return _code(view, kernel, pairs.weight_stream(weights, shape, form))
 
     def _shape(self, node: Node, view: TaskView) -> pairs_shared.Shape:
         outputs, inputs = view.graph.type(node.inputs[1] or "").shape
@@ -149,7 +173,7 @@ class FullyConnectedS8Pairs(FullyConnectedS8Wide):
         """One function for all layers of a family."""
 
         def member(node: Node) -> pairs_shared.Member:
-            form = self._requantized(node, view.graph)
+            form = self.form(node, view.graph)
             assert form is not None
             return pairs_shared.Member(self._shape(node, view), form)
 
@@ -159,8 +183,9 @@ class FullyConnectedS8Pairs(FullyConnectedS8Wide):
         shared = pairs_shared.shared([one for one in members if one.family == own.family])
         name = f"{view.prefix}_{self.name}_shared{families.index(own.family)}"
         kernel = pairs_shared.function(name, own, shared)
-        weights, _ = self._packed(view)
-        return self._code(view, kernel, pairs_shared.weight_stream(weights, own, shared))
+        weights = view.graph.constant(view.node.inputs[1])
+        assert weights is not None
+        return _code(view, kernel, pairs_shared.weight_stream(weights, own, shared))
 
 
 class FullyConnectedS8PairsToCentred(FullyConnectedS8Pairs):
@@ -197,4 +222,5 @@ KERNELS = (
     FullyConnectedS8PairsToCentred(), FullyConnectedS8Pairs(), FullyConnectedS8BytesToCentred(),
     FullyConnectedS8Bytes(), FullyConnectedS8WideToWide(), FullyConnectedS8Wide(), FullyConnectedS8Smlad(),
     FullyConnectedS8SmladOffset(),
+    FullyConnectedS16Wide(),
 )  # fmt: skip

@@ -12,7 +12,7 @@ import numpy as np
 
 from midge.kernels.assembly import Assembly
 from midge.kernels.base import Function
-from midge.kernels.requantize_armv7em import Requantization
+from midge.kernels.results_armv7em import Results
 
 _ACCUMULATORS = ("a0", "a1", "a2", "a3", "a4", "a5")
 _REGISTERS = {
@@ -50,7 +50,7 @@ class Shape:
         return tuple((size, count) for size, count in ((6, sixes), (rest, 1)) if size and count)
 
 
-def weight_stream(weights: np.ndarray, shape: Shape, requantization: Requantization) -> np.ndarray:
+def weight_stream(weights: np.ndarray, shape: Shape, requantization: Results) -> np.ndarray:
     """int32 words in the order the code reads them. weights: int8 [O, I]."""
     padded = np.pad(weights, ((0, 0), (0, 4 * shape.steps - shape.inputs)))
     steps = padded.reshape(len(weights), shape.steps, 4)[:, :, [0, 2, 1, 3]]
@@ -66,7 +66,7 @@ def weight_stream(weights: np.ndarray, shape: Shape, requantization: Requantizat
     return np.concatenate(parts)
 
 
-def function(name: str, shape: Shape, requantization: Requantization, title: str) -> Function:
+def function(name: str, shape: Shape, requantization: Results, title: str) -> Function:
     """The function `void name(const int16_t *x, void *out, const int32_t *stream)`."""
     return _Writer(name, shape, requantization, title).write()
 
@@ -74,7 +74,7 @@ def function(name: str, shape: Shape, requantization: Requantization, title: str
 class _Writer:
     """Frame: out, x, end of the loop over x, blocks left."""
 
-    def __init__(self, name: str, shape: Shape, requantization: Requantization, title: str) -> None:
+    def __init__(self, name: str, shape: Shape, requantization: Results, title: str) -> None:
         self.shape = shape
         self.form = requantization
         self.code = Assembly(name, title, _REGISTERS, _FRAME_BYTES)
@@ -130,9 +130,9 @@ class _Writer:
         for output in range(size):
             acc = _ACCUMULATORS[output]
             code.op("ldmia {wp}!, {{" + ", ".join(f"{{{name}}}" for name in registers) + "}}")
-            form.scale(code, acc, registers[0], registers[1], registers[-1])
-            if bits is not None:
+            form.scale(code, acc, registers[0], registers[min(1, len(registers) - 1)], registers[-1])
+            if bits:
                 code.op(f"lsl {{{acc}}}, #{bits}")
-            store, width = ("strb", 1) if bits is None else ("strh", 2)
-            code.op(f"{store} {{{acc}}}, [{{t}}], #{width}")
+            width = form.layout.dtype.bytes
+            code.op(f"{'strb' if width == 1 else 'strh'} {{{acc}}}, [{{t}}], #{width}")
         code.op(f"str {{t}}, [sp, #{_OUT_AT}]")
