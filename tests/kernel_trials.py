@@ -97,15 +97,17 @@ def between(graph: Graph) -> Graph:
 def _identity(builder: GraphBuilder, x: str, y: str) -> None:
     """A layer that changes nothing: a 3x3 convolution, which wants padding, where it can be one; else a copy."""
     type_ = builder.values[x].type
-    if len(type_.shape) != 4 or type_.shape[0] != 1 or type_.dtype not in (DType.INT8, DType.FLOAT32):
+    if len(type_.shape) != 4 or type_.shape[0] != 1 or type_.dtype not in (DType.INT8, DType.INT16, DType.FLOAT32):
         builder.node(Copy(), [x], [y], name=f"{y}_out")
         return
     is_float = type_.dtype is DType.FLOAT32
     data = np.zeros((1, 3, 3, type_.channels), np.float32 if is_float else np.int8)
     data[0, 1, 1] = 1 if is_float else 64
     quantization = None if is_float else Quantization((1 / 64,), (0,), None)
-    weights = builder.value(f"{y}_weights", TensorType(type_.dtype, data.shape, quantization), data)
-    op = DepthwiseConv2D(1, 1, 1, 1, Padding(1, 1, 1, 1), Activation.NONE, Rounding.DOUBLE, depth_multiplier=1)
+    weights_dtype = DType.FLOAT32 if is_float else DType.INT8
+    weights = builder.value(f"{y}_weights", TensorType(weights_dtype, data.shape, quantization), data)
+    rounding = Rounding.REDUCED if type_.dtype is DType.INT16 else Rounding.DOUBLE
+    op = DepthwiseConv2D(1, 1, 1, 1, Padding(1, 1, 1, 1), Activation.NONE, rounding, depth_multiplier=1)
     builder.node(op, [x, weights, None], [y], name=f"{y}_out")
 
 
