@@ -21,7 +21,7 @@ from midge.ops.fixed_point import multiply_by_real
 
 _LOWEST, _HIGHEST = -(2**15), 2**15 - 1
 _TRIED = (0, *(sign << power for power in range(28) for sign in (1, -1)))
-"""Distances from the nearest multiplier: a larger one sends negative halves down and positive ones up, and so it does with
+"""Distances from the nearest multiplier: a larger one sends negative halves down and positive ones up, and does so with
 what only float64's rounding makes a half."""
 
 
