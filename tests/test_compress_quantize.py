@@ -135,6 +135,20 @@ def test_a_quantised_model_is_not_quantised_again() -> None:
     assert found.status in (2, 4)
 
 
+def _steps_from_onnx_runtime(made: midge.Quantized, path: Path) -> int:
+    """How far ONNX Runtime, and the graph that the file is read as, are from the integers of the graph."""
+    onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    session = onnxruntime.InferenceSession(made.save(path).read_bytes(), providers=["CPUExecutionProvider"])
+    again, steps = midge.load(path), 0
+    for sample in _samples(8):
+        inputs = quantized_inputs(made.graph, sample)
+        (ours,) = run_graph(made.graph, inputs)
+        others = session.run(None, {session.get_inputs()[0].name: inputs[0]}) + list(run_graph(again, inputs))
+        assert all(other.dtype == ours.dtype for other in others)
+        steps = max(steps, *(int(np.abs(other.astype(int) - ours.astype(int)).max()) for other in others))
+    return steps
+
+
 def test_int16_is_far_nearer_and_the_same_integers_everywhere(float_model: Path, tmp_path: Path) -> None:
     plain, wide = (midge.quantize(float_model, _samples(8), activations=dtype) for dtype in ("int8", "int16"))  # type: ignore[arg-type]
     assert all(layer.dtype == "int16" for layer in wide.layers)
@@ -146,6 +160,7 @@ def test_int16_is_far_nearer_and_the_same_integers_everywhere(float_model: Path,
         (ours,) = run_graph(wide.graph, inputs)
         assert np.array_equal(run_litert(content, inputs)[0], ours)
     assert run_midge("verify", tmp_path / "wide.tflite", "--core", "cortex-m4", "--samples", "2", "--json").status == 0
+    assert _steps_from_onnx_runtime(wide, tmp_path / "wide.onnx") <= 2
 
 
 def test_int16_layers_stand_between_conversions(float_model: Path, tmp_path: Path) -> None:
@@ -158,5 +173,6 @@ def test_int16_layers_stand_between_conversions(float_model: Path, tmp_path: Pat
     for sample in _samples(4):
         inputs = quantized_inputs(mixed.graph, sample)
         assert np.array_equal(run_litert(content, inputs)[0], run_graph(mixed.graph, inputs)[0])
+    assert _steps_from_onnx_runtime(mixed, tmp_path / "mixed.onnx") <= 1
     with pytest.raises(UsageError, match="int16 layers: no layer 'nothing'"):
         midge.quantize(float_model, _samples(2), int16_layers=["nothing"])

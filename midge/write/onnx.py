@@ -1,4 +1,4 @@
-"""Writes graphs as .onnx files: float32, and int8 in QDQ form. Inputs and outputs keep the graph's order of axes."""
+"""Writes graphs as .onnx files: float32, and integers in QDQ form. Inputs and outputs keep the graph's axes."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from midge.ops.base import Activation, Padding
 from midge.ops.windows import Window
 from midge.write.onnx_functions import function_nodes
 
-OPSET = 20
-"""16-bit integers came with 21, whose QDQ models ONNX Runtime 1.32 reads wrongly after a transpose."""
-_IR_VERSION = 9
+OPSET, OPSET_S16 = 20, 21
+"""int16 came with 21."""
+_IR_VERSIONS = {OPSET: 9, OPSET_S16: 10}
 _TO_FIRST, _TO_LAST = [0, 3, 1, 2], [0, 2, 3, 1]
 
 
 def write_onnx(graph: Graph) -> bytes:
-    """The graph as an .onnx file of opset 20.
+    """The graph as an .onnx file of opset 20, or of 21 where it has values of int16.
 
     Integers stand between QuantizeLinear and DequantizeLinear; convolutions and pools between transposes, which
-    runtimes take out again. Raises UnsupportedError where the format has no equal. Source: ONNX Operators, opset 20.
+    runtimes take out again. Raises UnsupportedError where the format has no equal. Source: ONNX Operators, opset 21.
     """
     return _Writer(graph).finish()
 
@@ -39,6 +39,8 @@ class _Writer:
         self.constants: list[Any] = []
         self.reals: dict[str, str] = {}
         self.count = 0
+        has_s16 = any(value.type.dtype is DType.INT16 for value in graph.values.values())
+        self.opset = OPSET_S16 if has_s16 else OPSET
 
     def finish(self) -> bytes:
         from onnx import checker, helper
@@ -49,8 +51,8 @@ class _Writer:
         outputs = [self._output(name) for name in self.graph.outputs]
         made = helper.make_graph(self.nodes, self.graph.name, inputs, outputs, self.constants)
         model = helper.make_model(
-            made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=_IR_VERSION, producer_name="midge",
-            producer_version=__version__,
+            made, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=_IR_VERSIONS[self.opset],
+            producer_name="midge", producer_version=__version__,
         )  # fmt: skip
         checker.check_model(model)
         return model.SerializeToString()
@@ -95,8 +97,8 @@ class _Writer:
     def _scale(self, type_: TensorType) -> list[str]:
         quantization = type_.quantization
         assert quantization is not None
-        if type_.dtype not in (DType.INT8, DType.UINT8):
-            raise UnsupportedError(self.graph.name, f"{type_.dtype.value} values", "int8 or uint8 in .onnx files")
+        if type_.dtype not in (DType.INT8, DType.UINT8, DType.INT16):
+            raise UnsupportedError(self.graph.name, f"{type_.dtype.value} values", "int8, uint8 or int16")
         scale = np.array(quantization.scales if quantization.axis is not None else quantization.scale, np.float32)
         zero = np.array(quantization.zero_points if quantization.axis is not None else quantization.zero_point)
         return [self.constant(scale, "scale"), self.constant(zero.astype(type_.dtype.numpy), "zero_point")]
@@ -120,6 +122,17 @@ class _Writer:
             made = self.constant(value.data, "weights")
             self.reals[name] = made if value.type.quantization is None else self._dequantized(made, value.type)
         return self.reals[name]
+
+    def _moved(self, kind: str, name: str | None, *more: str, **attributes: Any) -> str:
+        """The values of an operand elsewhere, by an operator that only moves them.
+
+        Beside int16 those of int8 are integers once more behind it: in opset 21 ONNX Runtime 1.32 would put such a pair
+        of conversions there itself, and fails at it.
+        """
+        made, type_ = self.op(kind, [self.real(name), *more], None, **attributes), self.graph.type(name or "")
+        if self.opset == OPSET or type_.dtype not in (DType.INT8, DType.UINT8):
+            return made
+        return self._dequantized(self._quantized(made, type_), type_)
 
     def _node(self, node: Node) -> None:
         rows: dict[str, Callable[[Node], str]] = {
@@ -161,7 +174,7 @@ class _Writer:
             type_ = TensorType(type_.dtype, type_.shape, scales)
         tensor = self.constant(weights.data.transpose(axes), "weights")
         tensor = tensor if type_.quantization is None else self._dequantized(tensor, type_)
-        operands = [self.op("Transpose", [self.real(node.inputs[0])], perm=_TO_FIRST), tensor]
+        operands = [self._moved("Transpose", node.inputs[0], perm=_TO_FIRST), tensor]
         if node.inputs[2] is not None:
             operands.append(self._bias(node))
         window = op.window(weights.type)
@@ -171,15 +184,17 @@ class _Writer:
         return self.op("Transpose", [made], perm=_TO_LAST)
 
     def _bias(self, node: Node) -> str:
-        """float32, or int32 in the scale of the accumulators."""
+        """float32, or int32 in the scale of the accumulators; what int32 has no room for is float32 too."""
         bias = self.graph.constant(node.inputs[2])
         x, weights = self.graph.type(node.inputs[0] or ""), self.graph.type(node.inputs[1] or "")
         assert bias is not None
-        tensor = self.constant(bias, "bias")
         if bias.dtype == np.float32:
-            return tensor
+            return self.constant(bias, "bias")
         assert x.quantization is not None and weights.quantization is not None
         scales = np.float32(x.quantization.scale) * np.array(weights.quantization.scales, np.float32)
+        if np.abs(bias.astype(np.int64)).max(initial=0) >= 2**31:
+            return self.constant((bias * scales.astype(np.float64)).astype(np.float32), "bias")
+        tensor = self.constant(bias.astype(np.int32), "bias")
         if scales.size == 1:
             return self.op("DequantizeLinear", [tensor, self.constant(scales[0], "scale")])
         zeros = self.constant(np.zeros(scales.size, np.int32), "zero_point")
@@ -188,7 +203,7 @@ class _Writer:
     def _connected(self, node: Node) -> str:
         op: Any = node.op
         depth = self.graph.type(node.inputs[1] or "").shape[1]
-        flat = self.op("Reshape", [self.real(node.inputs[0]), self.constant(np.array([-1, depth], np.int64), "shape")])
+        flat = self._moved("Reshape", node.inputs[0], self.constant(np.array([-1, depth], np.int64), "shape"))
         operands = [flat, self.real(node.inputs[1])]
         if node.inputs[2] is not None:
             operands.append(self._bias(node))
@@ -200,7 +215,7 @@ class _Writer:
 
     def _pool(self, node: Node) -> str:
         op: Any = node.op
-        x = self.op("Transpose", [self.real(node.inputs[0])], perm=_TO_FIRST)
+        x = self._moved("Transpose", node.inputs[0], perm=_TO_FIRST)
         attributes = {"kernel_shape": [op.kernel_h, op.kernel_w], **_window(op.window())}
         made = self.op("MaxPool" if op.name == "max_pool2d" else "AveragePool", [x], None, **attributes)
         return self.op("Transpose", [made], perm=_TO_LAST)
@@ -217,7 +232,7 @@ class _Writer:
         op: Any = node.op
         shape = self.graph.type(node.outputs[0]).shape
         positions = op.positions().reshape(shape) if op.name == "rearrange" else self.graph.constant(node.inputs[1])
-        flat = self.op("Reshape", [self.real(node.inputs[0]), self.constant(np.array([-1], np.int64), "shape")])
+        flat = self._moved("Reshape", node.inputs[0], self.constant(np.array([-1], np.int64), "shape"))
         return self.op("Gather", [flat, self.constant(np.asarray(positions, np.int64), "positions")], axis=0)
 
 

@@ -70,8 +70,11 @@ def _add_input(importer: Importer, port: RawPort, orders: dict[str, Order]) -> N
     if axes != tuple(range(len(shape))):
         orders[port.name] = axes
     order = arrangement(shape, axes)
+    wide = _read_as(importer, port.name, lying) if port.dtype == np.int16 else None
     if port.dtype.name in ("int8", "uint8"):
         type_ = _quantized_input(importer, port, lying)
+    elif wide is not None:
+        type_ = wide
     else:
         type_ = TensorType(_DTYPES[port.dtype.name], lying)
     name = importer.value(port.name, type_)
