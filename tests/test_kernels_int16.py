@@ -16,8 +16,10 @@ from midge.build import build
 from midge.emit import emit
 from midge.emulate import emulate, emulate_many
 from midge.ir.graph import Graph
-from midge.ir.types import DType
+from midge.ir.interpret import run_graph_values
+from midge.ir.types import DType, Quantization, TensorType
 from midge.kernels import kernels_for
+from midge.kernels.fully_connected.armv7em import FullyConnectedS16Long
 from midge.kernels.layouts import NATURAL_S16
 from midge.kernels.quantized_s16 import WideScaling
 from midge.kernels.requantize_s16 import RequantizationS16, numbers_for
@@ -109,7 +111,7 @@ def scaling_of(reals: list[float], rounding: Rounding, bias: np.ndarray, low: in
     multipliers, shifts = (array.astype(np.int64) for array in quantize_multipliers(reals))
     if rounding is Rounding.REDUCED:
         multipliers = reduced_multiplier(multipliers)
-    return WideScaling(bias, multipliers, shifts, np.array(reals), rounding, low, high, 2**31)
+    return WideScaling(bias, multipliers, shifts, np.array(reals), rounding, low, high, 2**31, wraps=False)
 
 
 def expected(reals: list[float], channel: int, scaling: WideScaling, acc: np.ndarray) -> np.ndarray:
@@ -244,6 +246,54 @@ def test_random_layers_equal_their_references(core_name: str, tmp_path_factory: 
         for sample, outputs in enumerate(emulate_many(image, batch.sources, board, batch.samples)):
             found += batch.compare(sample, outputs)
         found += batch.compare(0, emulate(image, batch.sources, board, batch.samples[0]).outputs)
+        assert not found, "\n".join(found)
+
+
+def long_layer(name: str, inputs: int, outputs: int, rounding: Rounding, *, bias_bits: int, bias_dtype: DType) -> Graph:
+    """A fully connected layer whose sums leave 32 bits, by its bias or (63: none) by constant inputs."""
+    rng = np.random.default_rng(inputs + outputs)
+    low, high = (0, 127) if bias_bits == 0 else (-127, 127)
+    weights = rng.integers(low, high, (outputs, inputs), np.int8, endpoint=True)
+    reach = 2**bias_bits + 2**15 * 64 * inputs // (2 if bias_bits == 0 else 40)
+    scales = tuple(float(np.float32(1e-3 * rng.uniform(0.6, 1))) for _ in range(outputs))
+    bias = rng.integers(-(2**bias_bits), 2**bias_bits, outputs)
+    if bias_dtype is DType.INT32:
+        bias = np.sign(bias) * (2**31 - 1)
+    bias = bias.astype(bias_dtype.numpy)
+    op = FullyConnected(Activation.NONE, rounding, keep_dims=False)
+    operands = [
+        ("x", quantized((1, inputs), 1e-4, 0, DType.INT16), None),
+        ("w", TensorType(DType.INT8, weights.shape, Quantization(scales, (0,) * outputs, 0)), weights),
+        ("b", TensorType(bias_dtype, (outputs,)), bias),
+    ]
+    y = quantized((1, outputs), 1e-7 * reach / 25_000, 0, DType.INT16)
+    return case(name, op, lambda _: (operands, y)).build(rng)
+
+
+@pytest.mark.parametrize("core_name", CORES)
+def test_sums_of_64_bits(core_name: str, tmp_path: Path) -> None:
+    """Large biases, inputs that are all alike, and int32 biases, with which sums wrap."""
+    board, kernel = core_board(core_name), FullyConnectedS16Long()
+    chosen = []
+    for rounding, bits, dtype in ((Rounding.SINGLE, 38, DType.INT64), (Rounding.REDUCED, 38, DType.INT64),
+                                  (Rounding.SINGLE, 0, DType.INT64), (Rounding.REDUCED, 0, DType.INT64),
+                                  (Rounding.SINGLE, 31, DType.INT32), (Rounding.DOUBLE, 31, DType.INT32)):  # fmt: skip
+        for inputs, outputs in ((1111, 9), (2050, 4)) if bits == 0 else ((13, 7), (64, 8), (1, 3)):
+            name = f"{rounding.value} {bits} {inputs}"
+            graph = long_layer(name, inputs, outputs, rounding, bias_bits=bits, bias_dtype=dtype)
+            node = graph.nodes[0]
+            assert kernel.refuse(node, graph, board.core) is None, name
+            chosen.append(Trial(name, node.name, kernel, graph))
+    for batch in batches(chosen, board, 40, "long"):
+        image = build(batch.sources, board, tmp_path)
+        ends = [tuple(np.full_like(array, value) for array in batch.samples[0]) for value in (LOWEST, HIGHEST)]
+        samples = (*batch.samples, *ends)
+        outputs, found = emulate_many(image, batch.sources, board, samples), []
+        for sample, results in zip(samples, outputs, strict=True):
+            values = run_graph_values(batch.graph, sample)
+            for name, result in zip(batch.graph.outputs, results, strict=True):
+                same = np.array_equal(result.reshape(-1), values[name].reshape(-1))
+                found += [] if same else [f"{name} of {batch.trials[int(name.split('_')[0][1:])].name}"]
         assert not found, "\n".join(found)
 
 

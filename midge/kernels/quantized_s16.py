@@ -21,8 +21,9 @@ _SCALES = {Rounding.REDUCED: "reduced", Rounding.DOUBLE: "double", Rounding.SING
 class WideScaling:
     """From accumulators to int16 without zero points; what `ChannelScaling` is to int8.
 
-    `reach` is the largest magnitude that an accumulator can have. REDUCED and DOUBLE have multipliers (of 15 and 31
-    bits) and shifts (left is positive), SINGLE has the `reals` themselves: float64, as its definition says.
+    `reach` is the largest magnitude that an accumulator can have; with a bias of 32 bits it `wraps` at 32. REDUCED and
+    DOUBLE have multipliers (of 15 and 31 bits) and shifts (left is positive), SINGLE has the `reals` themselves:
+    float64, as its definition says.
     """
 
     bias: np.ndarray
@@ -33,6 +34,7 @@ class WideScaling:
     low: int
     high: int
     reach: int
+    wraps: bool
 
     @property
     def acc(self) -> str:
@@ -52,7 +54,7 @@ class WideScaling:
         if self.is_shared:
             real = float(self.reals[0]).hex().replace("0x1.", "").replace(".", "").replace("+", "")
             shared = f"r{real}" if self.rounding is Rounding.SINGLE else f"m{self.multipliers[0]}h{-self.shifts[0]}"
-        wide = "w" if self.acc == "int64_t" else ""
+        wide = ("v" if self.wraps else "w") if self.acc == "int64_t" else ""
         wide += "b" if self._bias_type == "int64_t" else ""
         return f"_{self.rounding.value[0]}{wide}l{self.low}u{self.high}{shared}".replace("-", "n")
 
@@ -63,12 +65,17 @@ class WideScaling:
     @property
     def constants(self) -> tuple[Constant, ...]:
         bias = Constant("bias", self.bias.astype(np.int32 if self._bias_type == "int32_t" else np.int64))
+        return (bias, *self.scale_constants)
+
+    @property
+    def scale_constants(self) -> tuple[Constant, ...]:
+        """Those that belong to scales which channels do not share."""
         if self.is_shared:
-            return (bias,)
+            return ()
         if self.rounding is Rounding.SINGLE:
-            return (bias, Constant("scales", self.reals))
+            return (Constant("scales", self.reals),)
         narrow = np.int16 if self.rounding is Rounding.REDUCED else np.int32
-        return (bias, Constant("multipliers", self.multipliers.astype(narrow)),
+        return (Constant("multipliers", self.multipliers.astype(narrow)),
                 Constant("shifts", self.shifts.astype(np.int8)))  # fmt: skip
 
     @property
@@ -78,13 +85,17 @@ class WideScaling:
     @property
     def parameters(self) -> str:
         """The C parameters that take `constants`."""
-        text = f"const {self._bias_type} *bias"
+        return f"const {self._bias_type} *bias{self.scale_parameters}"
+
+    @property
+    def scale_parameters(self) -> str:
+        """The further C parameters that take `scale_constants`."""
         if self.is_shared:
-            return text
+            return ""
         if self.rounding is Rounding.SINGLE:
-            return f"{text}, const double *scales"
+            return ", const double *scales"
         narrow = "int16_t" if self.rounding is Rounding.REDUCED else "int32_t"
-        return f"{text}, const {narrow} *multipliers, const int8_t *shifts"
+        return f", const {narrow} *multipliers, const int8_t *shifts"
 
     @property
     def helpers(self) -> tuple[Function, ...]:
@@ -92,12 +103,12 @@ class WideScaling:
 
     def scaled(self, acc: str, channel: str) -> str:
         """C expression of the clamped int32 result of channel `channel`."""
+        acc = f"(int32_t){acc}" if self.wraps and self.acc == "int64_t" else acc
         if self.rounding is Rounding.SINGLE:
             real = float(self.reals[0]).hex() if self.is_shared else f"scales[{channel}]"
             return f"midge_scale_real({acc}, {real}, {self.low}, {self.high})"
         multiplier = f"{self.multipliers[0]}" if self.is_shared else f"multipliers[{channel}]"
         shift = f"{self.shifts[0]}" if self.is_shared else f"shifts[{channel}]"
-        acc = f"(int32_t){acc}" if self.rounding is Rounding.DOUBLE and self.acc == "int64_t" else acc
         return f"midge_clamp(midge_scale_{self.rounding.value}({acc}, {multiplier}, {shift}), {self.low}, {self.high})"
 
 
@@ -121,4 +132,6 @@ def wide_scaling(node: Node, graph: Graph, channel_axis: int, rounding: Rounding
         multipliers = reduced_multiplier(multipliers) if rounding is Rounding.REDUCED else multipliers
     reals = np.array(effective_scales(x, weights, y, channels))
     low, high = quantized_bounds(node.op.activation, y)  # type: ignore[attr-defined]
-    return WideScaling(start, multipliers, np.broadcast_to(shifts, (channels,)), reals, rounding, low, high, reach)
+    wraps = bias is not None and bias.dtype == np.int32
+    shifts = np.broadcast_to(shifts, (channels,))
+    return WideScaling(start, multipliers, shifts, reals, rounding, low, high, reach, wraps)

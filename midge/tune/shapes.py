@@ -41,6 +41,8 @@ DEPTHWISE = (
     (12, 12, 16, 5, 5, 2), (40, 1, 32, 9, 1, 1), (10, 10, 24, 7, 7, 1), (6, 30, 12, 3, 3, 1),
 )  # fmt: skip
 FULLY_CONNECTED = ((640, 128), (128, 128), (128, 8), (64, 12), (256, 2), (1024, 10), (30, 30), (16, 100), (400, 50))
+VERY_LONG = ((4000, 4), (3072, 16), (2304, 10))
+"""Whose sums of int16 need 64 bits."""
 ELEMENTWISE = ((16, 16, 16), (8, 8, 64), (25, 5, 64), (5, 3, 7), (1, 1, 128))
 POOLS = ((24, 24, 8, 2), (12, 12, 32, 2), (10, 10, 12, 3), (25, 5, 64, 0), (6, 6, 128, 0), (8, 8, 64, 0))
 """Rows, columns, channels, window and stride; 0: the whole image."""
@@ -57,7 +59,7 @@ def layers() -> Iterator[Graph]:
             yield make.convolution((rows, columns, channels), outputs, kh, kw, stride)
         for rows, columns, channels, kh, kw, stride in DEPTHWISE[::every]:
             yield make.depthwise((rows, columns, channels), kh, kw, stride)
-        for inputs, outputs in FULLY_CONNECTED[::every]:
+        for inputs, outputs in (*FULLY_CONNECTED[::every], *(VERY_LONG if dtype is DType.INT16 else ())):
             yield make.fully_connected(inputs, outputs)
         for shape in ELEMENTWISE[::every]:
             yield make.plain("add", Add(Activation.NONE), (shape, shape), shape)

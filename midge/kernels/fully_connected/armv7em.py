@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
 
 from midge.ir.graph import Graph, Node
 from midge.ir.types import DType
-from midge.kernels import requantize_armv7em, requantize_s16
+from midge.kernels import render, requantize_armv7em, requantize_s16
 from midge.kernels.assembly import core_loop_bytes, is_dual_issue
 from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, Reads
 from midge.kernels.conv2d.armv7em import offset_helpers, pair_helpers
-from midge.kernels.fully_connected import pairs, pairs_shared, wide
+from midge.kernels.fully_connected import long_s16, pairs, pairs_shared, wide
 from midge.kernels.fully_connected.portable import FullyConnectedS8, FullyConnectedS16, dense_steps
 from midge.kernels.layouts import CENTRED, NATURAL, NATURAL_S16, WIDE
-from midge.kernels.quantized_s16 import Scaling
+from midge.kernels.quantized_s16 import Scaling, wide_scaling
 from midge.kernels.requantize_armv7em import Requantization
 from midge.kernels.requantize_s16 import RequantizationS16
 from midge.kernels.results_armv7em import Results
@@ -60,15 +61,20 @@ class FullyConnectedWide(Kernel):
         """From accumulators to results; None where there is no way in 32 bits."""
 
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
+        reason = self.refuse_unless_vector(node, graph, core)
+        if reason is not None:
+            return reason
+        return None if self.form(node, graph) is not None else "no requantisation in 32 bits"
+
+    def refuse_unless_vector(self, node: Node, graph: Graph, core: Core) -> str | None:
+        """Why a node is no layer of one vector of the kernel's type."""
         reason = self.portable.refuse(node, graph, core)
         if reason is not None:
             return reason
         weights = graph.constant(node.inputs[1])
         assert weights is not None
         x = graph.type(node.inputs[0] or "")
-        if x.elements != weights.shape[1] or x.rows != 1:
-            return "it has more than one vector"
-        return None if self.form(node, graph) is not None else "no requantisation in 32 bits"
+        return "it has more than one vector" if x.elements != weights.shape[1] or x.rows != 1 else None
 
     def bind(self, node: Node, graph: Graph) -> Binding:
         x = Reads(self.reads_layout, over_bytes=-graph.type(node.inputs[0] or "").elements % 4 * 2)
@@ -99,6 +105,39 @@ class FullyConnectedS16Wide(FullyConnectedWide):
 
     def form(self, node: Node, graph: Graph) -> RequantizationS16 | None:
         return requantize_s16.requantized(node, graph, self.layout, channel_axis=0)
+
+
+class FullyConnectedS16Long(FullyConnectedS16Wide):
+    """With sums of 64 bits, scaled one after the other by plain C."""
+
+    name: ClassVar[str] = "fully_connected_s16_long__armv7em"
+
+    def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
+        reason = self.refuse_unless_vector(node, graph, core)
+        if reason is not None:
+            return reason
+        return "sums of 32 bits do" if self.form(node, graph) is not None else None
+
+    def bind(self, node: Node, graph: Graph) -> Binding:
+        scratch_bytes = 8 * graph.type(node.outputs[0]).elements
+        return replace(super().bind(node, graph), scratch_bytes=scratch_bytes, keeps_scratch=False)
+
+    def emit(self, view: TaskView) -> LayerCode:
+        op, weights = view.node.op, view.graph.constant(view.node.inputs[1])
+        assert weights is not None and isinstance(op, FullyConnected)
+        scaling = wide_scaling(view.node, view.graph, 0, op.rounding)
+        shape = long_s16.Shape(weights.shape[1], weights.shape[0])
+        sums = long_s16.function(f"{view.prefix}_{self.name}_i{shape.inputs}o{shape.outputs}", shape)
+        scale = render.function(
+            "fully_connected/scaled_sums.c.j2", f"midge_scaled_sums_o{shape.outputs}{scaling.key}",
+            outputs=shape.outputs, scaling=scaling,
+        )  # fmt: skip
+        body = render.render(
+            "fully_connected/long_layer.c.j2", view=view, sums=sums.name, scale=scale.name,
+            roles=[constant.role for constant in scaling.scale_constants],
+        )  # fmt: skip
+        stream = Constant("weights", long_s16.weight_stream(weights, scaling.bias, shape), 4)
+        return LayerCode((*scaling.helpers, sums, scale), (stream, *scaling.scale_constants), body)
 
 
 class FullyConnectedS8Wide(FullyConnectedWide):
@@ -221,6 +260,5 @@ each has loops of its own, longer ones cost half a kilobyte for each 2 % of thei
 KERNELS = (
     FullyConnectedS8PairsToCentred(), FullyConnectedS8Pairs(), FullyConnectedS8BytesToCentred(),
     FullyConnectedS8Bytes(), FullyConnectedS8WideToWide(), FullyConnectedS8Wide(), FullyConnectedS8Smlad(),
-    FullyConnectedS8SmladOffset(),
-    FullyConnectedS16Wide(),
+    FullyConnectedS8SmladOffset(), FullyConnectedS16Wide(), FullyConnectedS16Long(),
 )  # fmt: skip
