@@ -63,16 +63,17 @@ def layers() -> Iterator[Graph]:
             yield make.fully_connected(inputs, outputs)
         for shape in ELEMENTWISE[::every]:
             yield make.plain("add", Add(Activation.NONE), (shape, shape), shape)
-        for rows, columns, channels, size in POOLS[::every]:
-            kh, kw = (size, size) if size else (rows, columns)
-            y = ((rows - kh) // kh + 1, (columns - kw) // kw + 1, channels)
-            for kind in (AveragePool2D, MaxPool2D):
-                op = kind(kh, kw, kh, kw, Padding(0, 0, 0, 0), Activation.NONE)
-                yield make.plain(op.name, op, ((rows, columns, channels),), y, scale=0.05)
         for shape in COPIES[::every]:
             yield make.plain("copy", Copy(), (shape,), shape, scale=0.05)
+    make = _Maker(DType.INT8)
+    for rows, columns, channels, size in POOLS:
+        kh, kw = (size, size) if size else (rows, columns)
+        y = ((rows - kh) // kh + 1, (columns - kw) // kw + 1, channels)
+        for kind in (AveragePool2D, MaxPool2D):
+            op = kind(kh, kw, kh, kw, Padding(0, 0, 0, 0), Activation.NONE)
+            yield make.plain(op.name, op, ((rows, columns, channels),), y, scale=0.05)
     for count in (2, 12, 100):
-        yield _softmax(count)
+        yield make.softmax(count)
 
 
 @dataclass(slots=True)
@@ -161,8 +162,7 @@ class _Maker:
         names = [make.tensor(f"x{i}", (1, *shape), 0.05, -3) for i, shape in enumerate(operands)]
         return make.finish(op, names, make.tensor("y", (1, *y), scale, -3))
 
-
-def _softmax(count: int) -> Graph:
-    make = _Maker(DType.INT8).layer(f"softmax_{count}")
-    source = make.tensor("x", (1, count), 0.1, 10)
-    return make.finish(Softmax(1.0), [source], make.tensor("y", (1, count), 1 / 256, -128))
+    def softmax(self, count: int) -> Graph:
+        make = self.layer(f"softmax_{count}")
+        source = make.tensor("x", (1, count), 0.1, 10)
+        return make.finish(Softmax(1.0), [source], make.tensor("y", (1, count), 1 / 256, -128))
