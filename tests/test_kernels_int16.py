@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from midge.ir.graph import Graph
 from midge.ir.interpret import run_graph_values
 from midge.ir.types import DType, Quantization, TensorType
 from midge.kernels import kernels_for
+from midge.kernels.base import Kernel
 from midge.kernels.fully_connected.armv7em import FullyConnectedS16Long
 from midge.kernels.layouts import NATURAL_S16
 from midge.kernels.quantized_s16 import WideScaling
@@ -249,43 +251,64 @@ def test_random_layers_equal_their_references(core_name: str, tmp_path_factory: 
         assert not found, "\n".join(found)
 
 
-def long_layer(name: str, inputs: int, outputs: int, rounding: Rounding, *, bias_bits: int, bias_dtype: DType) -> Graph:
-    """A fully connected layer whose sums leave 32 bits, by its bias or (63: none) by constant inputs."""
+def long_layer(name: str, op: FullyConnected | Conv2D, x: tuple[int, ...], weights_shape: tuple[int, ...],
+               y: tuple[int, ...], *, bias_bits: int, bias_dtype: DType) -> Graph:  # fmt: skip
+    """A layer whose sums leave 32 bits, by its bias or (0 bits) by inputs that are all alike."""
+    outputs, inputs = weights_shape[0], int(np.prod(weights_shape[1:]))
     rng = np.random.default_rng(inputs + outputs)
-    low, high = (0, 127) if bias_bits == 0 else (-127, 127)
-    weights = rng.integers(low, high, (outputs, inputs), np.int8, endpoint=True)
+    low = 0 if bias_bits == 0 else -127
+    weights = rng.integers(low, 127, weights_shape, np.int8, endpoint=True)
     reach = 2**bias_bits + 2**15 * 64 * inputs // (2 if bias_bits == 0 else 40)
     scales = tuple(float(np.float32(1e-3 * rng.uniform(0.6, 1))) for _ in range(outputs))
     bias = rng.integers(-(2**bias_bits), 2**bias_bits, outputs)
     if bias_dtype is DType.INT32:
         bias = np.sign(bias) * (2**31 - 1)
-    bias = bias.astype(bias_dtype.numpy)
-    op = FullyConnected(Activation.NONE, rounding, keep_dims=False)
     operands = [
-        ("x", quantized((1, inputs), 1e-4, 0, DType.INT16), None),
+        ("x", quantized(x, 1e-4, 0, DType.INT16), None),
         ("w", TensorType(DType.INT8, weights.shape, Quantization(scales, (0,) * outputs, 0)), weights),
-        ("b", TensorType(bias_dtype, (outputs,)), bias),
+        ("b", TensorType(bias_dtype, (outputs,)), bias.astype(bias_dtype.numpy)),
     ]
-    y = quantized((1, outputs), 1e-7 * reach / 25_000, 0, DType.INT16)
-    return case(name, op, lambda _: (operands, y)).build(rng)
+    return case(name, op, lambda _: (operands, quantized(y, 1e-7 * reach / 25_000, 0, DType.INT16))).build(rng)
 
 
-@pytest.mark.parametrize("core_name", CORES)
-def test_sums_of_64_bits(core_name: str, tmp_path: Path) -> None:
+def long_layers() -> Iterator[tuple[Graph, Kernel]]:
     """Large biases, inputs that are all alike, and int32 biases, with which sums wrap."""
-    board, kernel = core_board(core_name), FullyConnectedS16Long()
-    chosen = []
+    dense = FullyConnectedS16Long()
     for rounding, bits, dtype in ((Rounding.SINGLE, 38, DType.INT64), (Rounding.REDUCED, 38, DType.INT64),
                                   (Rounding.SINGLE, 0, DType.INT64), (Rounding.REDUCED, 0, DType.INT64),
                                   (Rounding.SINGLE, 31, DType.INT32), (Rounding.DOUBLE, 31, DType.INT32)):  # fmt: skip
         for inputs, outputs in ((1111, 9), (2050, 4)) if bits == 0 else ((13, 7), (64, 8), (1, 3)):
-            name = f"{rounding.value} {bits} {inputs}"
-            graph = long_layer(name, inputs, outputs, rounding, bias_bits=bits, bias_dtype=dtype)
-            node = graph.nodes[0]
-            assert kernel.refuse(node, graph, board.core) is None, name
-            chosen.append(Trial(name, node.name, kernel, graph))
-    for batch in batches(chosen, board, 40, "long"):
-        image = build(batch.sources, board, tmp_path)
+            op = FullyConnected(Activation.NONE, rounding, keep_dims=False)
+            name = f"dense {rounding.value} {bits} {inputs}"
+            yield long_layer(name, op, (1, inputs), (outputs, inputs), (1, outputs), bias_bits=bits,
+                             bias_dtype=dtype), dense  # fmt: skip
+    kernels = [kernel for kernel in kernels_for(op_of_convolution(1, 1), ("armv7em",)) if "s16_long" in kernel.name]
+    for bits, kh, kw, stride, inputs, outputs, columns in (
+        (38, 1, 1, 1, 7, 5, 7), (38, 3, 3, 1, 4, 6, 5), (36, 2, 5, 2, 3, 3, 9), (0, 3, 3, 1, 120, 3, 4),
+        (0, 4, 4, 2, 72, 4, 5), (38, 5, 1, 1, 66, 2, 1),
+    ):  # fmt: skip
+        x, weights = (1, kh + 1, columns + kw - 1, inputs), (outputs, kh, kw, inputs)
+        y = (1, 1 + 1 // stride, 1 + (columns - 1) // stride, outputs)
+        op = op_of_convolution(stride, outputs)
+        graph = long_layer(f"conv {x} {weights}", op, x, weights, y, bias_bits=bits, bias_dtype=DType.INT64)
+        yield from ((graph, kernel) for kernel in kernels)
+
+
+def op_of_convolution(stride: int, outputs: int) -> Conv2D:
+    """Without padding; rectified where the number of channels is even."""
+    activation = Activation.NONE if outputs % 2 else Activation.RELU
+    return Conv2D(stride, stride, 1, 1, Padding(0, 0, 0, 0), activation, Rounding.REDUCED)
+
+
+@pytest.mark.parametrize("core_name", CORES)
+def test_sums_of_64_bits(core_name: str, tmp_path: Path) -> None:
+    board, chosen = core_board(core_name), []
+    for graph, kernel in long_layers():
+        node = graph.nodes[0]
+        assert kernel.refuse(node, graph, board.core) is None, graph.name
+        chosen.append(Trial(f"{graph.name} {kernel.name}", node.name, kernel, graph))
+    for number, batch in enumerate(batches(chosen, board, 14, "long")):
+        image = build(batch.sources, board, tmp_path / str(number))
         ends = [tuple(np.full_like(array, value) for array in batch.samples[0]) for value in (LOWEST, HIGHEST)]
         samples = (*batch.samples, *ends)
         outputs, found = emulate_many(image, batch.sources, board, samples), []

@@ -15,7 +15,7 @@ All hold for every accumulator of 32 bits (DOUBLE: of 31), so a layer is refused
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,13 +111,31 @@ class RequantizationS16:
             steps += [] if numbers.low == 0 else [f"add {acc}, {acc}, {acc}, asr #31"]
             steps.append(f"add {acc}, {at['half']}")
             steps += [f"asr {acc}, {at['shift']}"] if shift is None else []
-        saturate, bits = ("usat", 15) if numbers.low == 0 else ("ssat", 16)
-        steps.append(f"{saturate} {acc}, #{bits}, {source}{f', asr #{shift}' if shift else ''}")
-        groups = [[step] for step in steps]
-        for name, condition in (("highest", "gt"), ("lowest", "lt")):
-            if name in at:
-                groups.append([f"cmp {acc}, {at[name]}", f"it {condition}", f"mov{condition} {acc}, {at[name]}"])
-        return groups
+        steps.append(saturated(acc, source, numbers.low, shift or 0))
+        return [[step] for step in steps] + bound_steps(acc, at)
+
+
+def saturated(acc: str, source: str, low: int, shift: int) -> str:
+    """The instruction that shifts right and takes to int16, or to 0 and above."""
+    saturate, bits = ("usat", 15) if low == 0 else ("ssat", 16)
+    return f"{saturate} {acc}, #{bits}, {source}{f', asr #{shift}' if shift else ''}"
+
+
+def bound_steps(acc: str, at: Mapping[str, str]) -> list[list[str]]:
+    """Groups of instructions for bounds that saturation has not; `at` says which registers hold them."""
+    return [
+        [f"cmp {acc}, {at[name]}", f"it {condition}", f"mov{condition} {acc}, {at[name]}"]
+        for name, condition in (("highest", "gt"), ("lowest", "lt"))
+        if name in at
+    ]
+
+
+def add_bounds(columns: dict[str, np.ndarray], scaling: WideScaling, channels: int) -> None:
+    """Further columns for bounds that saturation has not."""
+    natural_low = 0 if scaling.low == 0 else LIMITS[0]
+    for name, bound, natural in (("highest", scaling.high, LIMITS[1]), ("lowest", scaling.low, natural_low)):
+        if bound != natural:
+            columns[name] = np.full(channels, bound)
 
 
 _NUMBERS: OrderedDict[tuple[Hashable, ...], Numbers | None] = OrderedDict()
@@ -153,10 +171,7 @@ def numbers_for(scaling: WideScaling, lows: np.ndarray, highs: np.ndarray) -> Nu
     if found is None:
         return None
     shift, columns = found
-    natural_low = 0 if scaling.low == 0 else LIMITS[0]
-    for name, bound, natural in (("highest", scaling.high, LIMITS[1]), ("lowest", scaling.low, natural_low)):
-        if bound != natural:
-            columns[name] = np.full(len(lows), bound)
+    add_bounds(columns, scaling, len(lows))
     if len(columns) > _MOST_PARAMETERS:
         return None
     values = np.stack(list(columns.values()), axis=1).astype(np.int32)

@@ -30,7 +30,7 @@ class Results(Protocol):
 
     @property
     def starts(self) -> np.ndarray:
-        """int32 [channels]: what accumulators start at."""
+        """int32 [channels]: what accumulators start at; those of 64 bits two words, [channels, 2]."""
         ...
 
     @property

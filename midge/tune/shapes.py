@@ -41,7 +41,8 @@ DEPTHWISE = (
     (12, 12, 16, 5, 5, 2), (40, 1, 32, 9, 1, 1), (10, 10, 24, 7, 7, 1), (6, 30, 12, 3, 3, 1),
 )  # fmt: skip
 FULLY_CONNECTED = ((640, 128), (128, 128), (128, 8), (64, 12), (256, 2), (1024, 10), (30, 30), (16, 100), (400, 50))
-VERY_LONG = ((4000, 4), (3072, 16), (2304, 10))
+LONG_CONVOLUTIONS = ((3, 5, 256, 16, 3, 3, 1), (4, 4, 288, 12, 3, 3, 2))
+LONG_CONNECTED = ((4000, 4), (3072, 16), (2304, 10))
 """Whose sums of int16 need 64 bits."""
 ELEMENTWISE = ((16, 16, 16), (8, 8, 64), (25, 5, 64), (5, 3, 7), (1, 1, 128))
 POOLS = ((24, 24, 8, 2), (12, 12, 32, 2), (10, 10, 12, 3), (25, 5, 64, 0), (6, 6, 128, 0), (8, 8, 64, 0))
@@ -55,11 +56,13 @@ def layers() -> Iterator[Graph]:
     """One graph for each layer, always the same ones."""
     for dtype, every in ((DType.INT8, 1), (DType.INT16, EVERY_S16)):
         make = _Maker(dtype)
-        for rows, columns, channels, outputs, kh, kw, stride in CONVOLUTIONS[::every]:
+        is_wide = dtype is DType.INT16
+        convolutions = (*CONVOLUTIONS[::every], *(LONG_CONVOLUTIONS if is_wide else ()))
+        for rows, columns, channels, outputs, kh, kw, stride in convolutions:
             yield make.convolution((rows, columns, channels), outputs, kh, kw, stride)
         for rows, columns, channels, kh, kw, stride in DEPTHWISE[::every]:
             yield make.depthwise((rows, columns, channels), kh, kw, stride)
-        for inputs, outputs in (*FULLY_CONNECTED[::every], *(VERY_LONG if dtype is DType.INT16 else ())):
+        for inputs, outputs in (*FULLY_CONNECTED[::every], *(LONG_CONNECTED if is_wide else ())):
             yield make.fully_connected(inputs, outputs)
         for shape in ELEMENTWISE[::every]:
             yield make.plain("add", Add(Activation.NONE), (shape, shape), shape)

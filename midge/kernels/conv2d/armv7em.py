@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from midge.ir.graph import Graph, Node
 from midge.ir.types import DType
-from midge.kernels import render, requantize_armv7em, requantize_s16
+from midge.kernels import render, requantize_armv7em, requantize_s16, requantize_s16_long
 from midge.kernels.assembly import core_loop_bytes
 from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, Offer, row_steps
 from midge.kernels.conv2d import shared, shared_code, wide, wide_code, wide_held
@@ -21,7 +21,6 @@ from midge.kernels.conv2d.winograd import winograd_offers
 from midge.kernels.layouts import NATURAL, NATURAL_S16, PLANES, PLANES_S16, WIDE, WIDE_PLANES
 from midge.kernels.quantized_s16 import Scaling
 from midge.kernels.requantize_armv7em import Requantization
-from midge.kernels.requantize_s16 import RequantizationS16
 from midge.kernels.results_armv7em import Results
 from midge.kernels.view import TaskView
 from midge.kernels.window import Window
@@ -243,8 +242,29 @@ class Conv2DS16Wide(Conv2DWide):
     dtype = DType.INT16
     reads_layout = NATURAL_S16
 
-    def form(self, node: Node, graph: Graph) -> RequantizationS16 | None:
+    def form(self, node: Node, graph: Graph) -> Results | None:
         return requantize_s16.requantized(node, graph, self.layout, channel_axis=0)
+
+
+class Conv2DS16Long(Conv2DS16Wide):
+    """The same where sums need 64 bits; weights are widened in flash."""
+
+    def __init__(self, variant: str, layout: Layout) -> None:
+        super().__init__(variant, layout, Weights.HALVES)
+        self.name = f"conv2d_s16_long{variant}__armv7em"
+
+    def form(self, node: Node, graph: Graph) -> Results | None:
+        return requantize_s16_long.requantized(node, graph, self.layout, channel_axis=0)
+
+    def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
+        reason = super().refuse(node, graph, core)
+        if reason is not None:
+            return reason
+        return "sums of 32 bits do" if super().form(node, graph) is not None else None
+
+    def shape(self, window: Window, core: Core) -> wide.Shape:
+        halves = -(-window.kw * window.x.channels // 2)
+        return replace(super().shape(window, core), steps=((wide.Step.HALF, halves),), is_long=True)
 
 
 def _read_cache_bytes(core: Core) -> int:
@@ -288,7 +308,10 @@ _CYCLES_TO_WIDEN = 2
 """For a weight, about."""
 
 WIDE_KERNELS = tuple(Conv2DS8Wide(variant, layout, Weights.BYTES) for variant, layout in _LAYOUTS.items())
-S16_KERNELS = tuple(Conv2DS16Wide(variant, layout, Weights.BYTES) for variant, layout in _LAYOUTS_S16.items())
+S16_KERNELS = (
+    *(Conv2DS16Wide(variant, layout, Weights.BYTES) for variant, layout in _LAYOUTS_S16.items()),
+    *(Conv2DS16Long(variant, layout) for variant, layout in _LAYOUTS_S16.items()),
+)
 KERNELS = (
     *PAIRS_KERNELS,
     *WIDE_KERNELS,

@@ -107,6 +107,8 @@ class Shape:
     steps_bytes: int
     """Of a loop's code, what the steps of a block may take."""
     is_dual_issue: bool
+    is_long: bool = False
+    """Sums have 64 bits: blocks of at most two pixels by two channels, and half steps only."""
 
     @property
     def run_words(self) -> int:
@@ -149,13 +151,15 @@ class Shape:
 
     def leaves_register(self, pixels: int, channels: int = 2) -> bool:
         """Steps in blocks of that size leave `t` alone."""
-        return all(step is Step.HALF for step, _ in self.steps) and pixels * channels < _MOST_OUTPUTS
+        is_plain = all(step is Step.HALF for step, _ in self.steps) and not self.is_long
+        return is_plain and pixels * channels < _MOST_OUTPUTS
 
     @property
     def takes_quads(self) -> bool:
         """Blocks of two pixels take four channels: two pairs, whose streams are near enough for an offset."""
         near = 8 * (1 + self.kh * self.run_words + _MOST_PARAMETERS) < 2048
-        return near and self.channels >= 4 and not self.pairs_outside and self.steps[0][0] is Step.HALF
+        is_plain = self.steps[0][0] is Step.HALF and not self.is_long
+        return near and self.channels >= 4 and not self.pairs_outside and is_plain
 
     @property
     def blocks(self) -> tuple[tuple[int, int], ...]:
@@ -165,6 +169,7 @@ class Shape:
     def ways(self) -> list[tuple[tuple[int, int], ...]]:
         """All that `blocks` may be."""
         sizes = (3, 2, 1) if any(step is Step.FULL for step, _ in self.steps) else (4, 3, 2, 1)
+        sizes = (2, 1) if self.is_long else sizes
         return [
             tuple((pixels, count) for pixels, count in ((large, times), (small, rest // small)) if count)
             for large in sizes
@@ -274,14 +279,15 @@ def weight_stream(weights: np.ndarray, shape: Shape, requantization: Results) ->
     parts: list[np.ndarray] = []
     for first in range(0, outputs, 2):
         pair = slice(first, min(first + 2, outputs))
-        parts += [starts[pair]] if requantization.has_starts else []
+        parts += [starts[pair].reshape(-1)] if requantization.has_starts else []
         parts += [words[pair].T.reshape(-1), parameters[pair].reshape(-1)]
     return np.concatenate(parts)
 
 
 def pair_words(shape: Shape, requantization: Results) -> tuple[int, int, int]:
     """Words of the stream for one channel: start values, weights, parameters."""
-    return int(requantization.has_starts), shape.kh * shape.run_words, requantization.parameters.shape[1]
+    starts = (2 if shape.is_long else 1) if requantization.has_starts else 0
+    return starts, shape.kh * shape.run_words, requantization.parameters.shape[1]
 
 
 def reaches_far(shape: Shape, y_pixel_bytes: Sequence[int]) -> bool:

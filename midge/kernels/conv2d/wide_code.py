@@ -18,6 +18,11 @@ _REGISTERS = {
     "xp": "r0", "wp": "r1", "a0": "r4", "a1": "r5", "a2": "r6", "b0": "r7", "b1": "r8", "b2": "r9",
     "wa": "r2", "wb": "r3", "x0": "r10", "x1": "r11", "x2": "r12", "t": "lr",
 }  # fmt: skip
+_LONG_REGISTERS = {
+    "xp": "r0", "wp": "r1", "a0": "r4", "a0h": "r5", "a1": "r6", "a1h": "r7", "b0": "r8", "b0h": "r9", "b1": "r10",
+    "b1h": "r11", "wa": "r2", "wb": "r3", "x0": "r12", "x1": "lr", "t": "lr",
+}  # fmt: skip
+"""Of sums of 64 bits; `t` is for what stands between the blocks."""
 _SHARED = {"a3": "x2", "b3": "t", "c0": "a2", "c1": "b2", "d0": "x2", "d1": "t"}
 """The accumulators of a block's fourth pixel, or of its third and fourth channel, lie where other blocks have these."""
 _LEAST_STEPS_BYTES = 20
@@ -48,12 +53,13 @@ class _Writer:
         self.at = {slot: 4 * (shape.kh + index) for index, slot in enumerate(_SLOTS)}
         self.largest_loop_bytes = 0
         """Code of the largest loop over pairs of channels."""
-        registers = _REGISTERS | {name: _REGISTERS[other] for name, other in _SHARED.items()}
+        plain = _REGISTERS | {name: _REGISTERS[other] for name, other in _SHARED.items()}
+        registers = _LONG_REGISTERS if shape.is_long else plain
         self.code = Assembly(name, title, registers, -(-4 * (shape.kh + len(_SLOTS)) // 8) * 8)
         self.has_starts, self.row_words, self.parameter_words = pair_words(shape, requantization)
         self.pair_bytes = 8 * (self.has_starts + self.row_words + self.parameter_words)
         self.steps = Steps(self.code, shape, self.pair_bytes, has_starts=bool(self.has_starts))
-        self.store = Store(self.code, requantization, y, self.pair_bytes)
+        self.store = Store(self.code, requantization, y, self.pair_bytes, is_long=shape.is_long)
 
     def write(self) -> Function:
         code, shape = self.code, self.shape

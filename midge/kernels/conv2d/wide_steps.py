@@ -16,6 +16,7 @@ class Steps:
         self.pixel_bytes = shape.pixel_bytes
         self.has_starts = has_starts
         self.is_dual_issue = shape.is_dual_issue
+        self.is_long = shape.is_long
         self.slides = shape.steps[0][0] is Step.SLIDING
         self.untouched: set[str] = set()
         """Accumulators without a product as yet."""
@@ -23,6 +24,9 @@ class Steps:
     def begin(self, pixels: int, channels: int, *, is_straight: bool) -> None:
         """Start values. First products that are not in a loop take them from pixel 0's register, or need none."""
         code, names = self.code, "abcd"[:channels]
+        if self.is_long:
+            self._begin_long(pixels, names)
+            return
         if self.has_starts and channels == 4:
             self._load_weights(("a0", "b0"))
             self._load_second_pair(("c0", "d0"))
@@ -37,6 +41,16 @@ class Steps:
             code.ops([f"mov {{{name}{pixel}}}, {{{name}0}}" for pixel in range(1, pixels) for name in names])
         else:
             code.ops([f"mov {{{name}{pixel}}}, #0" for pixel in range(pixels) for name in names])
+
+    def _begin_long(self, pixels: int, names: str) -> None:
+        """Start values of 64 bits, in pairs of registers."""
+        code, words = self.code, [f"{name}0{half}" for name in names for half in ("", "h")]
+        if self.has_starts:
+            code.op("ldmia {wp}!, {{" + ", ".join(f"{{{word}}}" for word in words) + "}}", "start values")
+        else:
+            code.ops([f"mov {{{word}}}, #0" for word in words])
+        for pixel in range(1, pixels):
+            code.ops([f"mov {{{word.replace('0', str(pixel))}}}, {{{word}}}" for word in words])
 
     def write(self, step: Step, pixels: int, channels: int, offset: int) -> None:
         """One step; its inputs lie `offset` from `xp`."""
@@ -133,6 +147,9 @@ class Steps:
 
     def _product(self, acc: str, x: str, weights: str) -> None:
         """A pair of products. The first of an accumulator adds to the start value, in pixel 0's register, or to 0."""
+        if self.is_long:
+            self.code.op(f"smlald {{{acc}}}, {{{acc}h}}, {{{x}}}, {{{weights}}}")
+            return
         if acc not in self.untouched:
             self.code.op(f"smlad {{{acc}}}, {{{x}}}, {{{weights}}}, {{{acc}}}")
             return

@@ -13,13 +13,14 @@ _MOST_OUTPUTS = 8
 class Store:
     """Writes a block of up to 4 pixels by 2 channels, or of 2 by 4. The frame keeps the result's address."""
 
-    def __init__(self, code: Assembly, requantization: Results, y: Rows, pair_bytes: int) -> None:
-        """`pair_bytes`: from the stream of a pair of channels to the next pair's."""
+    def __init__(self, code: Assembly, requantization: Results, y: Rows, pair_bytes: int, *, is_long: bool) -> None:
+        """`pair_bytes`: from the stream of a pair of channels to the next pair's. `is_long`: sums have 64 bits."""
         self.code = code
         self.form = requantization
         self.pixel_bytes = y.pixel_bytes
         self.plane_bytes = y.plane_bytes
         self.pair_bytes = pair_bytes
+        self.is_long = is_long
 
     def channel_bytes(self, channels: int) -> int:
         """From a channel of a pixel to the channel that many further."""
@@ -49,6 +50,7 @@ class Store:
         code, form = self.code, self.form
         count = form.parameters.shape[1]
         free = ("wa", "wb", "x0", "x1") + (() if pixels * channels == _MOST_OUTPUTS else ("x2", "t"))
+        free = free[:2] if self.is_long else free
         together = max(1, min(channels, 2, len(free) // count))
         for first in range(0, channels, together):
             names = "abcd"[first : min(first + together, channels)]
