@@ -13,9 +13,19 @@ from midge.kernels.add.armv7em import Finder
 from midge.kernels.add.line import Line, find_line, reference_results
 from midge.kernels.add.wide import find_halves
 from midge.kernels.layouts import WIDE
+from midge.kernels.packed_scaling import LOW_BITS, factor_of, packed, words_of
 from midge.kernels.quantized import ChannelScaling
 from midge.kernels.requantize_armv7em import form_for
-from midge.kernels.staircase import Literal, Scaling, Staircase, accumulator_range, evaluate, literal, prove
+from midge.kernels.staircase import (
+    Literal,
+    Scaling,
+    Staircase,
+    accumulator_range,
+    evaluate,
+    first_accumulators,
+    literal,
+    prove,
+)
 from midge.ops.add import Add
 from midge.ops.base import Activation, Rounding
 from midge.ops.fixed_point import quantize_multiplier, rounding_divide_by_pot, saturating_rounding_doubling_high_mul
@@ -114,6 +124,82 @@ def test_the_literal_form_is_the_reference(real: float, zero_point: int, seed: i
     np.testing.assert_array_equal(results, scaling.results(acc))
     rounded = rounding_divide_by_pot(high, -scaling.shifts) + zero_point
     np.testing.assert_array_equal(np.clip(rounded, -128, 127), results)
+
+
+def packed_results(form: Staircase | Literal, words: np.ndarray, acc: np.ndarray, low_bits: int) -> np.ndarray:
+    """What the instructions of `Scale.unpack` and `Scale.steps` do with words and accumulators that have a fraction."""
+    words = words.view(np.uint32).astype(np.int64)
+    part, multiplier = words & 15, words
+    if low_bits == 2:
+        part, multiplier = words >> 30 | (words & 3) << 2, words & (2**30 - 1) | 2**30
+    offset = np.int64(factor_of(form)) << part
+    if isinstance(form, Literal):
+        high = ((acc >> (form.fraction_bits - 1)) * multiplier + 2**31) >> 32
+        assert np.abs(high).max() < 2**31 and np.abs(offset).max() < 2**31
+        return (high + (high >> 31) + offset) >> part >> 1
+    seen = offset + (1 << (form.fraction_bits - 2)) + ((acc * multiplier) >> 32)
+    assert np.abs(acc).max() < 2**31 and np.abs(seen).max() < 2**31
+    return seen >> part >> form.fraction_bits
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(st.floats(2.0**-17, 0.49), min_size=1, max_size=5),
+    st.integers(-128, 127),
+    st.booleans(),
+    st.sampled_from(LOW_BITS),
+    st.sampled_from([6, 8]),
+    st.integers(0, 2**32 - 1),
+)
+def test_packed_words_equal_the_reference(
+    reals: list[float], zero_point: int, rectified: bool, low_bits: int, fraction_bits: int, seed: int
+) -> None:
+    """Round each step, at the ends of the range and anywhere."""
+    rng = np.random.default_rng(seed)
+    scaling = scaling_of(reals, Rounding.DOUBLE, zero_point, zero_point if rectified else -128)
+    biases = rng.integers(-(2**17), 2**17, len(reals))
+    lows = biases - rng.integers(0, 2**20, len(reals))
+    highs = biases + rng.integers(0, 2**20, len(reals))
+    form = packed(scaling, biases, lows, highs, fraction_bits=fraction_bits, low_bits=low_bits)
+    if form is None:
+        return
+    first = first_accumulators(scaling, lows, highs)
+    ends, anywhere = np.stack([lows, highs]), lows + rng.integers(0, highs - lows + 1, (2000, len(reals)))
+    acc = np.clip(np.concatenate([first - 1, first, ends, anywhere]), lows, highs)
+    seen = form.starts + ((acc - biases) << fraction_bits)
+    results = np.clip(packed_results(form, words_of(form, low_bits), seen, low_bits), scaling.low, 127)
+    np.testing.assert_array_equal(results, scaling.results(acc))
+
+
+@pytest.mark.parametrize("rectified", [True, False])
+def test_layers_are_packed(rectified: bool) -> None:
+    """With two low bits nearly always; without a rectifier literally."""
+    rng, found = np.random.default_rng(7), []
+    for _ in range(60):
+        scaling = scaling_of(list(2.0 ** rng.uniform(-11, -6, 8)), Rounding.DOUBLE, -3, -3 if rectified else -128)
+        reach, biases = np.full(8, 1 << 19), rng.integers(-(2**14), 2**14, 8)
+        found.append(packed(scaling, biases, -reach, reach, fraction_bits=6, low_bits=2))
+    assert sum(isinstance(form, Staircase if rectified else Literal) for form in found) >= 58
+
+
+def test_a_dead_channel_is_packed_too() -> None:
+    """Its bias is too large for 32 bits with a fraction, its scale too small for any part."""
+    scaling = scaling_of([2.0**-7, 2.0**-23], Rounding.DOUBLE, -128, -128)
+    biases, spread = np.array([40, -229_545_120]), np.array([9_000, 50])
+    for low_bits in LOW_BITS:
+        form = packed(scaling, biases, biases - spread, biases + spread, fraction_bits=6, low_bits=low_bits)
+        assert form is not None and form.starts[1] == 0
+        acc = biases + np.clip(np.arange(-9_000, 9_001)[:, None], -spread, spread)
+        seen = form.starts + ((acc - biases) << 6)
+        results = np.clip(packed_results(form, words_of(form, low_bits), seen, low_bits), -128, 127)
+        np.testing.assert_array_equal(results, scaling.results(acc))
+
+
+def test_scales_that_no_word_holds_are_not_packed() -> None:
+    biases, reach = np.zeros(1, np.int64), np.array([4000])
+    for real, rounding in ((0.7, Rounding.DOUBLE), (2.0**-7, Rounding.SINGLE)):
+        scaling = scaling_of([real], rounding, 0, -128)
+        assert packed(scaling, biases, -reach, reach, fraction_bits=6, low_bits=4) is None
 
 
 def test_accumulator_range_is_exact() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from midge.ir.graph import Graph, Node
+from midge.kernels import packed_scaling
 from midge.kernels.assembly import Assembly
 from midge.kernels.base import Layout
 from midge.kernels.quantized import ChannelScaling, channel_scaling
@@ -33,6 +34,10 @@ class Scale:
     """Clamp of the result, as it is before `minus`."""
     minus: int
     """What is taken off the clamped result: the zero point, where the layout holds values without it."""
+    rest: int = 0
+    """Bits of the shift that are not in the register."""
+    low_bits: int = 0
+    """Of a channel's packed word (`packed_scaling`); 0: its numbers have words of their own."""
 
     @property
     def key(self) -> str:
@@ -40,15 +45,25 @@ class Scale:
         kind = "literal" if self.is_literal else "own" if self.shift is None else f"r{self.shift}"
         lift = "xr" if self.lift is None else f"x{self.lift}" if self.lift else ""
         minus = f"m{self.minus}" if self.minus else ""
-        return f"{kind}{'n' if self.lowers else ''}{lift}l{self.low}u{self.high}{minus}".replace("-", "n")
+        packed = f"p{self.low_bits}" if self.low_bits else ""
+        return f"{kind}{packed}{'n' if self.lowers else ''}{lift}l{self.low}u{self.high}{minus}".replace("-", "n")
 
-    def steps(self, acc: str, multiplier: str, offset: str, third: str, lift: str = "", *, less_one: bool = False
-              ) -> list[list[str]]:  # fmt: skip
-        """The instructions, in groups that nothing may come between; `third` is the lowering or the shift.
+    def unpack(self, word: str, factor: str, part: str, offset: str) -> list[str]:
+        """Instructions that make multiplier, shift and offset of a packed word and the layer's factor.
 
-        `less_one`: the literal form's shift comes as one less.
+        The multiplier takes the word's register.
         """
+        code = [f"and {{{part}}}, {{{word}}}, #15"]
+        if self.low_bits == 2:
+            code = [f"mov {{{offset}}}, #1", f"lsr {{{part}}}, {{{word}}}, #30", f"bfi {{{part}}}, {{{word}}}, #2, #2",
+                    f"bfi {{{word}}}, {{{offset}}}, #30, #2"]  # fmt: skip
+        code.append(f"lsl {{{offset}}}, {{{factor}}}, {{{part}}}")
+        return code if self.is_literal else [*code, f"add {{{offset}}}, #{packed_scaling.centre(self.rest)}"]
+
+    def steps(self, acc: str, multiplier: str, offset: str, third: str, lift: str = "") -> list[list[str]]:
+        """The instructions, in groups that nothing may come between; `third` is the lowering or the shift."""
         saturate = "usat" if self.low == 0 else "ssat"
+        clamp = f"{saturate} {{{acc}}}, #8, {{{acc}}}{f', asr #{self.rest}' if self.rest else ''}"
         groups: list[list[str]] = []
         if self.is_literal:
             groups += [
@@ -57,7 +72,7 @@ class Scale:
                 [f"add {{{acc}}}, {{{acc}}}, {{{acc}}}, asr #31"],
                 [f"add {{{acc}}}, {{{offset}}}"],
                 [f"asr {{{acc}}}, {{{third}}}"],
-                [f"{saturate} {{{acc}}}, #8, {{{acc}}}{', asr #1' if less_one else ''}"],
+                [clamp],
             ]
         else:
             if self.lift != 0:
@@ -66,7 +81,7 @@ class Scale:
                 groups.append([f"cmp {{{acc}}}, #0", "it mi", f"submi {{{acc}}}, {{{third}}}"])
             groups.append([f"smmla {{{acc}}}, {{{acc}}}, {{{multiplier}}}, {{{offset}}}"])
             if self.shift is None:
-                groups += [[f"asr {{{acc}}}, {{{third}}}"], [f"{saturate} {{{acc}}}, #8, {{{acc}}}"]]
+                groups += [[f"asr {{{acc}}}, {{{third}}}"], [clamp]]
             else:
                 groups.append([f"{saturate} {{{acc}}}, #8, {{{acc}}}, asr #{self.shift}"])
         natural = (0, 255) if self.low == 0 else (-128, 127)
@@ -101,6 +116,8 @@ class Requantization:
     """Clamp of the result: of q, or of q minus its zero point where `is_centred`."""
     is_centred: bool
     zero_point: int
+    low_bits: int = 0
+    """Of the words that a channel's numbers are packed in; 0: they are not."""
 
     @property
     def code(self) -> Scale:
@@ -109,11 +126,15 @@ class Requantization:
         has_shift = isinstance(self.form, Staircase) and not self.form.has_own_shifts
         lowers = isinstance(self.form, Staircase) and self.form.lowerings is not None
         keeps_zero_point = self.layout.fraction_bits is None or self.is_centred
-        return Scale(
+        code = Scale(
             is_literal, self.form.fraction_bits if is_literal else 0,
             int(self.form.shifts[0]) if has_shift else None, lowers, 0 if is_literal else self.lift,
             self.layout, self.low, self.high, 0 if keeps_zero_point else self.zero_point,
         )  # fmt: skip
+        if not self.low_bits:
+            return code
+        rest = packed_scaling.LITERAL_REST if is_literal else self.form.fraction_bits
+        return replace(code, shift=None, rest=rest, low_bits=self.low_bits)
 
     @property
     def family(self) -> Scale:
@@ -127,14 +148,9 @@ class Requantization:
         return self.code.key
 
     @property
-    def literal_factor(self) -> int | None:
-        """What a literal form's offsets are, shifted left by one less than a channel's shift; None if they differ."""
-        if not isinstance(self.form, Literal):
-            return None
-        offsets, less_one = self.form.offsets.astype(np.int64), self.form.shifts.astype(np.int64) - 1
-        factors = offsets >> less_one
-        is_shared = bool(np.all(factors == factors[0]) and np.all(factors << less_one == offsets))
-        return int(factors[0]) if is_shared else None
+    def factor(self) -> int:
+        """The number that offsets of packed words are made of."""
+        return packed_scaling.factor_of(self.form) if self.low_bits else 0
 
     @property
     def starts(self) -> np.ndarray:
@@ -148,7 +164,9 @@ class Requantization:
 
     @property
     def parameters(self) -> np.ndarray:
-        """int32 [channels, 2 or 3]: multiplier, offset, and the lowering or shift where there is one."""
+        """int32 [channels, 1 to 3]: a packed word; or multiplier, offset, and lowering or shift where there is one."""
+        if self.low_bits:
+            return packed_scaling.words_of(self.form, self.low_bits)[:, None]
         columns = [self.form.multipliers, self.form.offsets]
         third = self.form.shifts
         if isinstance(self.form, Staircase) and not self.form.has_own_shifts:
@@ -175,10 +193,7 @@ def form_for(scaling: ChannelScaling, biases: np.ndarray, lows: np.ndarray, high
     channel (if `own_shifts`), or with lowerings; or the literal one where it applies. Channels with one result take
     part in any.
     """
-    reference = Scaling(
-        scaling.multipliers.astype(np.int64), scaling.shifts.astype(np.int64), scaling.rounding,
-        scaling.zero_point, scaling.low, scaling.high,
-    )  # fmt: skip
+    reference = _reference(scaling)
     varies = ~reference.is_constant(lows, highs)
     form = None
     if varies.any():
@@ -186,6 +201,13 @@ def form_for(scaling: ChannelScaling, biases: np.ndarray, lows: np.ndarray, high
         if form is None or varies.all():
             return form
     return with_constants(form, varies, reference.results(lows), fraction_bits)
+
+
+def _reference(scaling: ChannelScaling) -> Scaling:
+    return Scaling(
+        scaling.multipliers.astype(np.int64), scaling.shifts.astype(np.int64), scaling.rounding,
+        scaling.zero_point, scaling.low, scaling.high,
+    )  # fmt: skip
 
 
 def _form_for(reference: Scaling, biases: np.ndarray, lows: np.ndarray, highs: np.ndarray, fraction_bits: int,
@@ -203,7 +225,8 @@ def _form_for(reference: Scaling, biases: np.ndarray, lows: np.ndarray, highs: n
 
 
 _MOST_LIFT = 6
-_FORMS: OrderedDict[tuple[Hashable, ...], tuple[ChannelScaling, Staircase | Literal | None]] = OrderedDict()
+_Found = tuple[ChannelScaling, Staircase | Literal | None]
+_FORMS: OrderedDict[tuple[Hashable, ...], _Found] = OrderedDict()
 _MOST_FORMS = 512
 
 
@@ -212,21 +235,34 @@ def requantized(node: Node, graph: Graph, layout: Layout, channel_axis: int, *, 
     """The requantisation of a node with operands (x, weights, bias), results stored in `layout`; None if there is none.
 
     `channel_axis` is the weights' axis of output channels; `is_centred` says that the kernel reads x without its zero
-    point. Forms are kept: kernels are asked for theirs several times.
+    point.
     """
-    operands = [graph.values[name] for name in node.inputs[1:] if name is not None]
-    x, y = graph.type(node.inputs[0] or ""), graph.type(node.outputs[0])
-    key = (node, *operands, x, y, is_centred, fraction_bits)
-    if key not in _FORMS:
-        _FORMS[key] = _found(node, graph, channel_axis, is_centred, fraction_bits)
-        if len(_FORMS) > _MOST_FORMS:
-            _FORMS.popitem(last=False)
-    scaling, form = _FORMS[key]
+    scaling, form = _kept(node, graph, channel_axis, is_centred, fraction_bits, 0)
     return None if form is None else stored_in(form, scaling, layout, form.fraction_bits - fraction_bits)
 
 
-def _found(node: Node, graph: Graph, channel_axis: int, is_centred: bool, fraction_bits: int
-           ) -> tuple[ChannelScaling, Staircase | Literal | None]:  # fmt: skip
+def packed_requantized(node: Node, graph: Graph, layout: Layout, channel_axis: int, *, is_centred: bool,
+                       fraction_bits: int, low_bits: int) -> Requantization | None:  # fmt: skip
+    """The same in words that are packed with so many low bits; as `requantized` has it where it can't be."""
+    scaling, form = _kept(node, graph, channel_axis, is_centred, fraction_bits, low_bits)
+    if form is None:
+        return requantized(node, graph, layout, channel_axis, is_centred=is_centred, fraction_bits=fraction_bits)
+    return replace(stored_in(form, scaling, layout, 0), low_bits=low_bits)
+
+
+def _kept(node: Node, graph: Graph, channel_axis: int, is_centred: bool, fraction_bits: int, low_bits: int) -> _Found:
+    """Forms are kept: kernels are asked for theirs several times."""
+    operands = [graph.values[name] for name in node.inputs[1:] if name is not None]
+    x, y = graph.type(node.inputs[0] or ""), graph.type(node.outputs[0])
+    key = (node, *operands, x, y, is_centred, fraction_bits, low_bits)
+    if key not in _FORMS:
+        _FORMS[key] = _found(node, graph, channel_axis, is_centred, fraction_bits, low_bits)
+        if len(_FORMS) > _MOST_FORMS:
+            _FORMS.popitem(last=False)
+    return _FORMS[key]
+
+
+def _found(node: Node, graph: Graph, channel_axis: int, is_centred: bool, fraction_bits: int, low_bits: int) -> _Found:
     weights = graph.constant(node.inputs[1])
     assert weights is not None
     flat = np.moveaxis(weights, channel_axis, 0).reshape(weights.shape[channel_axis], -1)
@@ -235,6 +271,11 @@ def _found(node: Node, graph: Graph, channel_axis: int, is_centred: bool, fracti
     zero_point = graph.type(node.inputs[0] or "").zero_point if is_centred else 0
     biases = scaling.bias + zero_point * sums
     lows, highs = accumulator_range(flat, biases, -128 - zero_point, 127 - zero_point)
+    if low_bits:
+        reference = _reference(scaling)
+        return scaling, packed_scaling.packed(
+            reference, biases, lows, highs, fraction_bits=fraction_bits, low_bits=low_bits
+        )
     return scaling, form_for(scaling, biases, lows, highs, fraction_bits, own_shifts=True)
 
 

@@ -28,6 +28,7 @@ from midge.ops.fixed_point import multiply_by_quantized_multiplier
 
 Pair = tuple[np.ndarray, np.ndarray]
 
+_LOWEST, _HIGHEST = -(2**31), 2**31 - 1
 _LONGEST_SHIFT = 18
 _SHIFTS = 2
 _NEAR = tuple(sign * turn * 2.0**-20 for turn in range(1, 49) for sign in (1, -1))
@@ -153,6 +154,41 @@ def literal(scaling: Scaling, biases: np.ndarray, lows: np.ndarray, highs: np.nd
     )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Steps:
+    """What a form has to do: shape [results, channels] but for `results`, which has one channel for all.
+
+    Accumulators, with their fraction, that must reach a result (`reaches`), and the largest that must miss it, where
+    such ones occur at all.
+    """
+
+    results: np.ndarray
+    reaches: np.ndarray
+    misses: np.ndarray
+    reach_occurs: np.ndarray
+    miss_occurs: np.ndarray
+
+    def bounds(self, multipliers: np.ndarray, shifts: np.ndarray, channels: np.ndarray) -> Pair:
+        """Least and largest offsets that some channels may have with these multipliers.
+
+        What reaches result q must, with the offset, come to `q * 2^shift`; what misses it must not.
+        """
+        goal = self.results << shifts
+        reaches = (self.reaches[:, channels] * multipliers) >> 32
+        misses = (self.misses[:, channels] * multipliers) >> 32
+        least = np.where(self.reach_occurs[:, channels], goal - reaches, _LOWEST)
+        most = np.where(self.miss_occurs[:, channels], goal - 1 - misses, _HIGHEST)
+        return least.max(0, initial=_LOWEST), most.min(0, initial=_HIGHEST)
+
+
+def steps_of(scaling: Scaling, lows: np.ndarray, highs: np.ndarray, fraction_bits: int) -> Steps:
+    """The steps of the reference within [lows, highs]."""
+    first = first_accumulators(scaling, lows, highs)
+    results = np.arange(scaling.low + 1, scaling.high + 1, dtype=np.int64)[:, None]
+    at = first << fraction_bits
+    return Steps(results, at, at - (1 << fraction_bits), first <= highs, first > lows)
+
+
 def first_accumulators(scaling: Scaling, lows: np.ndarray, highs: np.ndarray) -> np.ndarray:
     """The smallest accumulator in [low, high] of each channel that reaches each result above `scaling.low`.
 
@@ -177,29 +213,26 @@ def prove(scaling: Scaling, biases: np.ndarray, lows: np.ndarray, highs: np.ndar
     shift for each channel, if `own_shifts` says that code can have them; and the second with lowerings. Where all
     channels have one scale, those that start at the bias go first: then one multiplier and one offset serve all.
     """
-    thresholds = first_accumulators(scaling, lows, highs)
-    occur = (thresholds <= highs, thresholds > lows)
-    results = np.arange(scaling.low + 1, scaling.high + 1, dtype=np.int64)[:, None]
+    steps = steps_of(scaling, lows, highs, fraction_bits)
     real = scaling.multipliers.astype(np.float64) * 2.0 ** (scaling.shifts.astype(np.float64) - 31 - fraction_bits)
     unit = 1 << fraction_bits
     if max(np.abs(lows).max(), np.abs(highs).max(), np.abs(biases).max()) * unit * 2 >= 2**31 or not real.min() > 0:
         return None
-    steps_at = thresholds * unit
     lowerings = np.round(2.0 ** (31 + fraction_bits) / scaling.multipliers.astype(np.float64)).astype(np.int64)
-    from_zero = (np.zeros(len(biases), np.int64), steps_at - biases * unit, None)
-    from_bias = (biases * unit, steps_at, None)
+    without_bias = replace(steps, reaches=steps.reaches - biases * unit, misses=steps.misses - biases * unit)
+    lowered = replace(steps, reaches=np.where(steps.reaches < 0, steps.reaches - lowerings, steps.reaches),
+                      misses=np.where(steps.misses < 0, steps.misses - lowerings, steps.misses))  # fmt: skip
+    from_zero = (np.zeros(len(biases), np.int64), without_bias, None)
+    from_bias = (biases * unit, steps, None)
     shared, own = _shared_shifts(real), (_longest_shifts(real),)
     forms = (
         (from_zero, shared), (from_bias, shared), *(((from_zero, own), (from_bias, own)) if own_shifts else ()),
-        ((biases * unit, steps_at, lowerings), shared),
+        ((biases * unit, lowered, lowerings), shared),
     )  # fmt: skip
     has_one_scale = bool(np.all(real == real[0]))
-    for (starts, steps, lowering), tried in (forms[1], forms[0], forms[-1]) if has_one_scale else forms:
-        below = 0 if lowering is None else lowering
-        reaches = np.where(steps < 0, steps - below, steps)
-        misses = np.where(steps - unit < 0, steps - unit - below, steps - unit)
+    for (starts, goal, lowering), tried in (forms[1], forms[0], forms[-1]) if has_one_scale else forms:
         for shifts in tried:
-            found = _search(results, reaches, misses, occur, real, shifts)
+            found = _search(goal, real, shifts)
             if found is not None:
                 return Staircase(starts, found[0], found[1], lowering, shifts, fraction_bits)
     return None
@@ -216,24 +249,15 @@ def _shared_shifts(real: np.ndarray) -> tuple[np.ndarray, ...]:
     return tuple(np.full(len(real), shift) for shift in range(longest, max(0, longest - _SHIFTS), -1))
 
 
-def _search(results: np.ndarray, reaches: np.ndarray, misses: np.ndarray, occur: Pair, real: np.ndarray,
-            shifts: np.ndarray) -> Pair | None:  # fmt: skip
-    """Multiplier and offset of each channel for these shifts, or None.
-
-    For a given multiplier each step bounds the offset from both sides: the accumulator that reaches result q must, with
-    the offset, come to `q * 2^shift`, and the largest that misses it must not.
-    """
+def _search(steps: Steps, real: np.ndarray, shifts: np.ndarray) -> Pair | None:
+    """Multiplier and offset of each channel for these shifts, or None."""
     guess = np.round(real * 2.0 ** (32 + shifts)).astype(np.int64)
     multipliers = np.zeros(len(real), np.int64)
     bounds = np.zeros((2, len(real)), np.int64)
     left = np.arange(len(real))
-    lowest, highest = -(2**31), 2**31 - 1
     for distance in _DISTANCES:
         tried = guess[left] + np.round(guess[left] * distance).astype(np.int64)
-        goal = results << shifts[left]
-        least = np.where(occur[0][:, left], goal - ((reaches[:, left] * tried) >> 32), lowest)
-        most = np.where(occur[1][:, left], goal - 1 - ((misses[:, left] * tried) >> 32), highest)
-        least, most = least.max(0, initial=lowest), most.min(0, initial=highest)
+        least, most = steps.bounds(tried, shifts[left], left)
         good = (least <= most) & (tried < 2**31) & (tried > 0)
         multipliers[left[good]] = tried[good]
         bounds[:, left[good]] = least[good], most[good]

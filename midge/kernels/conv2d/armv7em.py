@@ -19,6 +19,7 @@ from midge.kernels.conv2d.portable import Conv2DS8, conv2d_window, refuse_unless
 from midge.kernels.conv2d.widened import Conv2DS8Widened
 from midge.kernels.conv2d.winograd import winograd_offers
 from midge.kernels.layouts import NATURAL, NATURAL_S16, PLANES, PLANES_S16, WIDE, WIDE_PLANES
+from midge.kernels.packed_scaling import LOW_BITS
 from midge.kernels.quantized_s16 import Scaling
 from midge.kernels.requantize_armv7em import Requantization
 from midge.kernels.results_armv7em import Results
@@ -211,18 +212,20 @@ class Conv2DS8Wide(Conv2DWide):
     def _emit_shared(self, view: TaskView) -> LayerCode:
         """One function for all layers of a family."""
 
-        def member(node: Node, kernel: Conv2DS8Wide) -> shared.Member:
-            window, form = conv2d_window(node, view.graph), requantized(node, view.graph, kernel.layout)
-            assert form is not None
-            return shared.Member(window, form)
-
         wide_peers = [(node, getattr(kernel, "inner", kernel)) for node, kernel in view.peers]
-        members = [
-            member(node, kernel)
-            for node, kernel in wide_peers
+        sharing = [
+            (node, kernel) for node, kernel in wide_peers
             if isinstance(kernel, Conv2DS8Wide) and kernel.shares_code(node, view.graph)
         ]  # fmt: skip
-        own = member(view.node, self)
+
+        def member(node: Node, kernel: Conv2DS8Wide, low_bits: int) -> shared.Member:
+            form = requantized(node, view.graph, kernel.layout, low_bits)
+            assert form is not None
+            return shared.Member(conv2d_window(node, view.graph), form)
+
+        found = {bits: [member(*peer, bits) for peer in sharing] for bits in LOW_BITS}
+        low_bits = max(LOW_BITS, key=lambda bits: sum(one.form.low_bits > 0 for one in found[bits]))
+        members, own = found[low_bits], member(view.node, self, low_bits)
         families = list(dict.fromkeys(one.family for one in members))
         loop_bytes = min(core_loop_bytes(view.core), 2 * view.most_loop_bytes)
         function = shared.shared([one for one in members if one.family == own.family], loop_bytes)
@@ -282,12 +285,15 @@ def _flash_byte_cycles(core: Core) -> float:
     return miss / (float(table.get("flash_sector_bytes", 8)) if _read_cache_bytes(core) else _WORD_BYTES)
 
 
-def requantized(node: Node, graph: Graph, layout: Layout) -> Requantization | None:
-    """The requantisation of a convolution of widened rows."""
-    assert WIDE.fraction_bits is not None
-    return requantize_armv7em.requantized(
-        node, graph, layout, channel_axis=0, is_centred=True, fraction_bits=WIDE.fraction_bits
-    )
+def requantized(node: Node, graph: Graph, layout: Layout, low_bits: int = 0) -> Requantization | None:
+    """The requantisation of a convolution of widened rows; in packed words with so many low bits where that can be."""
+    bits = WIDE.fraction_bits
+    assert bits is not None
+    if low_bits:
+        return requantize_armv7em.packed_requantized(
+            node, graph, layout, channel_axis=0, is_centred=True, fraction_bits=bits, low_bits=low_bits
+        )
+    return requantize_armv7em.requantized(node, graph, layout, channel_axis=0, is_centred=True, fraction_bits=bits)
 
 
 _LAYOUTS = {"": NATURAL, "_to_wide": WIDE, "_to_planes": PLANES, "_to_wide_planes": WIDE_PLANES}

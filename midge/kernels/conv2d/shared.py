@@ -4,8 +4,8 @@ A step multiplies two inputs of each pixel by two weights of each of two channel
 weights as bytes, a0 b0 a1 b1: `SXTB16` makes (a0, a1) of it, and (b0, b1) with a rotation. Inputs are reached by
 registers, not by offsets in the code, so a pixel may have any size. What else differs between layers (sizes, shifts)
 lies at the head of a layer's stream. Behind it come, for each pair of channels, start values (unless all are 0),
-the words of all steps, and the parameters of each channel; an odd channel is paired with one of zeros, which is written
-to the same place before it. `shared_code` writes the assembly.
+the words of all steps, and the parameters of each channel, in one packed word if that can be; an odd channel is paired
+with one of zeros, which is written to the same place before it. `shared_code` writes the assembly.
 """
 
 from __future__ import annotations
@@ -41,14 +41,7 @@ class Member:
         """What is equal for all that share one: channels of a result may lie side by side or in planes."""
         form = self.form
         scale = replace(form.family, layout=replace(form.layout, planes=False))
-        return self.window.kh, scale, self.parameters.shape[1]
-
-    @property
-    def parameters(self) -> np.ndarray:
-        """int32 [channels, 2 or 3]: those of the form; of a literal one without offsets, and shifts less one."""
-        if self.form.literal_factor is None:
-            return self.form.parameters
-        return self.form.parameters[:, [0, 2]] - np.array([0, 1], np.int32)
+        return self.window.kh, scale, form.parameters.shape[1]
 
     @property
     def start_bits(self) -> int:
@@ -116,14 +109,14 @@ class Shared:
         found += [] if self.planes else ["step"]
         found += ["single"] if self.has_single else []
         found += [f"skip{size}" for size in sizes] if self.has_rest else []
-        found += ["factor"] if self.has_factor else []
+        found += ["factor"] if self.is_packed else []
         found += ["shift"] if self.has_shift else []
         return (*found, *(["lift"] if self.scale.lift is None else []))
 
     @property
-    def has_factor(self) -> bool:
-        """The form is literal, and offsets are made of a number of the layer and a channel's shift."""
-        return self.scale.is_literal and self.parameter_words == _NUMBERS
+    def is_packed(self) -> bool:
+        """A channel's parameters are one word."""
+        return self.scale.low_bits > 0
 
     @property
     def has_shift(self) -> bool:
@@ -137,7 +130,7 @@ class Shared:
             "pixel": window.stride_w * window.x.channels * 2, "run": 4 * member.steps,
             "pairs": member.channels // 2, "single": -(member.channels % 2),
             "channel": y.plane_bytes if member.form.layout.planes else y.dtype.bytes, "step": y.pixel_bytes,
-            "factor": member.form.literal_factor or 0, "shift": member.form.code.shift or 0, "lift": member.form.lift,
+            "factor": member.form.factor, "shift": member.form.code.shift or 0, "lift": member.form.lift,
         }  # fmt: skip
         for size, unroll in self.unrolls:
             values |= {f"blocks{size}": blocks[size], f"skip{size}": -member.steps % unroll}
@@ -166,7 +159,7 @@ def shared(members: Sequence[Member], loop_bytes: int) -> Shared:
     most = max(member.steps for member in members)
     unrolls = tuple((size, min(unroll, most)) for size, unroll in zip(SIZES, chosen, strict=True) if size in sizes)
     return Shared(
-        first.window.kh, max(member.start_bits for member in members), first.parameters.shape[1],
+        first.window.kh, max(member.start_bits for member in members), first.form.parameters.shape[1],
         merged_scale([member.form.code for member in members]), unrolls,
         any(member.steps % unroll for member in members for _, unroll in unrolls),
         any(member.channels % 2 for member in members),
@@ -186,7 +179,7 @@ def weight_stream(weights: np.ndarray, member: Member, function: Shared, y: Rows
     starts = np.pad(member.form.starts[:, None], odd).reshape(len(quads), -1)
     if function.start_bits == 16:
         starts = np.ascontiguousarray((starts >> START_SHIFT).astype(np.int16)).view(np.int32)
-    parameters = np.pad(member.parameters, odd).reshape(len(quads), -1)
+    parameters = np.pad(member.form.parameters, odd).reshape(len(quads), -1)
     pairs = [starts, words, parameters] if function.start_bits else [words, parameters]
     head = np.array(function.head(member, y), np.int64).astype(np.int32)
     return np.concatenate([head, np.concatenate(pairs, axis=1).reshape(-1)])

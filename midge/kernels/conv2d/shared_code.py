@@ -191,27 +191,34 @@ class _Writer:
     def scale(self, size: int) -> None:
         """Results in place of the accumulators."""
         code, scale = self.code, self.shared.scale
+        if self.shared.is_packed:
+            self.scale_packed(size)
+            return
         words = self.shared.parameter_words
         lift = ""
         if scale.lift is None:
             code.op(self.load("{xp}", "lift"))
             lift = "xp"
-        shift = "x2"
-        if self.shared.has_factor:
-            code.op(self.load("{x2}", "factor"))
         if self.shared.has_shift:
             code.op(self.load("{x2}", "shift"))
         if words == 2:
-            code.op("ldmia {wp}!, {{{x0}, {x1}, {w}, {t}}}", "multipliers, offsets or shifts")
-        for name, registers in (("a", ("x0", "x1", shift)), ("b", ("w", "t", shift))):
+            code.op("ldmia {wp}!, {{{x0}, {x1}, {w}, {t}}}", "multipliers and offsets")
+        for name, registers in (("a", ("x0", "x1", "x2")), ("b", ("w", "t", "x2"))):
             if words == 3:
                 registers = ("x0", "x1", "w")
                 code.op("ldmia {wp}!, {{{x0}, {x1}, {w}}}", "multiplier, offset, shift or lowering")
-            if self.shared.has_factor:
-                code.op(f"lsl {{xp}}, {{x2}}, {{{registers[1]}}}")
-                registers = (registers[0], "xp", registers[1])
             for pixel in range(size):
-                for group in scale.steps(f"{name}{pixel}", *registers, lift, less_one=self.shared.has_factor):
+                for group in scale.steps(f"{name}{pixel}", *registers, lift):
+                    code.ops(group)
+
+    def scale_packed(self, size: int) -> None:
+        """The same where the numbers of a channel are one word."""
+        code, scale = self.code, self.shared.scale
+        code.ops(["ldmia {wp}!, {{{x0}, {x1}}}", self.load("{x2}", "factor")])
+        for name, word in (("a", "x0"), ("b", "x1")):
+            code.ops(scale.unpack(word, "x2", "w", "t"))
+            for pixel in range(size):
+                for group in scale.steps(f"{name}{pixel}", word, "t", "w"):
                     code.ops(group)
 
     def results(self, size: int) -> None:
