@@ -98,7 +98,7 @@ def packed(scaling: Scaling, biases: np.ndarray, lows: np.ndarray, highs: np.nda
 
         reached = ~steps.reach_occurs[:, channels] | (result(steps.reaches) >= steps.results)
         missed = ~steps.miss_occurs[:, channels] | (result(steps.misses) < steps.results)
-        return (reached & missed).all(0)
+        return np.all(reached & missed, axis=0)
 
     found = _search(rises_literally, guess, parts, low_bits)
     if found is None:
