@@ -17,7 +17,7 @@ from midge.ir.types import DType, Quantization, TensorType
 from midge.kernels import kernel_files
 from midge.kernels.base import Kernel
 from midge.ops import CASES
-from midge.ops.base import Activation, Padding, Rounding
+from midge.ops.base import Activation, Padding, Rounding, is_activation
 from midge.ops.cases import random_inputs
 from midge.ops.copy import Copy
 from midge.ops.depthwise_conv2d import DepthwiseConv2D
@@ -97,7 +97,8 @@ def between(graph: Graph) -> Graph:
 def _identity(builder: GraphBuilder, x: str, y: str) -> None:
     """A layer that changes nothing: a 3x3 convolution, which wants padding, where it can be one; else a copy."""
     type_ = builder.values[x].type
-    if len(type_.shape) != 4 or type_.shape[0] != 1 or type_.dtype not in (DType.INT8, DType.INT16, DType.FLOAT32):
+    takes_layer = type_.dtype is DType.FLOAT32 or is_activation(type_)
+    if len(type_.shape) != 4 or type_.shape[0] != 1 or not takes_layer:
         builder.node(Copy(), [x], [y], name=f"{y}_out")
         return
     is_float = type_.dtype is DType.FLOAT32
