@@ -72,6 +72,15 @@ TORCH: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "lstm, two layers, both ways": (lambda: Run(lambda p, x: p(x)[0], nn.LSTM(9, 5, 2, bidirectional=True)), (6, 1, 9)),
     "gru": (lambda: Run(lambda p, x: p(x)[1], nn.GRU(9, 5, batch_first=True)), (1, 6, 9)),
     "open batch": (lambda: nn.Conv2d(4, 2, 1), IMAGE),
+    "choices": (lambda: Run(lambda x: torch.where((x > 0.1) & (x <= 0.7) | ~(x < -0.5), x, x * 0.1)), IMAGE),
+    "comparisons": (lambda: Run(lambda x: (x >= 0.2).float() + 2 * (x.round() == 0).float() - (x.round() != 1).float()
+                                + (x > x.mean()).float()), IMAGE),
+    "masked": (lambda: Run(lambda x: torch.where(x.isnan(), 1.0, x).masked_fill((x > 0).logical_xor(x > 0.3), -1.0)),
+               IMAGE),
+    "index of the largest": (lambda: Run(lambda x: x.argmax(1) + x.argmin(1)), IMAGE),
+    "index of the largest of all": (lambda: Run(lambda x: x.argmax()), IMAGE),
+    "largest and where": (lambda: Run(lambda x: torch.cat([x.max(1, True)[0], x.min(1, True)[1].float()], 1)), IMAGE),
+    "largest of two, and of all": (lambda: Run(lambda x: torch.max(x, x.flip(3)) - x.max() + x.min()), IMAGE),
     **{name: (lambda make=make: make(), IMAGE) for name, make in {
         "relu": nn.ReLU, "hardtanh": nn.Hardtanh, "hardswish": nn.Hardswish, "hardsigmoid": nn.Hardsigmoid,
         "silu": nn.SiLU, "gelu": nn.GELU, "leaky relu": nn.LeakyReLU, "prelu": lambda: nn.PReLU(4), "elu": nn.ELU,
@@ -174,6 +183,40 @@ def test_keras_model(name: str, tmp_path: Path) -> None:
     for source in (model, tmp_path / "net.keras"):
         found = midge.verify_host(source, 3, against="keras")
         assert found.mismatches == 0 and found.values > 0, found.max_rel_diff
+
+
+K = keras.ops
+OPERATIONS: dict[str, Callable[[Any], Any]] = {
+    "numbers": lambda x: 1.0 - (x + 2.0) * 0.5 / (3.0 - x),
+    "an array": lambda x: x * np.array([1, 2, 3], np.float32) + x,
+    "functions": lambda x: K.exp(-K.abs(x)) + K.square(x) * K.rsqrt(K.maximum(x, 0.5)) + x**2,
+    "activations": lambda x: K.relu(x) + K.sigmoid(x) + K.silu(x) + K.gelu(x) + K.leaky_relu(x, 0.3) + K.elu(x, 0.7),
+    "choices": lambda x: K.where(K.logical_and(x > 0.1, x <= 0.7), x, K.clip(x, -0.5, 0.25)),
+    "comparisons": lambda x: (
+        K.cast(K.floor(x) != 0.0, "float32") + K.cast(x >= K.mean(x, axis=-1, keepdims=True), "float32")
+    ),
+    "index of the largest": lambda x: K.argmax(x, axis=-1),
+    "reductions": lambda x: K.concatenate([K.mean(x, (1, 2)), K.max(x, (1, 2)), K.sum(x, axis=(1, 2))], axis=1),
+    "shapes": lambda x: K.expand_dims(K.squeeze(K.reshape(K.transpose(x, (0, 2, 1, 3)), (-1, 1, 60)), 1), 2),
+    "brackets": lambda x: x[:, 1:3, ::2, 0] + x[..., 1:3, :3, -1],
+    "softmax": lambda x: K.softmax(x, axis=-1) + K.log_softmax(x, axis=-1),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_keras_operations(name: str) -> None:
+    """Functions without a layer: every operand counts, numbers and arrays too."""
+    x = keras.Input((4, 5, 3))
+    model = keras.Model(x, OPERATIONS[name](x))
+    found = midge.verify_host(model, 3, against="keras")
+    assert found.mismatches == 0 and found.values > 0, found.max_rel_diff
+
+
+@pytest.mark.parametrize("operation", [lambda x: K.mean(x), lambda x: K.sum(x, 0), lambda x: x[0:1, :], K.erfinv])
+def test_keras_operations_that_are_refused(operation: Callable[[Any], Any]) -> None:
+    x = keras.Input((4, 5, 3))
+    with pytest.raises(UnsupportedError, match=r"keras\.ops\."):
+        midge.load(keras.Model(x, operation(x)))
 
 
 def test_keras_layers_without_records_are_all_named() -> None:

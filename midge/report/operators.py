@@ -10,8 +10,12 @@ import numpy as np
 
 from midge.ir.graph import Graph, Node
 from midge.kernels import kernel_files
+from midge.load.keras.operations import ROWS as KERAS_OPERATIONS
+from midge.load.keras.rows import ROWS as KERAS_LAYERS
 from midge.load.onnx.rows import ROWS as ONNX_ROWS
 from midge.load.tflite.rows import ROWS as TFLITE_ROWS
+from midge.load.torch.rows import FOLLOWED as TORCH_FOLLOWED
+from midge.load.torch.rows import ROWS as TORCH_ROWS
 from midge.ops import CASES, OPERATORS
 from midge.targets import cores
 from midge.targets.host import host_board
@@ -58,6 +62,14 @@ def text() -> str:
         "## In .onnx files\n",
         f"{len(ONNX_ROWS)} operators are imported:\n",
         _list(sorted(ONNX_ROWS)),
+        "## In PyTorch programs\n",
+        f"{len(TORCH_ROWS) + len(TORCH_FOLLOWED)} operators of `aten` are imported, after export and decomposition:\n",
+        _list(sorted(name.removeprefix("aten.") for name in (*TORCH_ROWS, *TORCH_FOLLOWED))),
+        "## In Keras models\n",
+        f"{len(KERAS_LAYERS)} layers:\n",
+        _list(sorted(KERAS_LAYERS)),
+        f"{len(KERAS_OPERATIONS)} functions of `keras.ops`, by the names of their classes (`+` is `Add`):\n",
+        _list(sorted(KERAS_OPERATIONS)),
         "## Kernels\n",
         "Each operator of the graph, and the element types of results in its test table (`CASES`) for which an\n"
         "instruction set has a kernel; int16×8 has weights of 8 bits, int8×16 of 16, which are 8-bit weights less a\n"

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from midge.errors import UnsupportedError
+from midge.load.keras import operations
 from midge.load.keras.layer import Layer, Refused
 from midge.load.keras.rows import ROWS
 from midge.load.onnx.file import RawModel
@@ -27,7 +28,7 @@ def translate(model: Any, file: str) -> RawModel:
         names[id(tensor)] = records.input(tensor.name, np.dtype(tensor.dtype), shape)
     _walk(records, graph, names, firsts)
     for tensor in graph.outputs:
-        records.output(names[id(tensor)], np.dtype(np.float32), (1, *tensor.shape[1:]))
+        records.output(names[id(tensor)], np.dtype(tensor.dtype), (1, *tensor.shape[1:]))
     return records.model()
 
 
@@ -70,7 +71,8 @@ def _layer(records: Records, node: Any, names: dict[int, str], firsts: dict[str,
     """The names of what a layer makes."""
     kind = type(node.operation).__name__
     layer = Layer(records, node, names, firsts)
-    before, row = len(records.nodes), ROWS.get(kind)
+    is_layer = hasattr(node.operation, "trainable_variables")
+    before, row = len(records.nodes), (ROWS if is_layer else operations.ROWS).get(kind)
     try:
         if row is None:
             raise Refused(_REASONS.get(kind, ""))
@@ -78,7 +80,8 @@ def _layer(records: Records, node: Any, names: dict[int, str], firsts: dict[str,
     except Refused as refused:
         del records.nodes[before:]
         inputs = [names[id(tensor)] for tensor in node.input_tensors]
-        return records.refuse(f"keras.{kind}", inputs, len(node.output_tensors), refused.reason)
+        name = f"keras.{kind}" if is_layer else f"keras.ops.{kind}"
+        return records.refuse(name, inputs, len(node.output_tensors), refused.reason)
 
 
 _REASONS = {

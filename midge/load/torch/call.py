@@ -33,6 +33,13 @@ class Call:
         """An operand that is no tensor."""
         return self._arguments[name]
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._arguments
+
+    def dtype(self, name: str) -> str:
+        """The element type of an operand: `bool`."""
+        return str(self._arguments[name].meta["val"].dtype).removeprefix("torch.")
+
     def get(self, name: str, default: Any = None) -> Any:
         value = self._arguments.get(name)
         return default if value is None else value

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from midge.load.torch import functions, layers, quantized, recurrent, shapes
+from midge.load.torch import functions, layers, logic, quantized, recurrent, shapes
 from midge.load.torch.call import Call
 
 ROWS: dict[str, Callable[[Call], Any]] = {
-    **layers.ROWS, **functions.ROWS, **shapes.ROWS, **quantized.ROWS, **recurrent.ROWS,
+    **layers.ROWS, **functions.ROWS, **logic.ROWS, **shapes.ROWS, **quantized.ROWS, **recurrent.ROWS,
 }  # fmt: skip
 """ATen operator without its overload -> the function that returns the record, or records, of its results."""
 
