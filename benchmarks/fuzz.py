@@ -1,11 +1,12 @@
 """Damaged models: `python benchmarks/fuzz.py [--count N] [--seed S] [-j N] [FOLDER …]`.
 
-Mutation k of a seed is always the same file: one of the models of the folders (up to 300 kB, .tflite and .onnx),
-damaged in one of the ways of `fuzz_mutations.py`. Each is imported in a process of its own. What counts as a failure:
-any exception but a MidgeError, the end of the process, more than 10 seconds of processor time, more than 2 GB of
-memory. Results are kept in `build/fuzz-SEED.jsonl`, so that an interrupted run goes on where it was; at the end
+Mutation k of a seed is always the same file: one of the models of the folders (up to 300 kB; .tflite, .onnx, .keras,
+.h5, .pt2), damaged in one of the ways of `fuzz_mutations.py`. Each is imported in a process of its own. What counts as
+a failure: any exception but a MidgeError, the end of the process, more than 10 seconds of processor time, more than
+2 GB of memory. Results are kept in `build/fuzz-SEED.jsonl`, so that an interrupted run goes on where it was; at the end
 `docs/fuzzing.md` is written. `--show K` imports mutation K in this process, and writes it to `build/`. Without
-folders: those of valid models in ../shared/models/zoo.
+folders: those of valid models in ../shared/models/zoo, and every fifth time one that `fuzz_sources.py` made of the
+formats of Keras and PyTorch, which must be installed.
 """
 
 from __future__ import annotations
@@ -41,19 +42,29 @@ LIMITS = Limits(6 * MOST_SECONDS, MOST_MEMORY_BYTES)
 """The wall clock is not the processor's: a busy machine gets more of it."""
 _LATE = 12
 """Frames of a traceback that are kept."""
+_WITHOUT_LIMIT = ("can't allocate memory", "Unable to allocate")
+"""What PyTorch and NumPy say where only the limit kept them from taking gigabytes."""
+SUFFIXES = (".tflite", ".onnx", ".keras", ".h5", ".pt2")
+_TORCH = (".keras", ".h5", ".pt2")
+_MADE_EVERY = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Fuzz:
-    """Sources, and the seed: everything that a mutation's bytes depend on but its number."""
+    """Sources, and the seed: everything that a mutation's bytes depend on but its number. `made`: further sources."""
 
     paths: Sequence[Path]
     seed: int
+    made: Sequence[Path] = ()
+
+    @property
+    def sources(self) -> list[Path]:
+        return [*self.paths, *self.made]
 
     def damaged(self, number: int) -> tuple[Path, str, bytes]:
         """The source, the kind of damage, and the file."""
         rng = Random(f"{self.seed}:{number}")
-        path = rng.choice(self.paths)
+        path = rng.choice(self.made if self.made and number % _MADE_EVERY == 0 else self.paths)
         return (path, *mutate(path.read_bytes(), path.suffix, rng))
 
     def __call__(self, number: int) -> Record:
@@ -77,7 +88,7 @@ def imported(content: bytes, suffix: str) -> tuple[str, str]:
         except MidgeError as error:
             if isinstance(error, InternalError) or "\n" in str(error):
                 return "crash", f"{type(error).__name__}: {error}"
-            if isinstance(error.__cause__, MemoryError):
+            if isinstance(error.__cause__, MemoryError) or any(words in str(error) for words in _WITHOUT_LIMIT):
                 return "crash", f"out of memory, but says {error}"
             return type(error).__name__, str(error)[:300]
         except BaseException:
@@ -108,7 +119,15 @@ def is_failure(record: Record) -> bool:
 def sources(folders: Sequence[Path]) -> list[Path]:
     """Models that are small enough to damage many times."""
     return [path for folder in folders for path in sorted(folder.rglob("*"))
-            if path.suffix in (".tflite", ".onnx") and path.stat().st_size <= MOST_BYTES]  # fmt: skip
+            if path.suffix in SUFFIXES and path.stat().st_size <= MOST_BYTES]  # fmt: skip
+
+
+def made_sources() -> list[Path]:
+    """Models of the formats of Keras and PyTorch."""
+    from fuzz_sources import write
+
+    with _silence():
+        return write(BUILD / "fuzz-sources")
 
 
 def main(arguments: list[str]) -> int:
@@ -120,11 +139,12 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--show", type=int)
     parser.add_argument("folders", nargs="*", type=Path)
     options = parser.parse_args(arguments)
-    fuzz = Fuzz(sources(options.folders or [ZOO / name for name in VALID]), options.seed)
+    BUILD.mkdir(exist_ok=True)
+    fuzz = Fuzz(sources(options.folders or [ZOO / name for name in VALID]), options.seed,
+                [] if options.folders else made_sources())  # fmt: skip
     if not fuzz.paths:
         print("no models in the folders", file=sys.stderr)
         return 2
-    BUILD.mkdir(exist_ok=True)
     if options.show is not None:
         return show(fuzz, options.show)
     warm_up(fuzz)
@@ -140,8 +160,12 @@ def warm_up(fuzz: Fuzz) -> None:
     """Load here what each child would have to load: one model of each format, and what folds constants."""
     import onnx.reference  # noqa: F401
 
-    for suffix in (".tflite", ".onnx"):
-        for path in [path for path in fuzz.paths if path.suffix == suffix][:1]:
+    if any(path.suffix in _TORCH for path in fuzz.sources):
+        import torch
+
+        torch.set_num_threads(1)  # children of a process with threads would wait for them
+    for suffix in SUFFIXES:
+        for path in [path for path in fuzz.sources if path.suffix == suffix][:1]:
             imported(path.read_bytes(), suffix)
             mutate(path.read_bytes(), suffix, Random(0))
 
@@ -190,9 +214,10 @@ def page(fuzz: Fuzz, records: dict[int, Record]) -> str:
 
 <!-- Written by `python benchmarks/fuzz.py`. Do not edit. -->
 
-{len(records):,} files, made from {len(fuzz.paths)} models by seed {fuzz.seed}: bits flipped, words overwritten,
-lengths changed, files cut short, blocks cut out and doubled, and fields edited through the format's schema
-(`benchmarks/fuzz_mutations.py`). Each is imported in a process of its own. A failure is any exception but an error
+{len(records):,} files, made from {len(fuzz.sources)} models by seed {fuzz.seed}: bits flipped, words overwritten,
+lengths changed, files cut short, blocks cut out and doubled, fields edited through the format's schema, members of
+archives damaged, removed or exchanged (`benchmarks/fuzz_mutations.py`). Each is imported in a process of its own. A
+failure is any exception but an error
 with a message for users, the end of the process, more than {MOST_SECONDS:.0f} seconds of processor time, or more than
 2 GB of address space.
 

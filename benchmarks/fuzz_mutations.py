@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
+from fuzz_archives import damaged_h5, damaged_json, damaged_member
+
 _WORDS = (b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x00\x00\x00\x80", b"\x00\x00\x00\x00", b"\x01\x00\x00\x00",
           b"\x00\x00\x01\x00")  # fmt: skip
 _NUMBERS = (-(2**31), -1000, -2, -1, 0, 1, 2, 3, 7, 255, 65536, 2**31 - 1)
@@ -20,8 +22,8 @@ Mutation = Callable[[bytes, Random], bytes]
 
 def mutate(content: bytes, suffix: str, rng: Random) -> tuple[str, bytes]:
     """One kind of damage, by name, and the damaged file."""
-    kinds = {**BYTES, **({"field": _onnx_field} if suffix == ".onnx" else {"field": _tflite_field})}
-    weights = [4 if name == "field" else 1 for name in kinds]
+    kinds = BYTES | _OF_FORMAT[suffix]
+    weights = [1 if name in BYTES else 4 for name in kinds]
     name = rng.choices(list(kinds), weights)[0]
     return name, kinds[name](content, rng)
 
@@ -70,6 +72,11 @@ def _splice(content: bytes, rng: Random) -> bytes:
 
 
 BYTES: dict[str, Mutation] = {"flip": _flip, "word": _word, "length": _length, "truncate": _truncate, "splice": _splice}
+
+
+def _bytes(content: bytes, rng: Random) -> bytes:
+    """Any damage to bytes."""
+    return rng.choice(list(BYTES.values()))(content, rng)
 
 
 def _onnx_field(content: bytes, rng: Random) -> bytes:
@@ -184,3 +191,21 @@ def _edit_object(part: Any, rng: Random) -> None:
         else:
             _edit_list(values, rng, lambda one: rng.choice(values))
         setattr(part, name, values)
+
+
+def _member(content: bytes, rng: Random) -> bytes:
+    return damaged_member(content, rng, _bytes)
+
+
+def _json(content: bytes, rng: Random) -> bytes:
+    return damaged_json(content, rng, _other)
+
+
+def _h5_field(content: bytes, rng: Random) -> bytes:
+    return damaged_h5(content, rng, _other)
+
+
+_OF_FORMAT: dict[str, dict[str, Mutation]] = {
+    ".onnx": {"field": _onnx_field}, ".tflite": {"field": _tflite_field}, ".h5": {"field": _h5_field},
+    ".keras": {"member": _member, "field": _json}, ".pt2": {"member": _member, "field": _json},
+}  # fmt: skip

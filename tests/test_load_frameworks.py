@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 pytest.importorskip("keras", reason="keras is not installed")
 
 import framework_networks as networks  # noqa: E402
+import h5py  # noqa: E402
 import keras  # noqa: E402
 from keras import layers  # noqa: E402
 from torch import nn  # noqa: E402
@@ -143,6 +145,34 @@ def test_damaged_file(tmp_path: Path, suffix: str) -> None:
     path.write_bytes(b"PK\x03\x04 no model")
     with pytest.raises(ModelError, match=r"Export the model again|Save the model again"):
         midge.load(path)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_a_number_of_units_that_takes_gigabytes(tmp_path: Path, suffix: str) -> None:
+    """It is refused before anything is allocated."""
+    path = tmp_path / f"net{suffix}"
+    keras.Sequential([keras.Input((8,)), layers.Dense(40_961)]).save(path)
+    midge.load(path)
+    wrong = b"900000000"
+    if suffix == ".keras":
+        with zipfile.ZipFile(path) as archive:
+            files = {name: archive.read(name) for name in archive.namelist()}
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, part in files.items():
+                archive.writestr(name, part.replace(b"40961", wrong) if name == "config.json" else part)
+    else:
+        with h5py.File(path, "r+") as file:
+            file.attrs["model_config"] = str(file.attrs["model_config"]).replace("40961", wrong.decode())
+    with pytest.raises(ModelError, match=r"layers with 8,100,000,000 weights"):
+        midge.load(path)
+
+
+def test_keras_2_depthwise_file() -> None:
+    """Its depthwise layers name a group, which Keras 3 does not take."""
+    if not SHARED.exists():
+        pytest.skip("no test material")
+    found = midge.verify_host(SHARED / "str_ww_ref_model.h5", 2, against="keras")
+    assert found.mismatches == 0 and found.values == 6
 
 
 KERAS: dict[str, tuple[Callable[[], list[Any]], tuple[int, ...]]] = {

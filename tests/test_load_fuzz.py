@@ -56,6 +56,28 @@ def test_damaged_models(seed: int, modules: tuple[Any, Any], sources: list[Path]
     assert {"imported", "ModelError", "UnsupportedError"} <= outcomes
 
 
+def test_damaged_models_of_frameworks(
+    modules: tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Archives: .keras and .pt2; and .h5."""
+    pytest.importorskip("torch", reason="torch is not installed")
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    pytest.importorskip("keras", reason="keras is not installed")
+    fuzz, limited = modules
+    from fuzz_sources import write
+
+    made = fuzz.Fuzz(write(tmp_path), 11)
+    assert {path.suffix for path in made.sources} == {".keras", ".h5", ".pt2"}
+    fuzz.warm_up(made)
+    records = dict(limited.each(made, range(60), fuzz.LIMITS, jobs=1))
+    failures = {number: record for number, record in records.items() if fuzz.is_failure(record)}
+    assert not failures, failures
+    assert {"imported", "ModelError"} <= {record["outcome"] for record in records.values()}
+    assert {"keras field", "keras member", "pt2 field", "pt2 member", "h5 field"} <= {
+        record["kind"] for record in records.values()
+    }
+
+
 def test_mutations_are_the_same_each_time(modules: tuple[Any, Any], sources: list[Path]) -> None:
     fuzz, _ = modules
     first, second = (fuzz.Fuzz(sources, 3) for _ in range(2))

@@ -6,12 +6,12 @@ Layers are written as records of ONNX's operators, between transposes that make 
 from __future__ import annotations
 
 import os
-import warnings
 from pathlib import Path
 from typing import Any
 
-from midge.errors import ModelError, ToolError
+from midge.errors import ToolError
 from midge.ir.graph import Graph
+from midge.load.keras.file import read
 from midge.load.keras.walk import translate
 from midge.load.onnx import graph_of
 from midge.load.onnx.held import Order
@@ -33,16 +33,7 @@ def load_keras_file(path: Path, rounding: Rounding) -> tuple[Graph, dict[str, Or
 def read_keras(path: Path) -> Any:
     """The model of a file. Code in it (lambdas) is not run."""
     require_keras(path.name)
-    import keras
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return keras.saving.load_model(str(path), compile=False, safe_mode=True)
-    except Exception as error:  # zip, HDF5, JSON, and whatever layers raise
-        reason = " ".join(str(error).split())[:160]
-        raise ModelError(path.name, f"no model that Keras {keras.__version__} reads ({reason})",
-                         "a file of keras.Model.save", "Save the model again with Keras 3") from error  # fmt: skip
+    return read(path)
 
 
 def require_keras(where: str) -> None:
