@@ -21,11 +21,14 @@ from midge.api.diagnosis import Diagnosis
 from midge.api.diagnosis import diagnose as diagnose_model
 from midge.api.host import SampleSource, run_model
 from midge.api.inspection import inspect_model
-from midge.api.quantizing import Quantized, load_calibration, quantize_model
+from midge.api.quantizing import Progress as QuantizeProgress
+from midge.api.quantizing import Quantized, classes_of, load_calibration, quantize_model
 from midge.api.verification import verify_firmware, verify_on_host
 from midge.build.compiled import Compiled, Options
 from midge.compress.quantize import QuantizeOptions
 from midge.compress.ranges import METHODS, Method
+from midge.compress.training import TrainOptions
+from midge.compress.training.records import STEPS
 from midge.deploy import Recorded, write_project
 from midge.emulate.pattern import fixed_pattern
 from midge.errors import UsageError
@@ -121,8 +124,9 @@ def quantize(
     model: ModelSource, data: str | Path | SampleSource, *, method: Method = "min-max", per_channel: bool = True,
     activations: Literal["int8", "int16"] = "int8", ports: Literal["int8", "int16", "float32"] | None = None,
     float_layers: Sequence[str] = (), int16_layers: Sequence[str] = (), equalize: bool = False,
-    bias_correction: bool = False, rounding: Literal["nearest", "adaptive"] = "nearest",
-    out: str | Path | None = None, progress: Progress | None = None, example_inputs: Any = None,
+    bias_correction: bool = False, rounding: Literal["nearest", "adaptive"] = "nearest", train: int = 0,
+    seed: int = sampling.SEED, out: str | Path | None = None, progress: QuantizeProgress | None = None,
+    example_inputs: Any = None,
 ) -> Quantized:  # fmt: skip
     """A model of integers of a float one, by post-training quantisation on calibration data (docs/quantization.md).
 
@@ -130,7 +134,9 @@ def quantize(
     `method`: how ranges follow from the data: min-max, percentile, mse or entropy. `per_channel`: weights have a scale
     for each output channel. `activations`: int8, or int16 throughout (weights stay int8). `ports`: type of inputs and
     outputs, if not the activations'. `float_layers` stay float32, `int16_layers` get int16 on all sides. `equalize`,
-    `bias_correction`, `rounding`: cures for layers with little signal. `out`: a .tflite or .onnx file.
+    `bias_correction`, `rounding`: cures for layers with little signal. `train`: steps of training with quantisation in
+    the loop, which needs torch; its batches follow from `seed`, and labels `y` of the data are learned too; Ctrl-C ends
+    it with the best so far. `out`: a .tflite or .onnx file.
     """
     _choice("method", method, METHODS)
     _choice("activations", activations, ACTIVATIONS)
@@ -144,6 +150,8 @@ def quantize(
         if unknown:
             raise UsageError(what, f"no layer {unknown[0]!r}", "names as `midge inspect` lists them")
     _choice("rounding", rounding, ROUNDINGS)
+    if train < 0:
+        raise UsageError("train", f"{train} steps", "none or more")
     options = QuantizeOptions(
         per_channel,
         rounding == "adaptive",
@@ -153,7 +161,11 @@ def quantize(
         DType(activations),
         frozenset(int16_layers),
     )
-    quantized = quantize_model(opened, samples, method, options, progress, equalized=equalize)
+    quantized = quantize_model(
+        opened, samples, method, options, progress, equalized=equalize,
+        training=TrainOptions(train, seed) if train else None,
+        labels=classes_of(data, opened, len(samples)) if train else None,
+    )  # fmt: skip
     if out is not None:
         quantized.save(out)
     return quantized
@@ -161,16 +173,21 @@ def quantize(
 
 def diagnose(
     model: ModelSource, data: str | Path | SampleSource, *, board: str | None = None, core: str | None = None,
-    ports: Literal["int8", "int16", "float32"] = "int8", progress: Progress | None = None,
+    ports: Literal["int8", "int16", "float32"] = "int8", train: int = STEPS, seed: int = sampling.SEED,
+    progress: QuantizeProgress | None = None,
 ) -> Diagnosis:  # fmt: skip
     """Which layers int8 hurts, and which cures help how much, tried in order on calibration data.
 
-    With a board or core, each cure's cycles are measured there.
+    With a board or core, each cure's cycles are measured there. `train` and `seed`: as in `quantize`; 0 steps leave
+    training out.
     """
     _choice("ports", ports, PORTS)
     opened = open_model(model)
     target = find_target(board, core) if board or core else None
-    return diagnose_model(opened, _calibration(opened, data), QuantizeOptions(ports=DType(ports)), target, progress)
+    samples = _calibration(opened, data)
+    labels = classes_of(data, opened, len(samples))
+    options = QuantizeOptions(ports=DType(ports))
+    return diagnose_model(opened, samples, labels, options, TrainOptions(train, seed), target, progress)
 
 
 def _calibration(model: Model, data: str | Path | SampleSource) -> Sequence[tuple[np.ndarray, ...]]:

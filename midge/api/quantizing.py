@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from midge.compress.prepare import prepare
 from midge.compress.quantize import QuantizeOptions, quantize_graph
 from midge.compress.ranges import Method, histograms, ranges
 from midge.compress.statistics import statistics
+from midge.compress.training import Lessons, Trained, TrainOptions, train
 from midge.errors import UsageError
 from midge.ir.graph import Graph
 from midge.ir.interpret import run_graph_values
@@ -26,7 +27,8 @@ from midge.write.onnx import write_onnx
 from midge.write.tflite import write_tflite
 
 Inputs = tuple[np.ndarray, ...]
-Progress = Callable[[int], None]
+Progress = Callable[..., None]
+"""Called with the samples done of a pass over them; in training with the steps done and those of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,8 @@ class Quantized:
     float_bytes: int
     """Constants of the float model."""
     integer_bytes: int
+    trained: Trained | None
+    """Where it was trained with quantisation in the loop: with what result."""
 
     @property
     def graph(self) -> Graph:
@@ -88,19 +92,32 @@ def save_graph(graph: Graph, path: Path) -> Path:
 
 
 def quantize_model(source: Model, data: Sequence[Inputs], method: Method, options: QuantizeOptions,
-                   progress: Progress | None, *, equalized: bool = False) -> Quantized:  # fmt: skip
-    """Quantise a model on calibration data; three passes over the data. `equalized`: channels' ranges first."""
+                   progress: Progress | None, *, equalized: bool = False,
+                   training: TrainOptions | Trained | None = None, labels: np.ndarray | None = None
+                   ) -> Quantized:  # fmt: skip
+    """Quantise a model on calibration data; three passes over the data. `equalized`: channels' ranges first.
+
+    `training`: how to train weights and ranges after that, with `labels` where there are some; or what came of it.
+    """
     graph = prepare(source.graph)
     if equalized:
         graph = equalize(graph, statistics(graph, data).magnitudes)
-    found = histograms(graph, data, progress)
-    known = statistics(graph, data).moments if options.adaptive_rounding or options.bias_correction else {}
-    made = quantize_graph(graph, ranges(found, method), options, known)
+    trained = training if isinstance(training, Trained) else None
+    if trained is None:
+        seen = ranges(histograms(graph, data, progress), method)
+        known = statistics(graph, data).moments if options.adaptive_rounding or options.bias_correction else {}
+        made = quantize_graph(graph, seen, options, known)
+        if isinstance(training, TrainOptions):
+            trained = train(graph, made, seen, Lessons(data, labels), options, training, progress)
+    if trained is not None:
+        # Its weights were trained as rounding to the nearest finds them.
+        nearest = replace(options, adaptive_rounding=False, bias_correction=False)
+        made = quantize_graph(trained.graph, trained.ranges, nearest)
     model = pipeline.model_of_graph(made, source.numerics)
     return Quantized(
         model=model, source=source, method=method, activations=options.activations.value, samples=len(data),
         layers=noise(graph, made, data), float_bytes=_constant_bytes(source.graph),
-        integer_bytes=_constant_bytes(made),
+        integer_bytes=_constant_bytes(made), trained=trained,
     )  # fmt: skip
 
 
@@ -172,6 +189,29 @@ def _outside(exact: np.ndarray, type_: TensorType) -> int:
     low, high = type_.dtype.limits
     steps = exact / np.float32(type_.quantization.scale) + type_.zero_point
     return int(((steps < low - 0.5) | (steps > high + 0.5)).sum())
+
+
+def classes_of(data: object, model: Model, count: int) -> np.ndarray | None:
+    """int64 [samples], the class of each, from the array `labels` or `y` of a .npz file or mapping; None without.
+
+    What is no list of whole numbers, one for each sample and each less than the one output has values, is no class.
+    """
+    graph = model.graph
+    if isinstance(data, str | Path):
+        data = {} if Path(data).is_dir() else sampling.read_arrays(Path(data))
+    if not isinstance(data, Mapping) or len(graph.outputs) != 1:
+        return None
+    named = [data[name] for name in ("labels", "y") if name in data and name not in graph.inputs]
+    if not named or np.size(named[0]) != count:
+        return None
+    found = np.asarray(named[0]).reshape(-1)
+    classes = graph.type(graph.outputs[0]).elements
+    is_whole = found.dtype.kind in "iuf" and bool((found == np.floor(found)).all())
+    return found.astype(np.int64) if is_whole and _are_below(found, classes) else None
+
+
+def _are_below(found: np.ndarray, classes: int) -> bool:
+    return classes > 1 and bool((found >= 0).all() and (found < classes).all())
 
 
 def load_calibration(path: Path, model: Model) -> tuple[Inputs, ...]:

@@ -22,11 +22,11 @@ from midge.ops.fully_connected import FullyConnected
 from midge.ops.quantize import Quantize
 from midge.ops.transposed_conv2d import TransposedConv2D
 
-_WEIGHTED_AXES = {Conv2D: 0, DepthwiseConv2D: 3, FullyConnected: 0, TransposedConv2D: 0}
+WEIGHTED_AXES = {Conv2D: 0, DepthwiseConv2D: 3, FullyConnected: 0, TransposedConv2D: 0}
 """The axis of output channels of an operator's weights."""
-_MOST_BIAS = {DType.INT8: 1 << 28, DType.INT16: 1 << 44}
+MOST_BIAS = {DType.INT8: 1 << 28, DType.INT16: 1 << 44}
 """Accumulators have 32 bits beside activations of int8, 48 beside those of int16."""
-_SMALLEST_SCALE = 1e-9
+SMALLEST_SCALE = 1e-9
 _INTEGERS = (DType.INT8, DType.INT16)
 
 
@@ -52,8 +52,8 @@ def scale_for(range_: Range, dtype: DType) -> Quantization:
     """Scale and zero point for a range: real 0 is an integer, and the range's ends are reached; int16 is symmetric."""
     low, high = min(range_.low, 0.0), max(range_.high, 0.0)
     if dtype is DType.INT16:
-        return Quantization((float(np.float32(max(-low, high, _SMALLEST_SCALE) / 32767)),), (0,), None)
-    scale = float(np.float32(max((high - low) / 255, _SMALLEST_SCALE)))
+        return Quantization((float(np.float32(max(-low, high, SMALLEST_SCALE) / 32767)),), (0,), None)
+    scale = float(np.float32(max((high - low) / 255, SMALLEST_SCALE)))
     zero_point = int(np.clip(round(-128 - low / scale), -128, 127))
     return Quantization((scale,), (zero_point,), None)
 
@@ -161,7 +161,7 @@ class _Quantizer:
         name = node.outputs[0]
         if len(node.outputs) != 1 or name not in self.quantizations[dtype]:
             return False
-        if type(node.op) in _WEIGHTED_AXES:
+        if type(node.op) in WEIGHTED_AXES:
             return self._add_weighted(node, dtype)
         activations = [operand for operand in node.inputs if operand is not None]
         if not all(self.graph.type(operand).dtype.is_float for operand in activations):
@@ -212,11 +212,11 @@ class _Quantizer:
         bias = self.graph.constant(bias_name)
         if bias_name is not None and bias is None:
             return False
-        axis = _WEIGHTED_AXES[type(node.op)]
+        axis = WEIGHTED_AXES[type(node.op)]
         operand = self._integer(x, dtype)
         x_scale = self.builder.values[operand].type.quantization
         assert x_scale is not None
-        most = x_scale.scale * _MOST_BIAS[dtype]
+        most = x_scale.scale * MOST_BIAS[dtype]
         scales = weight_scales(weights, bias, axis, most, per_channel=self.options.per_channel)
         quantization = Quantization(tuple(float(scale) for scale in scales), (0,) * len(scales),
                                     axis if len(scales) > 1 else None)  # fmt: skip
@@ -286,5 +286,5 @@ def weight_scales(weights: np.ndarray, bias: np.ndarray | None, axis: int, most_
     scales = flat / 127
     if bias is not None:
         scales = np.maximum(scales, np.abs(bias.astype(np.float64)) / most_bias)
-    scales = np.maximum(scales, _SMALLEST_SCALE)
+    scales = np.maximum(scales, SMALLEST_SCALE)
     return (scales if per_channel else scales.max(keepdims=True)).astype(np.float32)

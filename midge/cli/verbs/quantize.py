@@ -9,6 +9,7 @@ import click
 from midge import api
 from midge.cli.options import model_argument, progress, report, report_options, target_options
 from midge.compress.ranges import METHODS
+from midge.compress.training.records import STEPS
 from midge.errors import UsageError
 from midge.report.quantizing import Facts, diagnosis_json, diagnosis_text, quantize_json, quantize_text
 
@@ -33,6 +34,9 @@ from midge.report.quantizing import Facts, diagnosis_json, diagnosis_text, quant
               help="Type of the model's inputs and outputs.  [default: as the activations]")  # fmt: skip
 @click.option("--float-layer", "float_layers", multiple=True, metavar="NAME", help="A layer that stays float32.")
 @click.option("--int16-layer", "int16_layers", multiple=True, metavar="NAME", help="A layer with int16 on all sides.")
+@click.option("--train", type=click.IntRange(min=0), metavar="STEPS",
+              help="Steps of training with quantisation in the loop, on the samples (and their labels, where the .npz "
+                   f"has them as y); needs torch.  [default: none; {STEPS} as the cure of --diagnose]")  # fmt: skip
 @click.option("--diagnose", "diagnosing", is_flag=True,
               help="Find the layers that int8 hurts, try cures in order, keep those that help.")  # fmt: skip
 @target_options
@@ -40,11 +44,12 @@ from midge.report.quantizing import Facts, diagnosis_json, diagnosis_text, quant
 def command(
     model: Path, data: Path, out: Path | None, method: str, equalize: bool, bias_correction: bool, rounding: str,
     per_tensor: bool, activations: str, ports: str | None, float_layers: tuple[str, ...], int16_layers: tuple[str, ...],
-    diagnosing: bool, board: str | None, core: str | None, as_json: bool,
+    train: int | None, diagnosing: bool, board: str | None, core: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Quantise the float MODEL after training, on calibration data, and show how much noise each layer gets.
 
-    With --diagnose, a --board or --core adds what each cure costs there in cycles.
+    With --diagnose, a --board or --core adds what each cure costs there in cycles. Ctrl-C ends training early, with the
+    best so far.
     """
     if (board or core) and not diagnosing:
         raise UsageError("--board and --core", "without --diagnose", "either both or none of them")
@@ -52,7 +57,10 @@ def command(
         raise UsageError("--activations and --int16-layer", "with --diagnose", "int8, to which int16 is a cure")
     if diagnosing:
         with progress("diagnosing", None, as_json) as advance:
-            found = api.diagnose(model, data, board=board, core=core, ports=ports or "int8", progress=advance)  # type: ignore[arg-type]
+            found = api.diagnose(
+                model, data, board=board, core=core, ports=ports or "int8",  # type: ignore[arg-type]
+                train=STEPS if train is None else train, progress=advance,
+            )  # fmt: skip
         if out is not None:
             found.best.save(out)
         report(as_json, diagnosis_json(found, out), lambda: diagnosis_text(found, out))
@@ -62,7 +70,7 @@ def command(
             model, data, method=method, per_channel=not per_tensor,  # type: ignore[arg-type]
             activations=activations, ports=ports,  # type: ignore[arg-type]
             float_layers=float_layers, int16_layers=int16_layers, equalize=equalize, bias_correction=bias_correction,
-            rounding=rounding, out=out, progress=advance,  # type: ignore[arg-type]
+            rounding=rounding, train=train or 0, out=out, progress=advance,  # type: ignore[arg-type]
         )  # fmt: skip
     facts = Facts.of(made, out)
     report(as_json, quantize_json(facts), lambda: quantize_text(facts))
