@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -148,6 +149,17 @@ def test_damaged_file(tmp_path: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_lambdas_of_a_file_are_not_run(tmp_path: Path, suffix: str) -> None:
+    path, proof = tmp_path / f"net{suffix}", tmp_path / "proof"
+    code = layers.Lambda(eval(f"lambda x: (__import__('os').makedirs({str(proof)!r}, exist_ok=True), x)[1]"))
+    keras.Sequential([keras.Input((4,)), code]).save(path)
+    proof.rmdir()
+    with pytest.raises(ModelError):
+        midge.load(path)
+    assert not proof.exists()
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
 def test_a_number_of_units_that_takes_gigabytes(tmp_path: Path, suffix: str) -> None:
     """It is refused before anything is allocated."""
     path = tmp_path / f"net{suffix}"
@@ -173,6 +185,37 @@ def test_keras_2_depthwise_file() -> None:
         pytest.skip("no test material")
     found = midge.verify_host(SHARED / "str_ww_ref_model.h5", 2, against="keras")
     assert found.mismatches == 0 and found.values == 6
+
+
+class _Code:
+    """A pickle that runs a command."""
+
+    def __init__(self, proof: Path) -> None:
+        self.proof = proof
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.proof),)
+
+
+@pytest.mark.parametrize("place", ["weights", "sample_inputs"])
+def test_code_in_a_file_is_not_run(tmp_path: Path, place: str) -> None:
+    """Where torch.export.load would unpickle whatever a .pt2 file holds."""
+    path, proof = tmp_path / "net.pt2", tmp_path / "proof"
+    torch.export.save(torch.export.export(nn.Linear(4, 2).eval(), (torch.zeros(1, 4),)), path)
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    code = pickle.dumps(_Code(proof))
+    for name, part in files.items():
+        if place == "weights" and name.endswith("weights_config.json"):
+            files[name] = part.replace(b'"use_pickle": false', b'"use_pickle": true')
+        if f"/{place}/" in name and not name.endswith(".json"):
+            files[name] = code
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, part in files.items():
+            archive.writestr(name, part)
+    with pytest.raises(ModelError):
+        midge.load(path)
+    assert not proof.exists()
 
 
 KERAS: dict[str, tuple[Callable[[], list[Any]], tuple[int, ...]]] = {

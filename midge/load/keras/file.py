@@ -19,9 +19,10 @@ _SLACK_BYTES = 1 << 20
 def read(path: Path) -> Any:
     """The model of a file. Code in it (lambdas) is not run."""
     import keras
+    from keras.src.saving.serialization_lib import SafeModeScope
 
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), SafeModeScope(True):
             warnings.simplefilter("ignore")
             _check_weights(path)
             return keras.saving.load_model(str(path), _custom_objects(), compile=False, safe_mode=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from midge.errors import ModelError, ToolError, UnsupportedError, UsageError
 
 CURE = "Run `pip install midge[torch]` or `pip install torch`"
 _MOST_BYTES = 1 << 31
+_TENSORS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+"""Makes torch.load take no pickle but of tensors, whatever its caller asks for."""
 
 
 def require_torch(where: str) -> None:
@@ -50,7 +53,7 @@ def read_pt2(path: Path) -> Any:
     if path.stat().st_size > _MOST_BYTES:
         raise UnsupportedError(path.name, "a file of more than 2 GB", "a model for a microcontroller")
     try:
-        with quiet():
+        with quiet(), without_code():
             return torch.export.load(str(path))
     except Exception as error:  # zip, JSON and schema errors of many kinds
         raise ModelError(path.name, f"no exported program that PyTorch {torch.__version__} reads ({first_line(error)})",
@@ -81,6 +84,25 @@ def with_fixed_batch(program: Any) -> Any:
     shapes = [[size if isinstance(size, int) else 1 for size in port.shape] for port in ports]
     examples = tuple(torch.zeros(shape, dtype=port.dtype) for shape, port in zip(shapes, ports, strict=True))
     return torch.export.export(program.module(check_guards=False), examples)
+
+
+@contextmanager
+def without_code() -> Iterator[None]:
+    """Pickles in a file may hold tensors, and nothing that runs: torch.export.load would run what they say."""
+    import torch.export.pt2_archive._package as archive
+
+    before, had = os.environ.get(_TENSORS_ONLY), getattr(archive, "pickle", None)
+    os.environ[_TENSORS_ONLY] = "1"
+    if had is not None:
+        archive.pickle = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        os.environ.pop(_TENSORS_ONLY)
+        if before is not None:
+            os.environ[_TENSORS_ONLY] = before
+        if had is not None:
+            archive.pickle = had
 
 
 @contextmanager
