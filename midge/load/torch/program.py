@@ -102,7 +102,7 @@ def without_code() -> Iterator[None]:
         if before is not None:
             os.environ[_TENSORS_ONLY] = before
         if had is not None:
-            archive.pickle = had
+            archive.pickle = had  # type: ignore[assignment]
 
 
 @contextmanager
