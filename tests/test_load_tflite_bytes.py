@@ -284,13 +284,14 @@ def test_int8_weights_of_depthwise_convolutions_of_floats() -> None:
 
 def _network(g: Subgraph) -> int:
     """A few layers of uint8: convolution, pool with halves, depthwise, sum, resize, dense, softmax."""
+    rng = np.random.default_rng(3)
     kind = {"scale": 0.04, "zero_point": 118}
 
     def constant(shape: Sequence[int], zero_point: int) -> int:
-        return g.constant(RNG.integers(0, 256, shape), np.uint8, scale=0.01, zero_point=zero_point)
+        return g.constant(rng.integers(0, 256, shape), np.uint8, scale=0.01, zero_point=zero_point)
 
     def bias(size: int, scale: float) -> int:
-        return g.constant(RNG.integers(-500, 500, size), np.int32, scale=scale)
+        return g.constant(rng.integers(-500, 500, size), np.int32, scale=scale)
 
     x = g.input((1, 8, 8, 3), np.uint8, scale=0.02, zero_point=128)
     fields = {"Padding": 0, "StrideH": 1, "StrideW": 1}
@@ -309,18 +310,24 @@ def _network(g: Subgraph) -> int:
 
 
 def _mixed(g: Subgraph) -> int:
-    """int8 weights with float32 activations, and int4 ones of a convolution of int8."""
+    """int4 weights of a convolution of int8, then int8 ones of two layers of float32 side by side.
+
+    Not one behind the other: a second one would quantise the last bits in which LiteRT's first one differs.
+    """
+    rng = np.random.default_rng(3)
     x = g.input((1, 6, 6, 5), np.int8, scale=0.05, zero_point=3)
-    weights, bias = g.int4(RNG.integers(-8, 8, (8, 3, 3, 5)), scale=0.1), g.constant(RNG.integers(-9, 9, 8), np.int32)
+    weights, bias = g.int4(rng.integers(-8, 8, (8, 3, 3, 5)), scale=0.1), g.constant(rng.integers(-9, 9, 8), np.int32)
     y = g.op("CONV_2D", [x, weights, bias], (1, 4, 4, 8), np.int8,
              ("Conv2DOptions", {"Padding": 1, "StrideH": 1, "StrideW": 1}), scale=0.3, zero_point=-4)  # fmt: skip
     y = g.op("DEQUANTIZE", [y], (1, 4, 4, 8))
-    depthwise = g.constant(RNG.integers(-127, 128, (1, 3, 3, 8)), np.int8, scale=list(RNG.uniform(0.01, 0.03, 8)))
-    y = g.op("DEPTHWISE_CONV_2D", [y, depthwise, g.constant(RNG.standard_normal(8))], (1, 4, 4, 8), options=(
+    depthwise = g.constant(rng.integers(-127, 128, (1, 3, 3, 8)), np.int8, scale=list(rng.uniform(0.01, 0.03, 8)))
+    z = g.op("DEPTHWISE_CONV_2D", [y, depthwise, g.constant(rng.standard_normal(8))], (1, 4, 4, 8), options=(
         "DepthwiseConv2DOptions", {"Padding": 0, "StrideH": 1, "StrideW": 1, "DepthMultiplier": 1}))  # fmt: skip
-    dense = g.constant(RNG.integers(-127, 128, (6, 8)), np.int8, scale=list(RNG.uniform(0.01, 0.03, 6)))
-    return g.op("FULLY_CONNECTED", [y, dense, g.constant(RNG.standard_normal(6))], (16, 6),
-                options=("FullyConnectedOptions", {}))  # fmt: skip
+    dense = g.constant(rng.integers(-127, 128, (8, 8)), np.int8, scale=list(rng.uniform(0.01, 0.03, 8)))
+    y = g.op("FULLY_CONNECTED", [y, dense, g.constant(rng.standard_normal(8))], (16, 8),
+             options=("FullyConnectedOptions", {}))  # fmt: skip
+    y = g.op("RESHAPE", [y, g.constant([1, 4, 4, 8], np.int32)], (1, 4, 4, 8), options=("ReshapeOptions", {}))
+    return g.op("ADD", [y, z], (1, 4, 4, 8), options=("AddOptions", {}))
 
 
 @pytest.mark.parametrize("core", ["cortex-m0plus", "cortex-m4"])
