@@ -95,7 +95,7 @@ def quantize_asymmetric(x: np.ndarray) -> tuple[np.ndarray, np.float32, int]:
     from_low, from_high = np.float32(-128.0) - low / scale, np.float32(127.0) - high / scale
     low_is_better = np.float32(128.0) + abs(low / scale) < np.float32(127.0) + abs(high / scale)
     zero_point = int(np.clip(round_half_away(from_low if low_is_better else from_high), -128, 127))
-    q = round_half_away(np.float32(zero_point) + x * (np.float32(1.0) / scale))
+    q = round_half_away(x * (np.float32(1.0) / scale)) + np.float32(zero_point)
     return np.clip(q, -128, 127).astype(np.int8), np.float32(scale), zero_point
 
 
