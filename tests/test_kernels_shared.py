@@ -16,7 +16,7 @@ from midge.targets import core_board
 BOARD = core_board("cortex-m4")
 BATCH = 24
 SHARED = {
-    "conv2d": "conv2d_s8_wide",
+    "conv2d": "conv2d_s8_split",
     "depthwise_conv2d": ("depthwise_conv2d_s8_planes", "depthwise_conv2d_s8_wide_planes"),
     "fully_connected": ("fully_connected_s8_pairs", "fully_connected_s8_bytes"),
     "copy": "copy_",
@@ -38,7 +38,7 @@ def test_shared_functions_are_exact(op: str, optimize: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(("op", "kernel", "function"), [
-    ("conv2d", "conv2d_s8_wide__armv7em", "conv2d_s8_shared"),
+    ("conv2d", "conv2d_s8_split_bytes__armv7em", "conv2d_s8_shared"),
     ("depthwise_conv2d", "depthwise_conv2d_s8_planes__armv7em", "depthwise_conv2d_s8_shared"),
     ("fully_connected", "fully_connected_s8_bytes__armv7em", "fully_connected_s8_bytes__armv7em_shared"),
 ])  # fmt: skip

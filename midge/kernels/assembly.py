@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import ClassVar
 
 from midge.kernels.base import Function
+from midge.kernels.thumb_size import thumb_bytes
 from midge.targets.records import Core
 
 _INDENT = "    "
@@ -49,6 +50,12 @@ class Assembly:
         self._labels = 0
         self.instructions = 0
         """Written so far."""
+
+    @property
+    def thumb_bytes(self) -> int:
+        """What is written so far takes as Thumb-2 code, or a little more."""
+        lines = (line.split(self.comment)[0].strip() for line in self._lines if line.startswith(_INDENT))
+        return sum(thumb_bytes(line) for line in lines if line and not line.startswith("."))
 
     def op(self, text: str, comment: str = "") -> None:
         """One instruction."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
@@ -142,6 +142,8 @@ class Kernel(ABC):
     name: str
     """`<op>_<dtype>_<variant>__<isa>`."""
     op: ClassVar[type[Op]]
+    shares_only: ClassVar[bool] = False
+    """Made for functions that layers share: a candidate where RAM or flash come first, no other time."""
 
     @abstractmethod
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
@@ -156,10 +158,10 @@ class Kernel(ABC):
         del node, graph, core
         return ()
 
-    def shares_code(self, node: Node, graph: Graph) -> bool:
-        """True where one function does for layers of other sizes too, when RAM or flash come first."""
+    def shared_family(self, node: Node, graph: Graph) -> Hashable | None:
+        """What is equal in all layers that have one function, when RAM or flash come first; None: it has its own."""
         del node, graph
-        return False
+        return None
 
     @abstractmethod
     def emit(self, view: TaskView) -> LayerCode:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -31,6 +31,11 @@ class Candidate:
     flash_bytes: float
     ring_bytes: int
     """RAM of the rows that one step reads and writes, and scratch memory: what the kernel keeps alive while it runs."""
+    code: Hashable = None
+    """What is equal in layers that share their code, whatever their number."""
+    code_bytes: float = 0
+    """Of that code, shared or not."""
+    weight_bytes: float = 0
 
 
 def legal_kernels(node: Node, graph: Graph, core: Core) -> list[tuple[Kernel, Offer | None, Kernel | None]]:
@@ -105,17 +110,19 @@ def candidates(graph: Graph, core: Core, costs: Costs, *, natural_only: bool = F
     for node in graph.nodes:
         if isinstance(node.op, Reshape):
             continue
-        entries = legal_kernels(node, graph, core)
+        entries = [one for one in legal_kernels(node, graph, core) if shares_code or not one[0].shares_only]
         offered = {kernel.name for kernel, offer, _ in entries if offer is not None}
         listed = []
         for kernel, cost in _with_costs(entries, node, graph, costs).values():
             binding = kernel.bind(node, graph)
             is_modest = kernel.name not in offered or binding.scratch_bytes <= most_scratch_bytes
             if is_modest and (not natural_only or is_natural(binding)):
-                is_shared = shares_code and kernel.shares_code(node, graph)
-                parts = operators[type(node.op)] if is_shared else kinds[kind_of(node, graph)]
+                family = kernel.shared_family(node, graph) if shares_code else None
+                parts = kinds[kind_of(node, graph)] if family is None else operators[type(node.op)]
+                code = (kernel.name, kind_of(node, graph)) if family is None else (node.op.name, family)
                 flash_bytes = cost.weight_bytes + cost.code_bytes / parts
-                listed.append(Candidate(binding, cost.cycles, flash_bytes, ring_bytes(node, graph, binding)))
+                listed.append(Candidate(binding, cost.cycles, flash_bytes, ring_bytes(node, graph, binding), code,
+                                        cost.code_bytes, cost.weight_bytes))  # fmt: skip
         found[node.name] = listed
     return found
 

@@ -10,7 +10,7 @@ cycles go: one node gets another kernel, and the others are assigned anew around
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
@@ -35,6 +35,7 @@ _FULL = 0.95
 _RELAXED = ((0.9, 0.5), (0.7, 0.2), (0.5, 0.0))
 """(of the peak, price of a byte where no more was alive): between the two prices rise."""
 _MOST_ROUNDS = 4
+_MOST_MERGES = 12
 _MOST_CHANGES, _TRIED_AT_ONCE = 20, 20
 
 Bind = Callable[[Mapping[str, Kernel]], tuple[Graph, dict[str, Binding]]]
@@ -52,6 +53,8 @@ class Assigned:
     most_scratch_bytes: float
     weights: Mapping[str, float]
     """What a byte counts for at a node; 1 at those that are not named."""
+    without: frozenset[Hashable]
+    """Code that no node may have."""
     kernels: Mapping[str, Kernel]
 
 
@@ -87,7 +90,7 @@ class MemorySearch:
         trials = sorted((self._roughly(assigned) for assigned in self._assignments()), key=self.score)
         if not trials:
             return None
-        return min((self._climbed(self._relaxed(trial)) for trial in trials[:_MOST_STARTS]), key=self.score)
+        return min((self._climbed(self._merged(self._relaxed(trial))) for trial in trials[:_MOST_STARTS]), key=self.score)
 
     def _climbed(self, best: Trial) -> Trial:
         """The plan after changes of single nodes, as long as one helps."""
@@ -105,7 +108,7 @@ class MemorySearch:
     def _assignments(self) -> Iterator[Assigned]:
         """Different ones, from the fastest to the smallest."""
         sums = assign(self.graph, self.listed, self.copies, Prices(0, 0))
-        small = assign(self.graph, self._limited({}, 0, {}), self.copies, Prices(0, 1e6))
+        small = assign(self.graph, self._limited({}, 0, {}, frozenset()), self.copies, Prices(0, 1e6))
         if sums is None:
             return
         least = sums.ring_bytes if small is None else small.ring_bytes
@@ -114,19 +117,20 @@ class MemorySearch:
         for part in _SCRATCH_PARTS:
             for price in _RING_PRICES:
                 prices = Prices(flash, price * sums.cycles / max(least, 1))
-                found = self._assign({}, prices, part * least if part else 0, {})
+                found = self._assign({}, prices, part * least if part else 0, {}, frozenset())
                 if found is not None and (key := _key(found.kernels)) not in seen:
                     seen.add(key)
                     yield found
 
-    def _limited(self, pins: Mapping[str, Candidate], most_scratch_bytes: float, weights: Mapping[str, float]
-                 ) -> dict[str, list[Candidate]]:  # fmt: skip
+    def _limited(self, pins: Mapping[str, Candidate], most_scratch_bytes: float, weights: Mapping[str, float],
+                 without: frozenset[Hashable]) -> dict[str, list[Candidate]]:  # fmt: skip
         """Candidates within the limit; those with the least working memory where there are none.
 
         `weights`: what a byte of a node's rows counts for; where that is less than all, working memory has no limit.
         """
         found = {}
-        for name, own in self.listed.items():
+        for name, every in self.listed.items():
+            own = [one for one in every if one.code not in without] or every
             weight = weights.get(name, 1.0)
             limit = max(min((one.binding.scratch_bytes for one in own), default=0), most_scratch_bytes)
             within = [one for one in own if weight < 1 or one.binding.scratch_bytes <= limit]
@@ -135,12 +139,13 @@ class MemorySearch:
         return found
 
     def _assign(self, pins: Mapping[str, Candidate], prices: Prices, most_scratch_bytes: float,
-                weights: Mapping[str, float]) -> Assigned | None:  # fmt: skip
-        found = assign(self.graph, self._limited(pins, most_scratch_bytes, weights), self.copies, prices)
+                weights: Mapping[str, float], without: frozenset[Hashable]) -> Assigned | None:  # fmt: skip
+        listed = self._limited(pins, most_scratch_bytes, weights, without)
+        found = assign(self.graph, listed, self.copies, prices)
         if found is None:
             return None
         kernels = {name: binding.kernel for name, binding in found.bindings.items()}
-        return Assigned(pins, prices, most_scratch_bytes, weights, kernels)
+        return Assigned(pins, prices, most_scratch_bytes, weights, without, kernels)
 
     def _relaxed(self, trial: Trial) -> Trial:
         """The best of plans in which rows and working memory cost less where there is room for them."""
@@ -150,7 +155,7 @@ class MemorySearch:
             weights = {
                 name: min(1.0, max(least, least + (full - empty) * rise)) for name, full in fullness.items()
             }  # fmt: skip
-            found = self._assign(before.pins, before.prices, before.most_scratch_bytes, weights)
+            found = self._assign(before.pins, before.prices, before.most_scratch_bytes, weights, before.without)
             if found is not None and found.kernels != best.assigned.kernels:
                 best = min(best, self._roughly(found, trial), key=self.score)
         return self._settled(best)
@@ -189,15 +194,37 @@ class MemorySearch:
         name, candidate = change
         before = now.assigned
         pins = {**before.pins, name: candidate}
-        found = self._assign(pins, before.prices, before.most_scratch_bytes, before.weights)
+        found = self._assign(pins, before.prices, before.most_scratch_bytes, before.weights, before.without)
         return None if found is None else self._roughly(found, now)
+
+    def _merged(self, now: Trial) -> Trial:
+        """The plan without code that it is better without: few layers have it, and others' would do for them."""
+        for _ in range(_MOST_MERGES):
+            kernels = now.assigned.kernels
+            codes = dict.fromkeys(self._candidate(name, kernels).code for name in kernels)
+            tried = [trial for code in codes if (trial := self._without(now, code)) is not None]
+            best = min(tried, key=self.score, default=now)
+            if not self.score(best) < self.score(now):
+                break
+            now = best
+        return now
+
+    def _without(self, now: Trial, code: Hashable) -> Trial | None:
+        """The kernels around which there is no such code; None where a node has no other."""
+        before = now.assigned
+        without = before.without | {code}
+        pins = {name: one for name, one in before.pins.items() if one.code != code}
+        found = self._assign(pins, before.prices, before.most_scratch_bytes, before.weights, without)
+        if found is None or any(self._candidate(name, found.kernels).code == code for name in found.kernels):
+            return None
+        return self._roughly(found, now)
 
     def _changes(self, now: Trial) -> list[Change]:
         """Other kernels: those that ask for less at the fullest moment, and those that save most cycles."""
         crowded = _crowded_nodes(now)
         promises: list[tuple[float, Change]] = []
         for name, own in self.listed.items():
-            mine = next(one for one in own if one.binding.kernel is now.assigned.kernels[name])
+            mine = self._candidate(name, now.assigned.kernels)
             for one in own:
                 less = (mine.ring_bytes - one.ring_bytes) / now.found.peak_bytes if name in crowded else 0
                 faster = (mine.cycles - one.cycles) / now.cycles
@@ -212,15 +239,22 @@ class MemorySearch:
         if key not in self._built:
             graph, bindings = self.bind(kernels)
             cycles = flash_bytes = 1.0
+            code_bytes: dict[Hashable, float] = {}
             for node in graph.nodes:
                 if node.name in kernels:
-                    own = next(one for one in self.listed[node.name] if one.binding.kernel is kernels[node.name])
-                    cycles, flash_bytes = cycles + own.cycles, flash_bytes + own.flash_bytes
+                    own = self._candidate(node.name, kernels)
+                    cycles, flash_bytes = cycles + own.cycles, flash_bytes + own.weight_bytes
+                    code_bytes[own.code] = max(own.code_bytes, code_bytes.get(own.code, 0))
                 elif node.name in bindings:
                     cost = self._copy_cost(node, graph, bindings[node.name].kernel)
                     cycles, flash_bytes = cycles + cost.cycles, flash_bytes + cost.code_bytes
-            self._built[key] = graph, build_network(graph, bindings, pushed=self.pushed), cycles, flash_bytes
+            network = build_network(graph, bindings, pushed=self.pushed)
+            self._built[key] = graph, network, cycles, flash_bytes + sum(code_bytes.values())
         return self._built[key]
+
+    def _candidate(self, name: str, kernels: Mapping[str, Kernel]) -> Candidate:
+        """What a node is in a plan."""
+        return next(one for one in self.listed[name] if one.binding.kernel is kernels[name])
 
     def _copy_cost(self, node: Node, graph: Graph, kernel: Kernel) -> Cost:
         key = f"{graph.type(node.outputs[0])} {kernel.name}"

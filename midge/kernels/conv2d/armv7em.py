@@ -10,16 +10,15 @@ from typing import ClassVar
 from midge.ir.graph import Graph, Node
 from midge.ir.types import DType
 from midge.kernels import render, requantize_armv7em, requantize_s16, requantize_s16_long
-from midge.kernels.assembly import core_loop_bytes
 from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, Offer, row_steps
-from midge.kernels.conv2d import shared, shared_code, wide, wide_code, wide_held
+from midge.kernels.conv2d import wide, wide_code, wide_held
 from midge.kernels.conv2d.paired import paired_offers
 from midge.kernels.conv2d.pairs import PAIRS_KERNELS
 from midge.kernels.conv2d.portable import Conv2DS8, conv2d_window, refuse_unless_dense
+from midge.kernels.conv2d.split import SPLIT_KERNELS
 from midge.kernels.conv2d.widened import Conv2DS8Widened
 from midge.kernels.conv2d.winograd import winograd_offers
 from midge.kernels.layouts import NATURAL, NATURAL_S16, PLANES, PLANES_S16, WIDE, WIDE_PLANES
-from midge.kernels.packed_scaling import LOW_BITS
 from midge.kernels.quantized_s16 import Scaling
 from midge.kernels.requantize_armv7em import Requantization
 from midge.kernels.results_armv7em import Results
@@ -201,43 +200,6 @@ class Conv2DS8Wide(Conv2DWide):
         more += winograd_offers(node, graph, core, self, self.shape(conv2d_window(node, graph), core))
         return (*offers, *(offer for offer in more if offer.saved_cycles > 0))
 
-    def shares_code(self, node: Node, graph: Graph) -> bool:
-        return self.weights is Weights.BYTES and shared.refuse(conv2d_window(node, graph)) is None
-
-    def emit(self, view: TaskView) -> LayerCode:
-        if view.peers and self.shares_code(view.node, view.graph):
-            return self._emit_shared(view)
-        return super().emit(view)
-
-    def _emit_shared(self, view: TaskView) -> LayerCode:
-        """One function for all layers of a family."""
-
-        wide_peers = [(node, getattr(kernel, "inner", kernel)) for node, kernel in view.peers]
-        sharing = [
-            (node, kernel) for node, kernel in wide_peers
-            if isinstance(kernel, Conv2DS8Wide) and kernel.shares_code(node, view.graph)
-        ]  # fmt: skip
-
-        def member(node: Node, kernel: Conv2DS8Wide, low_bits: int) -> shared.Member:
-            form = requantized(node, view.graph, kernel.layout, low_bits)
-            assert form is not None
-            return shared.Member(conv2d_window(node, view.graph), form)
-
-        found = {bits: [member(*peer, bits) for peer in sharing] for bits in LOW_BITS}
-        low_bits = max(LOW_BITS, key=lambda bits: sum(one.form.low_bits > 0 for one in found[bits]))
-        members, own = found[low_bits], member(view.node, self, low_bits)
-        families = list(dict.fromkeys(one.family for one in members))
-        loop_bytes = min(core_loop_bytes(view.core), 2 * view.most_loop_bytes)
-        function = shared.shared([one for one in members if one.family == own.family], loop_bytes)
-        name = f"{view.prefix}_conv2d_s8_shared{families.index(own.family)}__armv7em"
-        weights = view.graph.constant(view.node.inputs[1])
-        assert weights is not None
-        stream = shared.weight_stream(weights, own, function, view.y)
-        helpers, body = own.window.layer(
-            "conv2d/layer.c.j2", view, call=name, element="midge_s16", constants=["weights"]
-        )
-        return LayerCode((*helpers, shared_code.function(name, function)), (Constant("weights", stream, 4),), body)
-
 
 class Conv2DS16Wide(Conv2DWide):
     """int16, on rows as they are."""
@@ -285,15 +247,12 @@ def _flash_byte_cycles(core: Core) -> float:
     return miss / (float(table.get("flash_sector_bytes", 8)) if _read_cache_bytes(core) else _WORD_BYTES)
 
 
-def requantized(node: Node, graph: Graph, layout: Layout, low_bits: int = 0) -> Requantization | None:
-    """The requantisation of a convolution of widened rows; in packed words with so many low bits where that can be."""
-    bits = WIDE.fraction_bits
-    assert bits is not None
-    if low_bits:
-        return requantize_armv7em.packed_requantized(
-            node, graph, layout, channel_axis=0, is_centred=True, fraction_bits=bits, low_bits=low_bits
-        )
-    return requantize_armv7em.requantized(node, graph, layout, channel_axis=0, is_centred=True, fraction_bits=bits)
+def requantized(node: Node, graph: Graph, layout: Layout) -> Requantization | None:
+    """The requantisation of a convolution of widened rows."""
+    assert WIDE.fraction_bits is not None
+    return requantize_armv7em.requantized(
+        node, graph, layout, channel_axis=0, is_centred=True, fraction_bits=WIDE.fraction_bits
+    )
 
 
 _LAYOUTS = {"": NATURAL, "_to_wide": WIDE, "_to_planes": PLANES, "_to_wide_planes": WIDE_PLANES}
@@ -322,6 +281,7 @@ KERNELS = (
     *PAIRS_KERNELS,
     *WIDE_KERNELS,
     *(Conv2DS8Widened(f"conv2d_s8_widened{kernel.variant}__armv7em", kernel) for kernel in WIDE_KERNELS),
+    *SPLIT_KERNELS,
     Conv2DS8Smlad(),
     Conv2DS8SmladOffset(),
     *S16_KERNELS,

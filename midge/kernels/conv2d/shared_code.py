@@ -1,180 +1,200 @@
-"""The assembly of a function for convolutions of several sizes (`shared` says what it reads and in which order)."""
+"""The assembly of a function for convolutions of all sizes (`shared` says what it reads and in which order)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from midge.kernels.assembly import Assembly
 from midge.kernels.base import Function
-from midge.kernels.conv2d.shared import START_SHIFT, Shared
+from midge.kernels.conv2d.shared import FRACTION_BITS, HELD_WORDS, Shared, takes_two
 
 _REGISTERS = {
-    "xp": "r0", "wp": "r1", "x0": "r2", "x1": "r3", "a0": "r4", "a1": "r5", "a2": "r6", "b0": "r7", "b1": "r8",
-    "b2": "r9", "w": "r10", "t": "r11", "x2": "r12", "size": "lr",
+    "xp": "r0", "wp": "r1", "x0": "r2", "x1": "r3", "w": "r4", "x2": "r5", "end": "r6", "size": "r7",
+    "a0": "r8", "a1": "r9", "a2": "r10", "b0": "r11", "b1": "r12", "b2": "lr",
 }  # fmt: skip
-_SLOTS = ("out", "stream", "next_out", "x", "run_end", "row", "blocks", "left", "now")
-"""Of the frame, behind the rows and before the head of the stream: `x` is where the block's inputs are in its row, or
-how far; `now` the distance to a pair's second channel."""
+_SLOTS = ("x", "out", "stream", "next_out", "blocks", "left", "words", "start_a", "start_b", "now", "held_at")
+"""Of the frame, before a pair's numbers and the head of the stream. `words` is where a pair's weights are, `now` the
+distance to its second channel, `held_at` where weights are held."""
+_NUMBERS = ("x0", "x1", "w", "x2", "end", "size")
+"""Registers of a pair's numbers."""
 _HEAD_REGISTERS = ("r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10")
 
 
-def function(name: str, shared: Shared) -> Function:
-    """The function `void name(const int16_t *const *rows, void *out, const int32_t *stream)`."""
-    return _Writer(name, shared).write()
+def function(name: str, choices: Iterable[Shared], loop_bytes: int) -> tuple[Function, Shared]:
+    """The function `void name(const int16_t *x, void *out, const int32_t *stream)`, and which of the choices it is.
+
+    The first one whose loop over pairs of channels takes no more than `loop_bytes`, or the last one. Where layers hold
+    weights, `int32_t *held` comes last: room for those that do.
+    """
+    for shared in choices:
+        writer = _Writer(name, shared)
+        written = writer.write()
+        if writer.loop_bytes <= loop_bytes:
+            break
+    return written, shared
 
 
 class _Writer:
     def __init__(self, name: str, shared: Shared) -> None:
         self.shared = shared
         self.element_bytes = shared.scale.layout.dtype.bytes
-        self.at = {slot: 4 * (shared.kh + index) for index, slot in enumerate((*_SLOTS, *shared.fields))}
-        frame_bytes = 4 * (shared.kh + len(_SLOTS) + len(shared.fields))
-        title = f"Convolutions of {shared.kh} rows: sizes, strides and shifts come from the stream."
+        has_starts = shared.start_bits > 0
+        needed = {"now": shared.has_single, "held_at": shared.holds, "start_a": has_starts, "start_b": has_starts}
+        slots = [slot for slot in _SLOTS if needed.get(slot, True)]
+        numbers = [f"number{index}" for index in range(2 * shared.numbers)]
+        self.at = {slot: 4 * index for index, slot in enumerate((*slots, *numbers, *shared.fields))}
+        frame_bytes = 4 * len(self.at)
+        title = "Convolutions: sizes, strides and shifts come from the stream."
         self.code = Assembly(name, title, _REGISTERS, frame_bytes + frame_bytes % 8)
+        self.loop_bytes = 0
+        """Code of the loop over pairs of channels."""
 
     def write(self) -> Function:
         code, shared = self.code, self.shared
-        for row in range(shared.kh):
-            code.ops([f"ldr r3, [r0, #{4 * row}]", f"str r3, [sp, #{4 * row}]"])
-        code.ops([f"str r1, [sp, #{self.at['out']}]", f"add r0, sp, #{self.at[shared.fields[0]]}"])
+        code.ops([self.store("xp", "x"), self.store("wp", "out")])
+        if shared.holds:
+            code.op(f"str r3, [sp, #{self.at['held_at']}]")
+        code.op(f"add r0, sp, #{self.at[shared.fields[0]]}")
         for first in range(0, len(shared.fields), len(_HEAD_REGISTERS)):
             names = ", ".join(_HEAD_REGISTERS[: len(shared.fields) - first])
             code.ops([f"ldmia r2!, {{{{{names}}}}}", f"stmia r0!, {{{{{names}}}}}"])
-        code.op(self.store("r2", "stream"))
-        if shared.pairs_outside:
-            self.channels_outside()
-        else:
-            self.blocks_outside()
-        return code.function(f"void {code.name}(const int16_t *const *rows, void *out, const int32_t *stream)")
-
-    def load(self, register: str, slot: str) -> str:
-        return f"ldr {register}, [sp, #{self.at[slot]}]"
-
-    def store(self, register: str, slot: str) -> str:
-        return f"str {register}, [sp, #{self.at[slot]}]"
-
-    def copy(self, source: str, slot: str) -> None:
-        self.code.ops([self.load("{t}", source), self.store("{t}", slot)])
-
-    def channels_outside(self) -> None:
-        """For each pair of channels all blocks of pixels."""
-        code = self.code
-        if self.shared.has_single:
+        code.op(f"str r2, [sp, #{self.at['stream']}]")
+        if shared.has_single:
             self.copy("channel", "now")
         self.copy("pairs", "left")
+        before = code.thumb_bytes
         with code.loop("next pair of channels") as label:
-            if self.shared.kh == 1:
-                code.ops(["ldr {t}, [sp]", self.store("{t}", "x")])
-            else:
-                code.ops(["mov {t}, #0", self.store("{t}", "x")])
+            self.begin_pair()
+            code.op(self.load("xp", "x"))
             self.copy("out", "next_out")
-            for size, unroll in self.shared.unrolls:
-                with self.blocks(size):
+            for (size, unroll), (fewest, most) in zip(shared.unrolls, shared.counts, strict=True):
+                with self.blocks(size, fewest, most):
                     self.block(size, unroll)
-            code.op(self.store("{wp}", "stream"))
-            self.move_to_next_pair("out")
+            code.ops([self.load("w", "out"), self.load("x0", "channel"), "add {w}, {w}, {x0}, lsl #1",
+                      self.store("w", "out")])  # fmt: skip
             self.end_of_pairs(label)
+        self.loop_bytes = code.thumb_bytes - before
+        held = ", int32_t *held" if shared.holds else ""
+        return code.function(f"void {code.name}(const int16_t *x, void *out, const int32_t *stream{held})")
 
-    def blocks_outside(self) -> None:
-        """For each block of pixels all pairs of channels."""
+    def load(self, register: str, slot: str) -> str:
+        return f"ldr {{{register}}}, [sp, #{self.at[slot]}]"
+
+    def store(self, register: str, slot: str) -> str:
+        return f"str {{{register}}}, [sp, #{self.at[slot]}]"
+
+    def copy(self, source: str, slot: str) -> None:
+        self.code.ops([self.load("w", source), self.store("w", slot)])
+
+    def begin_pair(self) -> None:
+        """What the blocks of a pair need, into the frame."""
+        code, shared = self.code, self.shared
+        code.op(self.load("wp", "stream"))
+        if shared.start_bits == 16:
+            code.ops(["ldr {x0}, [{wp}], #4", "asrs {x1}, {x0}, #16", "sxth {x0}, {x0}"])
+            code.op(f"add {{x0}}, {{x1}}, {{x0}}, lsl #{FRACTION_BITS}")
+        elif shared.start_bits == 32:
+            code.op("ldmia {wp}!, {{{x0}, {x1}}}")
+        if shared.start_bits:
+            code.ops([self.store("x0", "start_a"), self.store("x1", "start_b")])
+        self.numbers_of_pair()
+        code.ops([self.store("wp", "words"), self.load("x0", "run")])
+        if shared.holds:
+            code.op(self.load("size", "held"))
+        code.ops(["add {x0}, {wp}", self.store("x0", "stream")])
+        if shared.holds:
+            self.hold()
+
+    def numbers_of_pair(self) -> None:
+        """Multiplier, offset and what else there is of each of the two channels."""
+        code, shared = self.code, self.shared
+        if shared.is_packed:
+            code.ops(["ldmia {wp}!, {{{x0}, {x1}}}", self.load("x2", "factor")])
+            for first, word in ((0, "x0"), (3, "x1")):
+                code.ops(shared.scale.unpack(word, "x2", "w", "size"))
+                names = zip(range(first, first + 3), (word, "size", "w"), strict=True)
+                code.ops([self.store(name, f"number{index}") for index, name in names])
+            return
+        for first in (0, shared.numbers):
+            count = shared.parameter_words
+            names = _NUMBERS[:count]
+            code.op("ldmia {wp}!, {{" + ", ".join(f"{{{name}}}" for name in names) + "}}")
+            code.ops([self.store(name, f"number{first + index}") for index, name in enumerate(names)])
+            if shared.has_shift:
+                code.ops([self.load("w", "shift"), self.store("w", f"number{first + count}")])
+
+    def hold(self) -> None:
+        """Copy the weights of a pair, of which `size` has the number, if the layer holds them."""
         code = self.code
-        for size, unroll in self.shared.unrolls:
-            with self.blocks(size):
-                code.op(self.load("{wp}", "stream"))
-                self.copy("out", "next_out")
-                self.copy("pairs", "left")
-                if self.shared.has_single:
-                    self.copy("channel", "now")
-                with code.loop("next pair of channels") as label:
-                    self.block(size, unroll)
-                    self.end_of_pairs(label)
-                code.op(self.load("{size}", "pixel"))
-                for row in range(self.shared.kh):
-                    code.op(f"ldr {{t}}, [sp, #{4 * row}]")
-                    self.add_pixels("t", size)
-                    code.op(f"str {{t}}, [sp, #{4 * row}]")
-                code.op(self.load("{t}", "out"))
-                self.move_out(size)
-                code.op(self.store("{t}", "out"))
+        done = code.new_label()
+        code.ops(["cmp {size}, #0", f"beq {done}", self.load("xp", "held_at"), self.store("xp", "words")])
+        with code.loop("next weights") as label:
+            code.op("ldmia {wp}!, {{{x0}, {x1}, {w}, {x2}}}")
+            code.op("stmia {xp}!, {{{x0}, {x1}, {w}, {x2}}}")
+            code.ops([f"subs {{size}}, #{HELD_WORDS}", f"bne {label}"])
+        code.place(done, "weights are where they are read")
 
     @contextmanager
-    def blocks(self, size: int) -> Iterator[None]:
+    def blocks(self, size: int, fewest: int, most: int) -> Iterator[None]:
         """The blocks of one size, of which a layer may have none."""
         code, after = self.code, self.code.new_label()
-        code.ops([self.load("{t}", f"blocks{size}"), "cmp {t}, #0", f"beq {after}"])
-        with code.loop(f"next {size} pixels") as label:
-            code.op(self.store("{t}", "blocks"))
+        if most == 1 and fewest == 1:
             yield
-            code.ops([self.load("{t}", "blocks"), "subs {t}, #1", f"bne {label}"])
-        code.place(after, "no more of these")
+            return
+        code.op(self.load("w", f"blocks{size}"))
+        if not fewest:
+            code.ops(["cmp {w}, #0", f"beq {after}"])
+        with code.loop(f"next {size} pixels") as label:
+            code.op(self.store("w", "blocks"))
+            yield
+            code.ops([self.load("w", "blocks"), "subs {w}, #1", f"bne {label}"])
+        if not fewest:
+            code.place(after, "no more of these")
 
     def end_of_pairs(self, label: str) -> None:
         """Go on with the next pair; behind the last one, with a channel that is left over."""
         code = self.code
-        code.ops([self.load("{t}", "left"), "subs {t}, #1", self.store("{t}", "left"), f"bne {label}"])
+        code.ops([self.load("w", "left"), "subs {w}, #1", self.store("w", "left"), f"bne {label}"])
         if self.shared.has_single:
             done = code.new_label()
-            code.ops([self.load("{t}", "now"), self.load("{x0}", "single"), "ands {t}, {x0}", f"beq {done}"])
-            code.ops(["mov {t}, #0", self.store("{t}", "now"), "mov {t}, #1", self.store("{t}", "left"), f"b {label}"])
+            code.ops([self.load("w", "now"), self.load("x0", "single"), "ands {w}, {x0}", f"beq {done}"])
+            code.ops(["movs {w}, #0", self.store("w", "now"), "movs {w}, #1", self.store("w", "left"), f"b {label}"])
             code.place(done, "all channels")
 
     def block(self, size: int, unroll: int) -> None:
-        """Two channels of some pixels."""
+        """Two channels of some pixels; `xp` goes from one block to the next."""
         code, shared = self.code, self.shared
-        if shared.pairs_outside:
-            code.op(self.load("{wp}", "stream"))
-        code.op(self.load("{size}", "pixel"))
-        if shared.start_bits:
-            self.start()
-            code.ops([f"mov {{{name}{pixel}}}, {{{name}0}}" for pixel in range(1, size) for name in "ab"])
+        skips = shared.has_rest and unroll > 1
+        code.ops([self.load("wp", "words"), self.load("size", "pixel"), self.load("end", "run")])
+        if skips:
+            code.op(self.load("w", f"skip{size}"))
+        self.start(size)
+        code.op("add {end}, {xp}")
+        labels = [code.new_label() for _ in range(unroll)]
+        if skips:
+            code.table_branch("w", labels)
+        if takes_two(size, unroll, has_rest=shared.has_rest):
+            code.place(labels[0], "steps")
+            for _ in range(unroll // 2):
+                self.two_steps()
         else:
-            code.ops([f"mov {{{name}{pixel}}}, #0" for pixel in range(size) for name in "ab"])
-        if shared.kh == 1:
-            code.op(self.load("{xp}", "x") if shared.pairs_outside else "ldr {xp}, [sp]")
-            self.row_of_taps(size, unroll)
-        else:
-            self.rows_of_taps(size, unroll)
+            for label in labels:
+                code.place(label, "step")
+                self.step(size)
+        code.ops(["cmp {xp}, {end}", f"bne {labels[0]}"])
         self.scale(size)
         self.results(size)
-        if shared.pairs_outside:
-            code.op(self.load("{t}", "x"))
-            self.add_pixels("t", size)
-            code.op(self.store("{t}", "x"))
+        code.ops([self.load("w", f"advance{size}"), "add {xp}, {w}"])
 
-    def start(self) -> None:
-        """Start values of the first pixel."""
-        if self.shared.start_bits == 32:
-            self.code.op("ldrd {a0}, {b0}, [{wp}], #8", "start values")
+    def start(self, size: int) -> None:
+        """Start values."""
+        code = self.code
+        if not self.shared.start_bits:
+            code.ops([f"mov {{{name}{pixel}}}, #0" for pixel in range(size) for name in "ab"])
             return
-        self.code.op("ldr {b0}, [{wp}], #4", "two biases")
-        self.code.ops(["sxth {a0}, {b0}", "asr {b0}, #16"])
-        self.code.ops([f"lsl {{{name}0}}, #{START_SHIFT}" for name in "ab"])
-
-    def rows_of_taps(self, size: int, unroll: int) -> None:
-        code = self.code
-        code.op("mov {t}, sp")
-        with code.loop("next row of taps") as label:
-            code.ops(["ldr {xp}, [{t}], #4", self.store("{t}", "row")])
-            if self.shared.pairs_outside:
-                code.ops([self.load("{x0}", "x"), "add {xp}, {x0}"])
-            self.row_of_taps(size, unroll)
-            code.ops(
-                [self.load("{t}", "row"), f"add {{x0}}, sp, #{4 * self.shared.kh}", "cmp {t}, {x0}", f"bne {label}"]
-            )
-
-    def row_of_taps(self, size: int, unroll: int) -> None:
-        """All steps of one row of taps: of the first round perhaps only the last ones."""
-        code = self.code
-        code.ops([self.load("{t}", "run"), "add {t}, {xp}", self.store("{t}", "run_end")])
-        labels = [code.new_label() for _ in range(unroll)]
-        if self.shared.has_rest and unroll > 1:
-            code.op(self.load("{t}", f"skip{size}"))
-            code.table_branch("t", labels)
-        for label in labels:
-            code.place(label, "step")
-            self.step(size)
-        code.ops([self.load("{t}", "run_end"), "cmp {xp}, {t}", f"bne {labels[0]}"])
+        code.op(f"ldrd {{a0}}, {{b0}}, [sp, #{self.at['start_a']}]")
+        code.ops([f"mov {{{name}{pixel}}}, {{{name}0}}" for pixel in range(1, size) for name in "ab"])
 
     def step(self, size: int) -> None:
         """Two inputs of each pixel by two weights of each channel."""
@@ -182,96 +202,59 @@ class _Writer:
         code.ops(["ldr {w}, [{wp}], #4", "ldr {x1}, [{xp}, {size}]"])
         if size == 3:
             code.op("ldr {x2}, [{xp}, {size}, lsl #1]")
-        code.ops(["ldr {x0}, [{xp}], #4", "sxtb16 {t}, {w}"])
-        for name, weights in (("a", "t"), ("b", "w")):
-            if name == "b":
-                code.op("sxtb16 {w}, {w}, ror #8")
-            code.ops([f"smlad {{{name}{p}}}, {{x{p}}}, {{{weights}}}, {{{name}{p}}}" for p in range(size)])
+        code.op("ldr {x0}, [{xp}], #4")
+        code.ops([f"smlad {{a{p}}}, {{x{p}}}, {{w}}, {{a{p}}}" for p in range(size)])
+        code.op("sxtb16 {w}, {w}")
+        code.ops([f"smlad {{b{p}}}, {{x{p}}}, {{w}}, {{b{p}}}" for p in range(size)])
+
+    def two_steps(self) -> None:
+        """Two steps of two pixels: all loads one after the other, into registers of what a third pixel would have."""
+        code = self.code
+        code.ops(["ldr {x1}, [{xp}, {size}]", "ldr {w}, [{wp}], #4", "ldr {x0}, [{xp}], #4"])
+        code.ops(["ldr {x2}, [{wp}], #4", "ldr {b2}, [{xp}, {size}]", "ldr {a2}, [{xp}], #4"])
+        for weights, inputs in (("w", ("x0", "x1")), ("x2", ("a2", "b2"))):
+            code.ops([f"smlad {{a{p}}}, {{{x}}}, {{{weights}}}, {{a{p}}}" for p, x in enumerate(inputs)])
+            code.op(f"sxtb16 {{{weights}}}, {{{weights}}}")
+            code.ops([f"smlad {{b{p}}}, {{{x}}}, {{{weights}}}, {{b{p}}}" for p, x in enumerate(inputs)])
 
     def scale(self, size: int) -> None:
         """Results in place of the accumulators."""
-        code, scale = self.code, self.shared.scale
-        if self.shared.is_packed:
-            self.scale_packed(size)
-            return
-        words = self.shared.parameter_words
+        code, shared, scale = self.code, self.shared, self.shared.scale
+        code.ops([f"sub {{a{pixel}}}, {{b{pixel}}}" for pixel in range(size)])
+        code.ops([f"lsl {{b{pixel}}}, #{FRACTION_BITS}" for pixel in range(size)])
+        names = _NUMBERS[: 2 * shared.numbers]
+        code.op(f"add {{x0}}, sp, #{self.at['number0']}")
+        code.op("ldm {x0}, {{" + ", ".join(f"{{{name}}}" for name in names) + "}}", "numbers of both channels")
         lift = ""
         if scale.lift is None:
-            code.op(self.load("{xp}", "lift"))
-            lift = "xp"
-        if self.shared.has_shift:
-            code.op(self.load("{x2}", "shift"))
-        if words == 2:
-            code.op("ldmia {wp}!, {{{x0}, {x1}, {w}, {t}}}", "multipliers and offsets")
-        for name, registers in (("a", ("x0", "x1", "x2")), ("b", ("w", "t", "x2"))):
-            if words == 3:
-                registers = ("x0", "x1", "w")
-                code.op("ldmia {wp}!, {{{x0}, {x1}, {w}}}", "multiplier, offset, shift or lowering")
+            code.op(self.load("wp", "lift"))
+            lift = "wp"
+        for name, numbers in (("a", names[: shared.numbers]), ("b", names[shared.numbers :])):
             for pixel in range(size):
-                for group in scale.steps(f"{name}{pixel}", *registers, lift):
-                    code.ops(group)
-
-    def scale_packed(self, size: int) -> None:
-        """The same where the numbers of a channel are one word."""
-        code, scale = self.code, self.shared.scale
-        code.ops(["ldmia {wp}!, {{{x0}, {x1}}}", self.load("{x2}", "factor")])
-        for name, word in (("a", "x0"), ("b", "x1")):
-            code.ops(scale.unpack(word, "x2", "w", "t"))
-            for pixel in range(size):
-                for group in scale.steps(f"{name}{pixel}", word, "t", "w"):
+                for group in scale.steps(f"{name}{pixel}", numbers[0], numbers[1], numbers[-1], lift):
                     code.ops(group)
 
     def results(self, size: int) -> None:
         """Store a block, the second channel first: where there is none, the first one is written over it."""
-        code, bytes_ = self.code, self.element_bytes
-        bits = self.shared.scale.layout.fraction_bits
-        has_second = self.shared.planes or self.shared.has_single or self.shared.has_planes
-        packs = bool(bits) and self.shared.scale.low == 0 and not has_second
-        if bits and not packs:
+        code, shared, bytes_ = self.code, self.shared, self.element_bytes
+        bits = shared.scale.layout.fraction_bits
+        has_second = shared.has_single or shared.has_planes
+        if bits:
             code.ops([f"lsl {{{name}{pixel}}}, #{bits}" for name in "ab" for pixel in range(size)])
-        code.op(self.load("{t}", "next_out"))
-        if has_second:
-            code.ops([self.load("{x0}", "now" if self.shared.has_single else "channel"), "add {x0}, {t}"])
-        if not self.shared.pairs_outside:
-            code.op("mov {x2}, {t}")
         store = "strb" if bytes_ == 1 else "strh"
-        if self.shared.planes:
-            code.ops([f"{store} {{b{pixel}}}, [{{x0}}, #{pixel * bytes_}]" for pixel in range(size)])
-            code.ops([f"{store} {{a{pixel}}}, [{{t}}, #{pixel * bytes_}]" for pixel in range(size)])
+        code.op(self.load("x0", "next_out"))
+        if not shared.planes:
+            code.op(self.load("x2", "step"))
+        if has_second:
+            code.ops([self.load("x1", "now" if shared.has_single else "channel"), "add {x1}, {x0}"])
+        if shared.planes:
+            code.ops([f"{store} {{b{pixel}}}, [{{x1}}, #{pixel * bytes_}]" for pixel in range(size)])
+            code.ops([f"{store} {{a{pixel}}}, [{{x0}}, #{pixel * bytes_}]" for pixel in range(size)])
+            code.op(f"adds {{x0}}, #{size * bytes_}")
         else:
-            code.op(self.load("{x1}", "step"))
             for pixel in range(size):
-                if packs:
-                    code.op(f"pkhbt {{a{pixel}}}, {{a{pixel}}}, {{b{pixel}}}, lsl #16", "two values, none negative")
-                    code.ops([f"lsl {{a{pixel}}}, #{bits}", f"str {{a{pixel}}}, [{{t}}]"])
-                elif has_second:
-                    code.ops([f"{store} {{b{pixel}}}, [{{x0}}]", f"{store} {{a{pixel}}}, [{{t}}]"])
-                else:
-                    code.ops([f"{store} {{b{pixel}}}, [{{t}}, #{bytes_}]", f"{store} {{a{pixel}}}, [{{t}}]"])
-                if pixel < size - 1 or self.shared.pairs_outside:
-                    code.op("add {t}, {x1}")
+                second = "[{x1}]" if has_second else f"[{{x0}}, #{bytes_}]"
+                code.ops([f"{store} {{b{pixel}}}, {second}", f"{store} {{a{pixel}}}, [{{x0}}]", "add {x0}, {x2}"])
                 if has_second and pixel < size - 1:
-                    code.op("add {x0}, {x1}")
-        if not self.shared.pairs_outside:
-            code.ops([self.load("{t}", "channel"), "add {t}, {x2}, {t}, lsl #1"])
-        elif self.shared.planes:
-            code.op(f"add {{t}}, #{size * bytes_}")
-        code.op(self.store("{t}", "next_out"))
-
-    def move_to_next_pair(self, slot: str) -> None:
-        self.code.ops([self.load("{t}", slot), self.load("{x0}", "channel"), "add {t}, {t}, {x0}, lsl #1",
-                       self.store("{t}", slot)])  # fmt: skip
-
-    def move_out(self, size: int) -> None:
-        """`t` from a block of results to the next one."""
-        if self.shared.planes:
-            self.code.op(f"add {{t}}, #{size * self.element_bytes}")
-            return
-        self.code.op(self.load("{size}", "step"))
-        self.add_pixels("t", size)
-
-    def add_pixels(self, register: str, count: int) -> None:
-        """Add two or three times what `size` holds."""
-        self.code.op(f"add {{{register}}}, {{{register}}}, {{size}}, lsl #1")
-        if count == 3:
-            self.code.op(f"add {{{register}}}, {{size}}")
+                    code.op("add {x1}, {x2}")
+        code.op(self.store("x0", "next_out"))

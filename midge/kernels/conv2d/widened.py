@@ -53,9 +53,6 @@ class Conv2DS8Widened(Kernel):
 
         return paired_offers(node, graph, core, self, widens=True)
 
-    def shares_code(self, node: Node, graph: Graph) -> bool:
-        return self.inner.shares_code(node, graph)
-
     def emit(self, view: TaskView) -> LayerCode:
         window = conv2d_window(view.node, view.graph)
         code, widen = self.inner.emit(view), widen_function(f"{view.prefix}_widen_s8__armv7em")

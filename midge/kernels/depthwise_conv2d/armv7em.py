@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Hashable
 from dataclasses import replace
 from typing import ClassVar
 
@@ -12,7 +13,7 @@ from midge.kernels.assembly import is_dual_issue
 from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, row_steps
 from midge.kernels.depthwise_conv2d import channels, planes, shared, shared_code, wide_planes
 from midge.kernels.depthwise_conv2d.portable import DepthwiseConv2DS8, DepthwiseConv2DS16, depthwise_window
-from midge.kernels.layouts import NATURAL, NATURAL_S16, PLANES, PLANES_S16, WIDE, WIDE_PLANES
+from midge.kernels.layouts import CENTRED, NATURAL, NATURAL_S16, PLANES, PLANES_S16, WIDE, WIDE_PLANES
 from midge.kernels.quantized_s16 import Scaling
 from midge.kernels.requantize_armv7em import Requantization
 from midge.kernels.requantize_s16 import RequantizationS16
@@ -71,15 +72,16 @@ class DepthwiseConv2DS8Planes(Kernel):
         steps = row_steps(graph.input_types(node), window.y, {0: window.rows})
         return Binding(self, (reads, None, None)[: len(node.inputs)], (self.layout,), steps)
 
-    def shares_code(self, node: Node, graph: Graph) -> bool:
-        return _shared_member(node, graph, self) is not None
+    def shared_family(self, node: Node, graph: Graph) -> Hashable | None:
+        member = _shared_member(node, graph, self)
+        return None if member is None else member.family
 
     def emit(self, view: TaskView) -> LayerCode:
         window = depthwise_window(view.node, view.graph)
         weights = view.graph.constant(view.node.inputs[1])
         form = requantized(view.node, view.graph, self.layout)
         assert weights is not None and form is not None
-        if view.peers and self.shares_code(view.node, view.graph):
+        if view.peers and _shared_member(view.node, view.graph, self) is not None:
             return _emit_shared(view, self)
         shape = planes.shape_of(window, view.x.plane_bytes)
         name = f"{view.prefix}_{self.name}_{window.key}p{shape.plane_bytes}{form.key}"
@@ -94,6 +96,13 @@ class DepthwiseConv2DS8PlanesToWide(DepthwiseConv2DS8Planes):
 
     name: ClassVar[str] = "depthwise_conv2d_s8_planes_to_wide__armv7em"
     layout = WIDE
+
+
+class DepthwiseConv2DS8PlanesToCentred(DepthwiseConv2DS8Planes):
+    """The same, without bits below the point."""
+
+    name: ClassVar[str] = "depthwise_conv2d_s8_planes_to_centred__armv7em"
+    layout = CENTRED
 
 
 def requantized(node: Node, graph: Graph, layout: Layout) -> Requantization | None:
@@ -170,11 +179,12 @@ class DepthwiseConv2DS8WidePlanes(DepthwiseConv2DWidePlanes):
             node, graph, self.layout, channel_axis=3, is_centred=True, fraction_bits=self.fraction_bits
         )
 
-    def shares_code(self, node: Node, graph: Graph) -> bool:
-        return _shared_member(node, graph, self) is not None
+    def shared_family(self, node: Node, graph: Graph) -> Hashable | None:
+        member = _shared_member(node, graph, self)
+        return None if member is None else member.family
 
     def emit(self, view: TaskView) -> LayerCode:
-        if view.peers and self.shares_code(view.node, view.graph):
+        if view.peers and _shared_member(view.node, view.graph, self) is not None:
             return _emit_shared(view, self)
         return super().emit(view)
 
@@ -290,8 +300,9 @@ def _emit_shared(view: TaskView, kernel: Kernel) -> LayerCode:
 
 
 KERNELS = (
-    DepthwiseConv2DS8WidePlanes("_to_wide", WIDE), DepthwiseConv2DS8WidePlanes("", NATURAL),
+    DepthwiseConv2DS8WidePlanes("_to_wide", WIDE), DepthwiseConv2DS8WidePlanes("_to_centred", CENTRED),
+    DepthwiseConv2DS8WidePlanes("", NATURAL),
     DepthwiseConv2DS8Channels("_to_wide", WIDE), DepthwiseConv2DS8Channels("", NATURAL),
-    DepthwiseConv2DS8PlanesToWide(), DepthwiseConv2DS8Planes(), DepthwiseConv2DS8Quad(),
-    DepthwiseConv2DS16Planes("", NATURAL_S16), DepthwiseConv2DS16Channels("", NATURAL_S16),
+    DepthwiseConv2DS8PlanesToWide(), DepthwiseConv2DS8PlanesToCentred(), DepthwiseConv2DS8Planes(),
+    DepthwiseConv2DS8Quad(), DepthwiseConv2DS16Planes("", NATURAL_S16), DepthwiseConv2DS16Channels("", NATURAL_S16),
 )  # fmt: skip

@@ -136,7 +136,7 @@ class _Writer(TapProducts):
         code.op(f"ldr {{e}}, [sp, #{at}]")
         wide = self.form.layout.fraction_bits
         for pixel in range(pixels):
-            if wide is not None:
+            if wide:
                 code.op(f"lsl {{a{pixel}}}, #{wide}")
         store = "strb" if wide is None else "strh"
         code.ops([f"{store} {{a{pixel}}}, [{{e}}, #{pixel * self.y.pixel_bytes}]" for pixel in range(pixels)])

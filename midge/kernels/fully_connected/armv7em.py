@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Hashable
 from dataclasses import replace
 from typing import ClassVar
 
@@ -185,9 +186,10 @@ class FullyConnectedS8Pairs(FullyConnectedS8Wide):
     def bind(self, node: Node, graph: Graph) -> Binding:
         return Binding(self, (Reads(CENTRED), None, None)[: len(node.inputs)], (self.layout,), dense_steps(node, graph))
 
-    def shares_code(self, node: Node, graph: Graph) -> bool:
-        del node, graph
-        return True
+    def shared_family(self, node: Node, graph: Graph) -> Hashable:
+        form = self.form(node, graph)
+        assert form is not None
+        return self.name, form.family, pairs.parameters_key(form)
 
     def emit(self, view: TaskView) -> LayerCode:
         if view.peers:
