@@ -11,7 +11,7 @@ from kernel_trials import Batch, batches, trials
 from midge.build import build
 from midge.build.sizes import symbols
 from midge.emulate import emulate_many
-from midge.targets import core_board
+from midge.targets import core_board, find_board
 
 BOARD = core_board("cortex-m4")
 BATCH = 24
@@ -35,6 +35,23 @@ def test_shared_functions_are_exact(op: str, optimize: str, tmp_path: Path) -> N
         for sample, outputs in enumerate(emulate_many(image, batch.sources, BOARD, batch.samples)):
             found += batch.compare(sample, outputs)
     assert not found, "\n".join(found)
+
+
+def test_weights_that_are_held_in_ram_are_exact(tmp_path: Path) -> None:
+    """Beside a layer of the same function that holds none; only a board whose flash has wait states holds any."""
+    board = find_board("nucleo-l4r5zi")
+    found = [one for one in trials("conv2d", ["armv7em"], board.core) if "conv2d_s8_split" in one.kernel.name]
+    held = [one for one in found if "held" in one.kernel.name]
+    others = [one for one in found if "bytes" in one.kernel.name]
+    assert len(held) > 4
+    assert not any("held" in one.kernel.name for one in trials("conv2d", ["armv7em"], BOARD.core))
+    wrong = []
+    for number, batch in enumerate(batches([*held, *others[::6]], board, 2 * BATCH, "t", 1, "ram")):
+        assert number or any("int32_t *held" in text for text in batch.sources.files.values())
+        image = build(batch.sources, board, tmp_path / str(number), optimize="ram")
+        for sample, outputs in enumerate(emulate_many(image, batch.sources, board, batch.samples)):
+            wrong += batch.compare(sample, outputs)
+    assert not wrong, "\n".join(wrong)
 
 
 @pytest.mark.parametrize(("op", "kernel", "function"), [

@@ -90,7 +90,8 @@ class MemorySearch:
         trials = sorted((self._roughly(assigned) for assigned in self._assignments()), key=self.score)
         if not trials:
             return None
-        return min((self._climbed(self._merged(self._relaxed(trial))) for trial in trials[:_MOST_STARTS]), key=self.score)
+        starts = (self._merged(self._relaxed(trial)) for trial in trials[:_MOST_STARTS])
+        return min((self._climbed(start) for start in starts), key=self.score)
 
     def _climbed(self, best: Trial) -> Trial:
         """The plan after changes of single nodes, as long as one helps."""

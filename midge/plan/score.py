@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-RAM_WORTH = 1.0
+RAM_WORTH = 0.5
 """Hundredths of the cycles that a hundredth more RAM must save, where RAM comes first."""
-FLASH_WORTH = 1.0
+FLASH_WORTH = 0.25
 """The same of flash, where RAM comes first or a budget of RAM is tight: code for speed soon outweighs the weights."""
 _BESIDE_BYTES = 256
 """Stack and static data, about: so that a few bytes of a tiny network count for no more than they are."""

@@ -280,8 +280,8 @@ S16_KERNELS = (
 KERNELS = (
     *PAIRS_KERNELS,
     *WIDE_KERNELS,
-    *(Conv2DS8Widened(f"conv2d_s8_widened{kernel.variant}__armv7em", kernel) for kernel in WIDE_KERNELS),
     *SPLIT_KERNELS,
+    *(Conv2DS8Widened(f"conv2d_s8_widened{kernel.variant}__armv7em", kernel) for kernel in WIDE_KERNELS),
     Conv2DS8Smlad(),
     Conv2DS8SmladOffset(),
     *S16_KERNELS,

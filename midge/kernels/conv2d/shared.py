@@ -3,14 +3,14 @@
 A layer's rows lie in columns (`column_order`): a window is one run of values, and the next window begins a few values
 further on. So any kernel height is a matter of numbers, as are strides and counts of channels. A row of results is made
 two channels at a time, three or two pixels at once; each step multiplies two inputs of a pixel by two weights of each
-channel. A word of the stream has the four weights in two halves `256 * a + b` (as `fully_connected/pairs`): `SMLAD` with
-the word as it is sums `256 * A + B`, and with what `SXTB16` makes of it B. All is modulo 2^32; that A and B fit is a
-part of the proof of the requantisation.
+channel. A word of the stream has the four weights in two halves `256 * a + b` (as `fully_connected/pairs`): `SMLAD`
+with the word as it is sums `256 * A + B`, and with what `SXTB16` makes of it B. All is modulo 2^32; that A and B fit is
+a part of the proof of the requantisation.
 
-What differs between layers lies at the head of a layer's stream. Behind it come, for each pair of channels, start values
-(unless all are 0), the parameters of each channel, in one packed word if that can be, and the words of all steps; an odd
-channel is paired with one of zeros, which is written to the same place before it. Some layers hold the words of a pair
-in RAM for all pixels of a row. `shared_code` writes the assembly.
+What differs between layers lies at the head of a layer's stream. Behind it come, for each pair of channels, start
+values (unless all are 0), the parameters of each channel, in one packed word if that can be, and the words of all
+steps; an odd channel is paired with one of zeros, which is written to the same place before it. Some layers hold the
+words of a pair in RAM for all pixels of a row. `shared_code` writes the assembly.
 """
 
 from __future__ import annotations
@@ -184,7 +184,9 @@ def shared(members: Sequence[Member], byte_cycles: float) -> Iterator[Shared]:
     first = members[0]
     sizes = [size for size in SIZES if any(member.blocks[size] for member in members)]
     counts = [[member.blocks[size] for member in members] for size in sizes]
-    for unrolls in sorted(product(UNROLLS, repeat=len(sizes)), key=lambda one: _loop_cycles(members, sizes, one, byte_cycles)):
+    for unrolls in sorted(
+        product(UNROLLS, repeat=len(sizes)), key=lambda one: _loop_cycles(members, sizes, one, byte_cycles)
+    ):
         yield Shared(
             max(member.start_bits for member in members), first.form.parameters.shape[1],
             merged_scale([member.form.code for member in members]), tuple(zip(sizes, unrolls, strict=True)),

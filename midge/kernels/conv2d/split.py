@@ -7,7 +7,8 @@ flash come first. Rows are centred already, of kernels of one row; or bytes, whi
 from __future__ import annotations
 
 import enum
-from collections.abc import Hashable
+import hashlib
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
 from midge.ir.graph import Graph, Node
@@ -92,9 +93,11 @@ class Conv2DS8Split(Kernel):
         assert weights is not None
         families = list(dict.fromkeys(one.family for one in members))
         loop_bytes = min(core_loop_bytes(view.core), 2 * view.most_loop_bytes, LOOP_BYTES)
-        name = f"{view.prefix}_conv2d_s8_shared{families.index(own.family)}__armv7em"
-        byte_cycles = float(view.core.timing.get("flash_miss", 0)) / float(view.core.timing.get("flash_sector_bytes", 8))
-        choices = shared.shared([one for one in members if one.family == own.family], byte_cycles)
+        timing = view.core.timing
+        byte_cycles = float(timing.get("flash_miss", 0)) / float(timing.get("flash_sector_bytes", 8))
+        choices = list(shared.shared([one for one in members if one.family == own.family], byte_cycles))
+        which = f"shared{families.index(own.family)}" if peers else f"split_{_digest(choices)}"
+        name = f"{view.prefix}_conv2d_s8_{which}__armv7em"
         kernel, function = shared_code.function(name, choices, loop_bytes)
         stream = Constant("weights", shared.weight_stream(weights, own, function, view.y), 4)
         window = own.window
@@ -130,6 +133,11 @@ class Conv2DS8Split(Kernel):
             node, graph, self.layout, channel_axis=0, is_centred=True, fraction_bits=shared.FRACTION_BITS,
             low_bits=low_bits,
         )  # fmt: skip
+
+
+def _digest(choices: Sequence[shared.Shared]) -> str:
+    """For the name of a function that no other layer shares: all that its text depends on."""
+    return hashlib.sha256(repr(choices).encode()).hexdigest()[:8]
 
 
 def _stays_in_cache(window: Window, core: Core) -> bool:
