@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Hashable
+from collections.abc import Callable, Collection, Hashable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -248,6 +248,11 @@ def packed_requantized(node: Node, graph: Graph, layout: Layout, channel_axis: i
     if form is None:
         return requantized(node, graph, layout, channel_axis, is_centred=is_centred, fraction_bits=fraction_bits)
     return replace(stored_in(form, scaling, layout, 0), low_bits=low_bits)
+
+
+def best_low_bits(forms: Callable[[int], Iterable[Requantization]]) -> int:
+    """How many low bits most of some layers' forms are packed with; the first number where it makes no difference."""
+    return max(packed_scaling.LOW_BITS, key=lambda bits: sum(form.low_bits > 0 for form in forms(bits)))
 
 
 def _kept(node: Node, graph: Graph, channel_axis: int, is_centred: bool, fraction_bits: int, low_bits: int) -> _Found:

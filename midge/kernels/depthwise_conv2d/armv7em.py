@@ -14,6 +14,7 @@ from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, L
 from midge.kernels.depthwise_conv2d import channels, planes, shared, shared_code, wide_planes
 from midge.kernels.depthwise_conv2d.portable import DepthwiseConv2DS8, DepthwiseConv2DS16, depthwise_window
 from midge.kernels.layouts import CENTRED, NATURAL, NATURAL_S16, PLANES, PLANES_S16, WIDE, WIDE_PLANES
+from midge.kernels.packed_scaling import LOW_BITS
 from midge.kernels.quantized_s16 import Scaling
 from midge.kernels.requantize_armv7em import Requantization
 from midge.kernels.requantize_s16 import RequantizationS16
@@ -271,23 +272,29 @@ class DepthwiseConv2DS16Channels(DepthwiseConv2DChannels):
         return requantize_s16.requantized(node, graph, self.layout, channel_axis=3)
 
 
-def _shared_member(node: Node, graph: Graph, kernel: Kernel) -> shared.Member | None:
+def _shared_member(node: Node, graph: Graph, kernel: Kernel, low_bits: int = LOW_BITS[0]) -> shared.Member | None:
     """A node among those that may share a function; None where it can't."""
     is_wide = isinstance(kernel, DepthwiseConv2DS8WidePlanes)
     if not is_wide and not isinstance(kernel, DepthwiseConv2DS8Planes):
         return None
     window = depthwise_window(node, graph)
-    form = requantize_armv7em.requantized(
-        node, graph, kernel.layout, channel_axis=3, is_centred=is_wide, fraction_bits=shared.FRACTION_BITS
-    )
+    form = requantize_armv7em.packed_requantized(
+        node, graph, kernel.layout, channel_axis=3, is_centred=is_wide, fraction_bits=shared.FRACTION_BITS,
+        low_bits=low_bits,
+    )  # fmt: skip
     return None if form is None or shared.refuse(window) is not None else shared.Member(window, form, is_wide)
 
 
 def _emit_shared(view: TaskView, kernel: Kernel) -> LayerCode:
     """One function for all layers of a family."""
-    found = [_shared_member(node, view.graph, peer) for node, peer in view.peers]
-    members = [member for member in found if member is not None]
-    own, weights = _shared_member(view.node, view.graph, kernel), view.graph.constant(view.node.inputs[1])
+
+    def members_with(low_bits: int) -> list[shared.Member]:
+        found = [_shared_member(node, view.graph, peer, low_bits) for node, peer in view.peers]
+        return [member for member in found if member is not None]
+
+    low_bits = requantize_armv7em.best_low_bits(lambda bits: [member.form for member in members_with(bits)])
+    members, own = members_with(low_bits), _shared_member(view.node, view.graph, kernel, low_bits)
+    weights = view.graph.constant(view.node.inputs[1])
     assert own is not None and weights is not None
     families = list(dict.fromkeys(member.family for member in members))
     function = shared.shared([member for member in members if member.family == own.family])

@@ -12,7 +12,8 @@ from midge.kernels.assembly import Assembly
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A word into a register: its address, and instructions that must come before.
+    """A word into a register: its address, and instructions that must come before. A first one without an address is
+    in the first register already.
 
     Of some words two values are made, the second one named `second`: `split` are the instructions, for `{first}`, which
     is where the word is, and `{second}`.
@@ -95,7 +96,9 @@ class Order:
         def load() -> None:
             item = loads.popleft()
             self._registers[item.name] = free.pop(0)
-            lines.extend([*item.before, f"ldr {{{self._registers[item.name]}}}, {item.address}"])
+            lines.extend(item.before)
+            if item.address:
+                lines.append(f"ldr {{{self._registers[item.name]}}}, {item.address}")
             if item.second:
                 self._registers[item.second] = free.pop(0)
                 unsplit[item.name] = unsplit[item.second] = item

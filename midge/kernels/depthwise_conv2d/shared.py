@@ -9,9 +9,9 @@ after `LSL` by eight the others are.
     bytes    w2 w0 d w1     (w0, w1) and w2       the same at stride 2
 
 What else differs between layers (sizes, strides, shifts) lies at the head of a layer's stream. Behind it come, for each
-channel, its start value, the words of the three rows of taps, multiplier and offset (and lowering or shift). Where a
-layer's offsets lie near each other, the head has the least of them, and the byte d of the first row how far the
-channel's is from it. `shared_code` writes the assembly.
+channel, the words of the three rows of taps, whose bytes d are the channel's bias, and its numbers packed in a word
+(`packed_scaling`). Where that can't be, a start value comes before the taps, and behind them multiplier and offset (and
+lowering or shift). `shared_code` writes the assembly.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ MOST_PIXELS = 6
 SPLIT = ("and {second}, {first}, #0xff00ff00", "lsl {first}, {first}, #8")
 SPLIT_WIDE = (*SPLIT, "pkhbt {first}, {first}, {second}", "pkhbt {second}, {second}, {first}, lsl #16")
 """Instructions that make two registers of a word of weights."""
-_MOST_OWN_WORDS = 3
-_BYTE = 256
+_NUMBERS = 2
+"""Parameters of a channel that has no shift or lowering: multiplier and offset."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,13 +48,7 @@ class Member:
         """What is equal for all that share one."""
         form, size = self.form, self.size
         rest = self.window.y.columns % size
-        return self.is_wide, self.window.stride_w, size, rest, form.family, form.parameters.shape[1], self.is_near
-
-    @property
-    def is_near(self) -> bool:
-        """Offsets of all channels lie within a byte."""
-        offsets = self.form.parameters[:, 1].astype(np.int64)
-        return self.form.parameters.shape[1] < _MOST_OWN_WORDS and bool(offsets.max() - offsets.min() < _BYTE)
+        return self.is_wide, self.window.stride_w, size, rest, form.family, form.parameters.shape[1]
 
     @property
     def size(self) -> int:
@@ -91,27 +85,35 @@ class Shared:
     is_one_block: bool
     own_words: int
     """Parameters of a channel."""
-    is_near: bool
-    """Its offset is a byte more than the layer's."""
     scale: Scale
+
+    @property
+    def is_packed(self) -> bool:
+        """A channel's parameters are one word, and its bias lies beside its weights."""
+        return self.scale.low_bits > 0
+
+    @property
+    def start_words(self) -> int:
+        """Of the stream, before a channel's weights."""
+        return 0 if self.is_packed else 1
 
     @property
     def channel_words(self) -> int:
         """Of the stream."""
-        return 1 + TAPS + self.own_words
+        return self.start_words + TAPS + self.own_words
 
     @property
     def fields(self) -> tuple[str, ...]:
         """Words of a stream's head, in order."""
         found = ["end", "plane", "step"] + ([] if self.is_one_block else ["blocks"])
-        found += ["offset"] if self.is_near else []
+        found += ["factor"] if self.is_packed else []
         found += ["shift"] if self.has_shift else []
         return (*found, *(["lift"] if self.scale.lift is None else []))
 
     @property
     def has_shift(self) -> bool:
         """Layers have a shift each, and channels none of their own."""
-        return self.scale.shift is None and self.own_words < _MOST_OWN_WORDS and not self.scale.is_literal
+        return self.scale.shift is None and self.own_words == _NUMBERS and not self.scale.is_literal
 
     def head(self, member: Member, y: Rows, plane_bytes: int) -> list[int]:
         """The words at the head of a layer's stream; `plane_bytes` from a channel's rows to the next one's."""
@@ -120,7 +122,7 @@ class Shared:
             "end": 4 * self.channel_words * window.y.channels,
             "plane": plane_bytes - window.y.columns * window.stride_w * member.input_bytes,
             "step": y.pixel_bytes, "blocks": window.y.columns // self.size,
-            "offset": int(member.form.parameters[:, 1].min()),
+            "factor": member.form.factor,
             "shift": member.form.code.shift or 0, "lift": member.form.lift,
         }  # fmt: skip
         return [values[name] for name in self.fields]
@@ -132,7 +134,7 @@ def shared(members: Sequence[Member]) -> Shared:
     columns = {member.window.y.columns for member in members}
     return Shared(
         first.is_wide, first.window.stride_w, first.size, first.window.y.columns % first.size,
-        columns == {first.size}, first.form.parameters.shape[1] - first.is_near, first.is_near,
+        columns == {first.size}, first.form.parameters.shape[1],
         merged_scale([member.form.code for member in members]),
     )  # fmt: skip
 
@@ -140,12 +142,12 @@ def shared(members: Sequence[Member]) -> Shared:
 def weight_stream(weights: np.ndarray, member: Member, function: Shared, y: Rows, plane_bytes: int) -> np.ndarray:
     """int32 words in the order the code reads them. weights: int8 [1, 3, 3, channels]."""
     w0, w1, w2 = (weights[0, :, tap] for tap in range(TAPS))
-    rest, parameters = np.zeros_like(w0), member.form.parameters.astype(np.int64)
-    if function.is_near:
-        offsets, parameters = parameters[:, 1], np.delete(parameters, 1, axis=1)
-        rest[0] = (offsets - offsets.min()).astype(np.uint8).view(np.int8)
+    rest, starts = np.zeros_like(w0), member.form.starts
+    if function.is_packed:
+        biases = (starts >> FRACTION_BITS).astype(np.int32)
+        rest[:] = biases.view(np.int8).reshape(-1, 4)[:, :TAPS].T
     order = (w2, w0, rest, w1) if function.is_wide and function.stride == 2 else (w1, w0, rest, w2)
     words = np.ascontiguousarray(np.stack(order, axis=2)).view(np.int32)[:, :, 0]  # [rows, channels]
     head = np.array(function.head(member, y, plane_bytes), np.int64).astype(np.int32)
-    channels = np.concatenate([member.form.starts[None], words, parameters.T]).T
-    return np.concatenate([head, channels.astype(np.int32).reshape(-1)])
+    parts = [starts[None]] * function.start_words + [words, member.form.parameters.T]
+    return np.concatenate([head, np.concatenate(parts).T.astype(np.int32).reshape(-1)])

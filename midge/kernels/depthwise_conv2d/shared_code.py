@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from midge.kernels.assembly import Assembly
 from midge.kernels.base import Function
 from midge.kernels.depthwise_conv2d.order import Load, Order, Product
-from midge.kernels.depthwise_conv2d.shared import SPLIT, SPLIT_WIDE, TAPS, Shared
+from midge.kernels.depthwise_conv2d.shared import FRACTION_BITS, SPLIT, SPLIT_WIDE, TAPS, Shared
 from midge.kernels.depthwise_conv2d.tap_products import TapProducts
 
 _SLOTS = ("out", "next_out", "left")
 """Of the frame, before the head of the stream: results of the channel, and of the block; blocks left."""
+_NUMBERS = ("multiplier", "offset", "part")
+"""What a packed word is made into; with the start value it has places in the frame where a channel has many blocks."""
 _PLANES_REGISTERS = {
     "p0": "r0", "p1": "r1", "p2": "r2", "wp": "r3", "a0": "r4", "a1": "r5", "a2": "r6", "a3": "r7", "a4": "r8",
     "a5": "r9", "e": "r10", "o": "r11", "w02": "r12", "w1": "lr",
@@ -21,8 +23,8 @@ _WIDE_REGISTERS = {"p0": "r0", "p1": "r1", "p2": "r2", "wp": "r3"} | {
     f"v{index}": register for index, register in enumerate((*(f"r{number}" for number in range(4, 13)), "lr"))
 }
 _HEAD_REGISTERS = ("r4", "r5", "r6", "r7", "r8", "r9")
-_NEAR_AT = 6
-"""Of a channel's stream: the byte beside the first row's weights."""
+_SPARE_BYTE = 2
+"""Of a word of weights."""
 
 
 def function(name: str, shared: Shared, *, pairs_loads: bool) -> Function:
@@ -39,8 +41,10 @@ class _Writer(ABC):
         self.shared = shared
         self.free = free
         self.t, self.u = f"{{{free[0]}}}", f"{{{free[1]}}}"
-        self.at = {slot: 4 * index for index, slot in enumerate((*_SLOTS, *shared.fields))}
-        frame_bytes = 4 * (len(_SLOTS) + len(shared.fields))
+        self.keeps_numbers = shared.is_packed and not shared.is_one_block
+        slots = (*_SLOTS, *shared.fields, *(("start", *_NUMBERS) if self.keeps_numbers else ()))
+        self.at = {slot: 4 * index for index, slot in enumerate(slots)}
+        frame_bytes = 4 * len(slots)
         title = "Depthwise convolutions 3x3: sizes, strides and shifts come from the stream."
         self.code = Assembly(name, title, registers, frame_bytes + frame_bytes % 8)
 
@@ -55,6 +59,8 @@ class _Writer(ABC):
         code.ops([f"add r2, sp, #{self.at[shared.fields[0]]}", f"stmia r2, {{{{{names}}}}}"])
         code.ops(["ldr {p2}, [r0, #8]", "ldr {p1}, [r0, #4]", "ldr {p0}, [r0]"])
         with code.loop("next channel") as label:
+            if self.keeps_numbers:
+                self.keep_numbers()
             if not shared.is_one_block:
                 code.ops([self.load(self.t, "out"), self.store(self.t, "next_out"), self.load(self.t, "blocks")])
                 with code.loop(f"next {shared.size} pixels") as blocks:
@@ -86,36 +92,73 @@ class _Writer(ABC):
             code.ops([f"lsl {{{acc}}}, #{layout.fraction_bits}" for acc in sums])
         out, step = (f"{{{name}}}" for name in [name for name in self.free if name not in sums][:2])
         code.ops([self.load(out, slot), self.load(step, "step")])
-        store = "strb" if layout.dtype.bytes == 1 else "strh"
+        store, ahead = ("strb" if layout.dtype.bytes == 1 else "strh"), 0
         if slot == "out":
-            code.op(f"{store} {{{sums[0]}}}, [{out}], #{layout.dtype.bytes}")
-            code.op(self.store(out, slot))
-            code.op(f"sub {out}, #{layout.dtype.bytes}")
+            ahead = layout.dtype.bytes
+            code.ops([f"{store} {{{sums[0]}}}, [{out}], #{ahead}", self.store(out, slot)])
         else:
             code.op(f"{store} {{{sums[0]}}}, [{out}]")
+        place = f"[{out}, #-{ahead}]" if ahead else f"[{out}]"
         for acc in sums[1:]:
-            code.ops([f"add {out}, {step}", f"{store} {{{acc}}}, [{out}]"])
+            code.ops([f"add {out}, {step}", f"{store} {{{acc}}}, {place}"])
         if slot != "out":
             code.ops([f"add {out}, {step}", self.store(out, slot)])
 
-    def near_offset(self, offset: str, temporary: str) -> None:
-        """Add the channel's byte to the layer's offset."""
-        if self.shared.is_near:
-            self.code.ops([f"ldrb {{{temporary}}}, [{{wp}}, #{_NEAR_AT}]", f"add {{{offset}}}, {{{temporary}}}"])
+    @property
+    def has_bytes(self) -> bool:
+        """A block finds its start value in three bytes."""
+        return self.shared.is_packed and not self.keeps_numbers
+
+    @property
+    def start_at(self) -> str:
+        """Where a block's start value lies."""
+        return f"[sp, #{self.at['start']}]" if self.keeps_numbers else "[{wp}]"
+
+    def row_at(self, row: int) -> int:
+        """Where in a channel's stream the weights of a row of taps lie."""
+        return 4 * (self.shared.start_words + row)
+
+    def start(self, start: str, first: str, second: str) -> list[str]:
+        """Instructions that load a packed channel's start value, with two more registers: three bytes' bias."""
+        low, middle, high = (f"[{{wp}}, #{self.row_at(row) + _SPARE_BYTE}]" for row in range(TAPS))
+        return [f"ldrb {first}, {middle}", f"ldrb {start}, {low}", f"ldrsb {second}, {high}",
+                f"orr {start}, {start}, {first}, lsl #8", f"orr {start}, {start}, {second}, lsl #16",
+                f"lsl {start}, {start}, #{FRACTION_BITS}"]  # fmt: skip
+
+    def keep_numbers(self) -> None:
+        """Put a channel's start value, and what its word is made into, where all of its blocks find them."""
+        start, first, second, third = self.free[:4]
+        code = self.code
+        code.ops(self.start(*(f"{{{name}}}" for name in (start, first, second))))
+        code.op(self.store(f"{{{start}}}", "start"))
+        code.ops([f"ldr {{{start}}}, [{{wp}}, #{self.row_at(TAPS)}]", self.load(f"{{{first}}}", "factor")])
+        numbers = self.unpacked([start, first], (second, third))
+        code.ops([self.store(f"{{{number}}}", slot) for number, slot in zip(numbers, _NUMBERS, strict=True)])
 
     def own(self) -> list[str]:
-        """Where multiplier, offset, and lowering or shift lie, if channels have their own."""
-        first = 1 + TAPS
-        found = [f"[{{wp}}, #{4 * (first + index)}]" for index in range(self.shared.own_words)]
-        return [*found, f"[sp, #{self.at['offset']}]"] if self.shared.is_near else found
+        """Where a channel's multiplier, offset, and lowering or shift lie; or its word and the layer's factor."""
+        if self.keeps_numbers:
+            return [f"[sp, #{self.at[slot]}]" for slot in _NUMBERS]
+        found = [f"[{{wp}}, #{self.row_at(TAPS + index)}]" for index in range(self.shared.own_words)]
+        return [*found, f"[sp, #{self.at['factor']}]"] if self.shared.is_packed else found
+
+    def ready(self, registers: list[str], free: Sequence[str]) -> list[str]:
+        """Multiplier, offset, and lowering or shift of what `own` says; it may need two more registers."""
+        return self.unpacked(registers, free) if self.shared.is_packed and not self.keeps_numbers else registers
 
     def of_layer(self) -> list[str]:
         """Where the layer's shift and lift lie."""
         found = [f"[sp, #{self.at['shift']}]"] if self.shared.has_shift else []
         return found + ([f"[sp, #{self.at['lift']}]"] if self.shared.scale.lift is None else [])
 
+    def unpacked(self, registers: list[str], free: Sequence[str]) -> list[str]:
+        """Make multiplier, offset and shift of a word and the factor, with two more registers."""
+        part, offset = free[:2]
+        self.code.ops(self.shared.scale.unpack(registers[0], registers[1], part, offset))
+        return [registers[0], offset, part]
+
     def scale(self, acc: str, registers: list[str]) -> list[list[str]]:
-        """Instructions that turn a sum into a result; `registers` hold what `own` and `of_layer` say."""
+        """Instructions that turn a sum into a result; `registers` hold numbers, and what `of_layer` says."""
         lift = registers[-1] if self.shared.scale.lift is None else ""
         numbers = registers[: len(registers) - bool(lift)]
         return self.shared.scale.steps(acc, numbers[0], numbers[1], numbers[-1], lift)
@@ -125,22 +168,25 @@ class _Planes(TapProducts, _Writer):
     """Inputs of a byte: a word brings four neighbours x0 … x3, split into e = (x0, x2) and o = (x1, x3)."""
 
     def __init__(self, name: str, shared: Shared) -> None:
-        super().__init__(name, shared, _PLANES_REGISTERS, ("e", "o"))
+        free = ("e", "o", "w02", "w1", *(f"a{pixel}" for pixel in range(6)))
+        super().__init__(name, shared, _PLANES_REGISTERS, free)
         self.fresh: set[int] = set()
         """Pixels whose first product adds to the start value, which lies in pixel 0's register."""
 
     def block(self, pixels: int) -> list[str]:
         code, stride = self.code, self.shared.stride
-        code.op("ldr {a0}, [{wp}]", "start value")
+        if self.has_bytes:
+            code.ops(self.start("{a0}", "{e}", "{o}"))
+        else:
+            code.op(f"ldr {{a0}}, {self.start_at}", "start value")
         self.fresh = {pixel for pixel in range(1, pixels) if pixel * stride < 4}
         code.ops([f"mov {{a{pixel}}}, {{a0}}" for pixel in range(1, pixels) if pixel not in self.fresh])
         for row in range(TAPS):
             self.row(row, pixels)
-        own, of_layer = self.own(), self.of_layer()
-        registers = ["e", "o", "w02", "w1"][: len(own) + len(of_layer)]
-        code.ops([f"ldr {{{name}}}, {where}" for name, where in zip(registers, own, strict=False)])
-        self.near_offset("o", "w02")
-        code.ops([f"ldr {{{name}}}, {where}" for name, where in zip(registers[len(own) :], of_layer, strict=True)])
+        free, places = ["e", "o", "w02", "w1"], [*self.own(), *self.of_layer()]
+        registers = free[: len(places)]
+        code.ops([f"ldr {{{name}}}, {where}" for name, where in zip(registers, places, strict=True)])
+        registers = self.ready(registers, free[len(places) :])
         for pixel in range(pixels):
             for group in self.scale(f"a{pixel}", registers):
                 code.ops(group)
@@ -152,7 +198,7 @@ class _Planes(TapProducts, _Writer):
         move = pixels * stride
         words = ((pixels - 1) * stride + TAPS + 3) // 4
         ahead = [f"a{index}" for index in range(pixels, 6)][: words - 1]
-        code.op(f"ldr {{w1}}, [{{wp}}, #{4 + 4 * row}]", "row")
+        code.op(f"ldr {{w1}}, [{{wp}}, #{self.row_at(row)}]", "row")
         code.op(f"ldr {{e}}, [{{p{row}}}], #{move}")
         code.ops([f"ldr {{{name}}}, [{{p{row}}}, #{4 * (index + 1) - move}]" for index, name in enumerate(ahead)])
         code.ops([line.format(first="{w1}", second="{w02}") for line in SPLIT])
@@ -176,7 +222,9 @@ class _Wide(_Writer):
         self.pairs_loads = pairs_loads
 
     def block(self, pixels: int) -> list[str]:
-        loads, products = [Load("start", "[{wp}]")], list[Product]()
+        loads, products = [Load("start", "" if self.has_bytes else self.start_at)], list[Product]()
+        if self.has_bytes:
+            self.code.ops(self.start(*(f"{{{name}}}" for name in self.free[:3])))
         for row in range(TAPS):
             more_loads, more_products = self.row(row, pixels)
             loads += more_loads
@@ -185,8 +233,8 @@ class _Wide(_Writer):
         starts = dict.fromkeys(range(pixels), "start")
         order = Order(self.code, loads, products, kept, self.free, starts=starts, alternates=self.pairs_loads)
         order.write()
-        registers, spare = [order.register(load.name) for load in kept], order.spare
-        self.near_offset(registers[1], spare[0])
+        spare = order.spare
+        registers = self.ready([order.register(load.name) for load in kept], spare)
         of_layer = self.of_layer()
         self.code.ops([f"ldr {{{name}}}, {where}" for name, where in zip(spare, of_layer, strict=False)])
         registers += spare[: len(of_layer)]
@@ -200,7 +248,7 @@ class _Wide(_Writer):
         stride, move = self.shared.stride, 2 * pixels * self.shared.stride
         second, first = f"pair {row}", f"other {row}"
         split = SPLIT if stride == 2 else SPLIT_WIDE
-        loads = [Load(first, f"[{{wp}}, #{4 + 4 * row}]", second=second, split=split)]
+        loads = [Load(first, f"[{{wp}}, #{self.row_at(row)}]", second=second, split=split)]
         by_word: dict[int, list[Product]] = {}
         for pixel in range(pixels):
             word, half = divmod(pixel * stride, 2)
