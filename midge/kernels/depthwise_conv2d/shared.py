@@ -46,17 +46,18 @@ class Member:
     @property
     def family(self) -> tuple[object, ...]:
         """What is equal for all that share one."""
-        form, size = self.form, self.size
-        rest = self.window.y.columns % size
-        return self.is_wide, self.window.stride_w, size, rest, form.family, form.parameters.shape[1]
+        form = self.form
+        return self.is_wide, self.window.stride_w, form.family, form.parameters.shape[1]
 
     @property
-    def size(self) -> int:
-        """Pixels of a block: as many as can be in blocks of one even size, or the whole row."""
+    def blocks(self) -> dict[int, int]:
+        """How many blocks of each size in a row: the whole row, or of one even size, or sixes and a rest."""
         columns = self.window.y.columns
         if columns <= MOST_PIXELS:
-            return columns
-        return next((size for size in (6, 4) if columns % size == 0), MOST_PIXELS)
+            return {columns: 1}
+        size = next((size for size in (6, 4) if columns % size == 0), MOST_PIXELS)
+        rest = columns % size
+        return {size: columns // size} | ({rest: 1} if rest else {})
 
     @property
     def input_bytes(self) -> int:
@@ -79,10 +80,10 @@ class Shared:
 
     is_wide: bool
     stride: int
-    size: int
-    rest: int
-    """Pixels of a block at the end of a row; 0 where there is none."""
-    is_one_block: bool
+    sizes: tuple[int, ...]
+    """Pixels of blocks, the largest first."""
+    repeated: tuple[int, ...]
+    """Those of which some row has more than one."""
     own_words: int
     """Parameters of a channel."""
     scale: Scale
@@ -91,6 +92,11 @@ class Shared:
     def is_packed(self) -> bool:
         """A channel's parameters are one word, and its bias lies beside its weights."""
         return self.scale.low_bits > 0
+
+    @property
+    def is_one_block(self) -> bool:
+        """All rows are one block of one size."""
+        return len(self.sizes) == 1 and not self.repeated
 
     @property
     def start_words(self) -> int:
@@ -105,7 +111,7 @@ class Shared:
     @property
     def fields(self) -> tuple[str, ...]:
         """Words of a stream's head, in order."""
-        found = ["end", "plane", "step"] + ([] if self.is_one_block else ["blocks"])
+        found = ["end", "plane", "step"] + ([] if self.is_one_block else [f"blocks{size}" for size in self.sizes])
         found += ["factor"] if self.is_packed else []
         found += ["shift"] if self.has_shift else []
         return (*found, *(["lift"] if self.scale.lift is None else []))
@@ -121,20 +127,19 @@ class Shared:
         values = {
             "end": 4 * self.channel_words * window.y.channels,
             "plane": plane_bytes - window.y.columns * window.stride_w * member.input_bytes,
-            "step": y.pixel_bytes, "blocks": window.y.columns // self.size,
-            "factor": member.form.factor,
-            "shift": member.form.code.shift or 0, "lift": member.form.lift,
-        }  # fmt: skip
+            "step": y.pixel_bytes, "factor": member.form.factor, "shift": member.form.code.shift or 0,
+            "lift": member.form.lift,
+        } | {f"blocks{size}": member.blocks.get(size, 0) for size in self.sizes}  # fmt: skip
         return [values[name] for name in self.fields]
 
 
 def shared(members: Sequence[Member]) -> Shared:
     """What the function of members of one family depends on."""
     first = members[0]
-    columns = {member.window.y.columns for member in members}
+    sizes = sorted({size for member in members for size in member.blocks}, reverse=True)
+    repeated = [size for size in sizes if any(member.blocks.get(size, 0) > 1 for member in members)]
     return Shared(
-        first.is_wide, first.window.stride_w, first.size, first.window.y.columns % first.size,
-        columns == {first.size}, first.form.parameters.shape[1],
+        first.is_wide, first.window.stride_w, tuple(sizes), tuple(repeated), first.form.parameters.shape[1],
         merged_scale([member.form.code for member in members]),
     )  # fmt: skip
 

@@ -22,7 +22,7 @@ _PLANES_REGISTERS = {
 _WIDE_REGISTERS = {"p0": "r0", "p1": "r1", "p2": "r2", "wp": "r3"} | {
     f"v{index}": register for index, register in enumerate((*(f"r{number}" for number in range(4, 13)), "lr"))
 }
-_HEAD_REGISTERS = ("r4", "r5", "r6", "r7", "r8", "r9")
+_HEAD_REGISTERS = ("r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11")
 _SPARE_BYTE = 2
 """Of a word of weights."""
 
@@ -37,12 +37,13 @@ class _Writer(ABC):
     """The loops; how a block's products are made is up to the layout of the inputs."""
 
     def __init__(self, name: str, shared: Shared, registers: dict[str, str], free: Sequence[str]) -> None:
-        """`free`: registers that hold nothing between blocks."""
+        """`free`: registers that hold nothing between blocks. `keeps_numbers`: blocks find a channel's numbers ready in
+        the frame."""
         self.shared = shared
         self.free = free
         self.t, self.u = f"{{{free[0]}}}", f"{{{free[1]}}}"
-        self.keeps_numbers = shared.is_packed and not shared.is_one_block
-        slots = (*_SLOTS, *shared.fields, *(("start", *_NUMBERS) if self.keeps_numbers else ()))
+        self.keeps_numbers = False
+        slots = (*_SLOTS, *shared.fields, *(("start", *_NUMBERS) if shared.is_packed and shared.repeated else ()))
         self.at = {slot: 4 * index for index, slot in enumerate(slots)}
         frame_bytes = 4 * len(slots)
         title = "Depthwise convolutions 3x3: sizes, strides and shifts come from the stream."
@@ -54,30 +55,45 @@ class _Writer(ABC):
 
     def write(self) -> Function:
         code, shared = self.code, self.shared
-        names = ", ".join(_HEAD_REGISTERS[: len(shared.fields)])
-        code.ops([self.store("r1", "out"), f"ldmia r2!, {{{{{names}}}}}", "mov {wp}, r2", "add r4, {wp}"])
-        code.ops([f"add r2, sp, #{self.at[shared.fields[0]]}", f"stmia r2, {{{{{names}}}}}"])
+        code.ops([self.store("r1", "out"), f"add {{wp}}, sp, #{self.at[shared.fields[0]]}"])
+        for first in range(0, len(shared.fields), len(_HEAD_REGISTERS)):
+            names = ", ".join(_HEAD_REGISTERS[: len(shared.fields) - first])
+            code.ops([f"ldmia r2!, {{{{{names}}}}}", f"stmia {{wp}}!, {{{{{names}}}}}"])
+        code.ops(["mov {wp}, r2", self.load(self.t, "end"), f"add {self.t}, {{wp}}", self.store(self.t, "end")])
         code.ops(["ldr {p2}, [r0, #8]", "ldr {p1}, [r0, #4]", "ldr {p0}, [r0]"])
         with code.loop("next channel") as label:
-            if self.keeps_numbers:
-                self.keep_numbers()
-            if not shared.is_one_block:
-                code.ops([self.load(self.t, "out"), self.store(self.t, "next_out"), self.load(self.t, "blocks")])
-                with code.loop(f"next {shared.size} pixels") as blocks:
-                    code.op(self.store(self.t, "left"))
-                    self.results(self.block(shared.size), "next_out")
-                    code.ops([self.load(self.t, "left"), f"subs {self.t}, #1", f"bne {blocks}"])
-                if shared.rest:
-                    self.results(self.block(shared.rest), "next_out")
+            if shared.is_one_block:
+                self.results(self.block(shared.sizes[0]), "out")
+            else:
+                code.ops([self.load(self.t, "out"), self.store(self.t, "next_out")])
+                for size in shared.sizes:
+                    self.blocks(size)
                 code.op(self.load(self.t, "out"))
                 code.ops([f"add {self.t}, #{shared.scale.layout.dtype.bytes}", self.store(self.t, "out")])
-            else:
-                self.results(self.block(shared.size), "out")
             code.ops([self.load(self.t, "plane"), self.load(self.u, "end")])
             code.ops([f"add {{p{row}}}, {self.t}" for row in range(TAPS)])
             code.ops([f"add {{wp}}, #{4 * shared.channel_words}", f"cmp {{wp}}, {self.u}", f"bne {label}"])
         element = "int16_t" if shared.is_wide else "int8_t"
         return code.function(f"void {code.name}(const {element} *const *rows, void *out, const int32_t *stream)")
+
+    def blocks(self, size: int) -> None:
+        """The blocks of one size, of which a layer may have none."""
+        code, after = self.code, self.code.new_label()
+        code.op(self.load(self.t, f"blocks{size}"))
+        if len(self.shared.sizes) > 1:
+            code.ops([f"cmp {self.t}, #0", f"beq {after}"])
+        is_repeated = size in self.shared.repeated
+        self.keeps_numbers = self.shared.is_packed and is_repeated
+        if is_repeated:
+            code.op(self.store(self.t, "left"))
+        if self.keeps_numbers:
+            self.keep_numbers()
+        with code.loop(f"next {size} pixels") as label:
+            self.results(self.block(size), "next_out")
+            if is_repeated:
+                code.ops([self.load(self.t, "left"), f"subs {self.t}, #1", self.store(self.t, "left"), f"bne {label}"])
+        if len(self.shared.sizes) > 1:
+            code.place(after, "no more of these")
 
     def load(self, register: str, slot: str) -> str:
         return f"ldr {register}, [sp, #{self.at[slot]}]"
