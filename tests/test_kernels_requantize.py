@@ -195,6 +195,14 @@ def test_a_dead_channel_is_packed_too() -> None:
         np.testing.assert_array_equal(results, scaling.results(acc))
 
 
+def test_a_dead_channel_with_sums_beyond_32_bits_is_not_packed() -> None:
+    """Without its bias it would wrap, and have other results."""
+    scaling = scaling_of([2.0**-7, 2.0**-26], Rounding.DOUBLE, -128, -128)
+    biases, spread = np.array([40, 0]), np.array([9_000, 30_000_000])
+    assert scaling.is_constant(biases - spread, biases + spread)[1]
+    assert packed(scaling, biases, biases - spread, biases + spread, fraction_bits=6, low_bits=4) is None
+
+
 def test_scales_that_no_word_holds_are_not_packed() -> None:
     biases, reach = np.zeros(1, np.int64), np.array([4000])
     for real, rounding in ((0.7, Rounding.DOUBLE), (2.0**-7, Rounding.SINGLE)):

@@ -70,9 +70,11 @@ def packed(scaling: Scaling, biases: np.ndarray, lows: np.ndarray, highs: np.nda
     if scaling.rounding is not Rounding.DOUBLE or fraction_bits < 2:
         return None
     parts = -scaling.shifts.astype(np.int64) - 1
-    reach = np.maximum(np.maximum(np.abs(lows), np.abs(highs)), np.abs(biases)) << (fraction_bits + 1)
-    fits = (parts >= 0) & (parts <= _MOST_PART) & (reach < 2**31) & (scaling.multipliers >= _ONE)
-    if not np.all(fits | scaling.is_constant(lows, highs)):
+    most = 2**30 >> fraction_bits
+    reach = np.maximum(np.maximum(np.abs(lows), np.abs(highs)), np.abs(biases))
+    fits = (parts >= 0) & (parts <= _MOST_PART) & (reach < most) & (scaling.multipliers >= _ONE)
+    is_narrow = np.maximum(np.abs(lows - biases), np.abs(highs - biases)) < most
+    if not np.all(fits | (scaling.is_constant(lows, highs) & is_narrow)):
         return None
     starts, parts = np.where(fits, biases, 0), np.where(fits, parts, _MOST_PART)
     nothing = 0 if low_bits == LOW_BITS[0] else _ONE
