@@ -17,7 +17,9 @@ from midge.kernels.base import Function, LayerCode
 from midge.kernels.dual_issue import alternated
 from midge.kernels.render import render
 from midge.kernels.view import Rows, TaskView
+from midge.plan.copies import root_value
 from midge.plan.records import Buffer, Plan, Task
+from midge.plan.views import Place
 
 __all__ = ["Layer", "Port", "Sources", "c_identifier", "emit", "layer_code"]
 
@@ -143,22 +145,29 @@ def layer_code(plan: Plan, task: Task, pool: ConstantPool, index: int, prefix: s
 
 
 def rows_view(plan: Plan, index: int, name: str, arena: str, *, read: bool) -> Rows:
-    """One operand or result of a task: the rows of its buffer, or of another view of the same bytes."""
+    """One operand or result of a task: the rows of its buffer, a part of these, or another view of the same bytes."""
     buffer: Buffer = plan.buffers[index]
-    type_ = plan.graph.type(name)
+    type_, root = plan.graph.type(name), root_value(plan.graph, name)
+    place, size = plan.places.get(root, Place()), buffer.layout.dtype.bytes
     row_bytes = type_.row_elements * type_.dtype.bytes
-    is_other_view = buffer.layout.is_natural and (type_.rows, row_bytes) != (buffer.rows, buffer.row_bytes)
+    source = plan.graph.type(root)
+    is_other_view = buffer.layout.is_natural and (type_.rows, type_.row_elements) != (source.rows, source.row_elements)
+    is_by_itself = is_other_view or place.element is not None
+    inside = place.channel * buffer.plane_bytes + place.column * size
+    if not buffer.layout.planes:
+        inside = place.column * buffer.pixel_bytes + place.channel * size
+    is_close = root in plan.places and not place.is_pitched and not buffer.layout.planes
     return Rows(
         arena=arena,
         type=type_,
         dtype=buffer.layout.dtype,
-        offset=buffer.offset,
-        stride_bytes=row_bytes if is_other_view else buffer.stride_bytes,
-        height=type_.rows if is_other_view else buffer.height,
-        padded_rows=type_.rows if is_other_view else buffer.padded_rows,
-        top=buffer.top,
-        left_bytes=buffer.left * buffer.pixel_bytes,
-        pixel_bytes=buffer.pixel_bytes,
+        offset=plan.offset_of(name, index) if is_by_itself else buffer.offset,
+        stride_bytes=row_bytes if is_by_itself else buffer.stride_bytes,
+        height=type_.rows if is_by_itself else buffer.height,
+        padded_rows=type_.rows if is_by_itself else buffer.padded_rows,
+        top=0 if is_by_itself else buffer.top + place.row,
+        left_bytes=0 if is_by_itself else buffer.left * buffer.pixel_bytes + inside,
+        pixel_bytes=type_.channels * size if is_close else buffer.pixel_bytes,
         plane_bytes=buffer.plane_bytes,
         is_constant_pointer=read,
         is_pushed=buffer.role == "caller",

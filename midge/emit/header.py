@@ -38,9 +38,9 @@ def header_text(facts: Facts) -> str:
         prefix=facts.prefix,
         upper=facts.prefix.upper(),
         ports=[
-            *(_port("input", i, name, graph.type(name), plan.buffers[plan.input_buffers[i]].offset, plan.input_rows)
+            *(_port("input", i, name, graph.type(name), plan.offset_of(name, plan.input_buffers[i]), plan.input_rows)
               for i, name in enumerate(graph.inputs)),
-            *(_port("output", i, name, graph.type(name), plan.buffers[plan.output_buffers[i]].offset)
+            *(_port("output", i, name, graph.type(name), plan.offset_of(name, plan.output_buffers[i]))
               for i, name in enumerate(graph.outputs)),
         ],
     )  # fmt: skip

@@ -23,8 +23,8 @@ def state_lines(plan: Plan, prefix: str, pool: ConstantPool) -> StateLines:
     """Adds initial values that are not one byte throughout to the pool."""
     reset, hand_on = [], []
     for index, (state, (before, after)) in enumerate(zip(plan.graph.states, plan.state_buffers, strict=True)):
-        to = f"{prefix}_arena + {plan.buffers[before].offset}"
-        source = f"{prefix}_arena + {plan.buffers[after].offset}"
+        to = f"{prefix}_arena + {plan.offset_of(state.before, before)}"
+        source = f"{prefix}_arena + {plan.offset_of(state.after, after)}"
         count = plan.graph.type(state.before).bytes
         initial = np.frombuffer(state.initial.tobytes(), np.uint8)
         if (initial == initial[0]).all():
@@ -32,5 +32,6 @@ def state_lines(plan: Plan, prefix: str, pool: ConstantPool) -> StateLines:
         else:
             name = pool.add(index, "state", Constant("initial", state.initial))
             reset.append(f"memcpy({to}, {name}, {count});")
-        hand_on.append(f"memcpy({to}, {source}, {count});")
+        move = "memmove" if before == after else "memcpy"  # in one buffer the two may overlap
+        hand_on.append(f"{move}({to}, {source}, {count});")
     return StateLines(tuple(reset), tuple(hand_on))

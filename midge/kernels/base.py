@@ -144,6 +144,10 @@ class Kernel(ABC):
     op: ClassVar[type[Op]]
     shares_only: ClassVar[bool] = False
     """Made for functions that layers share: a candidate where RAM or flash come first, no other time."""
+    reads_pitched: ClassVar[bool] = False
+    """Operands' pixels may lie further apart than their channels need (`Rows.pixel_bytes`)."""
+    most_pitch_bytes: ClassVar[int] = 0
+    """So far apart may the result's pixels lie; 0: side by side only."""
 
     @abstractmethod
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:

@@ -24,6 +24,7 @@ from midge.plan.rings import best_order, memory_requests
 from midge.plan.score import judge
 from midge.plan.spend import choose_kernels
 from midge.plan.storage import Network, Storage, build_network
+from midge.plan.views import Place
 from midge.targets.records import Board, Core
 
 __all__ = ["ALIGN_BYTES", "Action", "Buffer", "Kind", "Plan", "PlanOptions", "Task", "plan"]
@@ -144,7 +145,7 @@ def place(graph: Graph, board: Board, options: PlanOptions, network: Network, or
             buffers.append(_scratch(node.name, request, packing.offsets[scratch_at]))
             scratch = scratch_at
             scratch_at += 1
-        storages = tuple(None if tensor is None else network.storage_of[tensor] for tensor in operands)
+        storages = tuple(network.storage_of[operand[0]] if operand else None for operand in operands)
         tasks.append(Task(node, binding, storages, tuple(network.storage_of[t] for t in results), scratch))
     return Plan(
         graph=graph,
@@ -158,31 +159,34 @@ def place(graph: Graph, board: Board, options: PlanOptions, network: Network, or
         proven_minimal=packing.proven_minimal,
         input_buffers=tuple(_buffer_of(graph, network, name) for name in graph.inputs),
         output_buffers=tuple(_buffer_of(graph, network, name) for name in graph.outputs),
-        input_rows=sum(network.tensors[storage.tensors[0]].rows for storage in network.storages if storage.is_pushed),
+        input_rows=sum(storage.rows for storage in network.storages if storage.is_pushed),
         state_buffers=tuple(
             (_buffer_of(graph, network, state.before), _buffer_of(graph, network, state.after))
             for state in graph.states
         ),
+        places=_places(network),
     )
 
 
 def _buffer_of(graph: Graph, network: Network, name: str) -> int:
-    root = root_value(graph, name)
-    return next(
-        network.storage_of[index] for index, tensor in enumerate(network.tensors) if tensor.name == root
-    )  # fmt: skip
+    return network.storage_of_value(root_value(graph, name))
+
+
+def _places(network: Network) -> dict[str, Place]:
+    """Of values that lie within another one, and of those that are overwritten by such a one."""
+    places = {name: place for name, (_, place) in network.views.bases.items()}
+    return places | {tensor.name: tensor.place for tensor in network.tensors if tensor.place != Place()}
 
 
 def _buffers(graph: Graph, network: Network, order: Schedule, offsets: Iterable[int]) -> list[Buffer]:
     buffers = []
     for storage, life, offset in zip(network.storages, order.lives, offsets, strict=False):
-        names = [network.tensors[tensor].name for tensor in storage.tensors]
         role = _role(graph, network, storage)
         buffers.append(
             Buffer(
-                name=names[0] if role in ("input", "caller") else names[-1],
+                name=network.tensors[storage.tensors[0]].name if role in ("input", "caller") else storage.name,
                 layout=storage.layout,
-                rows=network.tensors[storage.tensors[0]].rows,
+                rows=storage.rows,
                 row_bytes=storage.row_bytes,
                 pixel_bytes=storage.pixel_bytes,
                 left=storage.left,
@@ -209,7 +213,8 @@ def _role(graph: Graph, network: Network, storage: Storage) -> str:
         return "input"
     if names & {state.before for state in graph.states}:
         return "state"
-    return "output" if names & {root_value(graph, name) for name in graph.outputs} else "edge"
+    outputs = {network.views.base(root_value(graph, name)) for name in graph.outputs}
+    return "output" if (names | {storage.name}) & outputs else "edge"
 
 
 def _scratch(name: str, request: Request, offset: int) -> Buffer:

@@ -55,16 +55,19 @@ class _Simulation:
         self.actions: list[Action] = []
         self.next_step = [0] * len(network.bindings)
         self.made = [0 if tensor.producer is not None else tensor.rows for tensor in network.tensors]
-        self.padded = [0] * len(network.tensors)
         count = len(network.storages)
+        self.padded = [0] * count
+        """Rows of padding below the last row that each storage has got."""
         self.height = [1] * count
+        self.newest = [0] * count
+        """The last padded row that came into each storage."""
         self.opened: list[int | None] = [None] * count
         """The action since which each storage holds something."""
         self.begun = [False] * count
         self.last = [0] * count
         self.spans: list[list[Span]] = [[] for _ in range(count)]
         self.scratch: list[list[Span]] = [[] for _ in network.bindings]
-        self.oldest = [_oldest_rows(network, storage) for storage in range(count)]
+        self.oldest = [_oldest_rows(tensor) for tensor in network.tensors]
         self.needs = [_operand_needs(network, task) for task in range(len(network.bindings))]
 
     def run(self) -> Schedule:
@@ -82,8 +85,7 @@ class _Simulation:
         for index, storage in enumerate(self.network.storages):
             records = [self.network.tensors[tensor] for tensor in storage.tensors]
             kept = any(record.is_output or record.is_state for record in records)
-            rows = self.network.tensors[storage.tensors[0]].rows
-            height = 0 if storage.is_pushed else rows if storage.is_flat else self.height[index]
+            height = 0 if storage.is_pushed else storage.rows if storage.is_flat else self.height[index]
             opened = self.opened[index]
             if opened is not None:
                 self.spans[index].append((opened, end if kept else max(opened, self.last[index])))
@@ -98,11 +100,11 @@ class _Simulation:
         while self.made[tensor] <= wanted:
             assert record.producer is not None
             self._step(record.producer)
-        while self.padded[tensor] <= row - record.rows:
-            storage = self.network.storage_of[tensor]
-            padded_row = self.network.storages[storage].top + record.rows + self.padded[tensor]
+        storage = self.network.storage_of[tensor]
+        while self.padded[storage] <= row - record.rows:
+            padded_row = self.network.storages[storage].top + self.network.storages[storage].rows + self.padded[storage]
             self._act(Action(Kind.PAD, storage, padded_row))
-            self.padded[tensor] += 1
+            self.padded[storage] += 1
             self._grow(storage, padded_row)
 
     def _step(self, task: int) -> None:
@@ -121,6 +123,9 @@ class _Simulation:
         self.next_step[task] = index + 1
         self._act(Action(Kind.RUN, task, index))
         now = len(self.actions) - 1
+        makes = binding.steps[index].makes
+        for tensor in network.results[task]:
+            self.made[tensor] = min(self.made[tensor] + makes, network.tensors[tensor].rows)
         for operand, need in needs:
             if need[0] <= need[1]:
                 self.last[network.storage_of[operand]] = now
@@ -132,11 +137,11 @@ class _Simulation:
         for tensor in network.results[task]:
             storage = network.storage_of[tensor]
             self.last[storage] = now
-            self.made[tensor] = min(self.made[tensor] + binding.steps[index].makes, network.tensors[tensor].rows)
-            if binding.steps[index].makes:
-                self._grow(storage, network.storages[storage].top + self.made[tensor] - 1)
+            if makes:
+                first_row = network.storages[storage].top + network.tensors[tensor].place.row
+                self._grow(storage, first_row + self.made[tensor] - 1)
                 # Rows of one step have slots of their own, even those that nobody reads.
-                self.height[storage] = max(self.height[storage], binding.steps[index].makes)
+                self.height[storage] = max(self.height[storage], makes)
 
     def _begin(self, storage: int) -> None:
         """A row comes into a storage; before its first one comes its padding."""
@@ -158,15 +163,15 @@ class _Simulation:
             return
         for tensor in self.network.storages[storage].tensors:
             record = self.network.tensors[tensor]
-            if record.is_output or record.is_state or self._oldest(storage) < self.made[tensor]:
+            if record.is_output or record.is_state or self._oldest(tensor) < self.made[tensor]:
                 return
         self.spans[storage].append((opened, now))
         self.opened[storage] = None
 
-    def _oldest(self, storage: int) -> int:
-        """The oldest padded row that a step still to come reads."""
+    def _oldest(self, tensor: int) -> int:
+        """The oldest row of a tensor that a step still to come reads."""
         oldest = _NEVER
-        for task, rows in self.oldest[storage]:
+        for task, rows in self.oldest[tensor]:
             row = rows[self.next_step[task]]
             if row < oldest:
                 oldest = row
@@ -175,9 +180,14 @@ class _Simulation:
     def _act(self, action: Action) -> None:
         self.actions.append(action)
 
-    def _grow(self, storage: int, newest: int) -> None:
-        """A new row must leave alone every row that a step still to come will read."""
-        oldest = min(self._oldest(storage), newest)
+    def _grow(self, storage: int, row: int) -> None:
+        """A new (padded) row must leave alone every row that is there, and that a step still to come will read."""
+        self.newest[storage] = newest = max(self.newest[storage], row)
+        record, oldest = self.network.storages[storage], row
+        if record.is_flat:
+            return
+        for tensor in record.tensors:
+            oldest = min(oldest, record.top + self.network.tensors[tensor].place.row + self._oldest(tensor))
         self.height[storage] = max(self.height[storage], newest - oldest + 1)
 
 
@@ -186,24 +196,22 @@ def _reader(tensor: Tensor, task: int, position: int) -> Reader:
 
 
 def _operand_needs(network: Network, task: int) -> list[tuple[int, tuple[Span, ...]]]:
-    """Of each operand: its tensor, and for each step the first and last row, in the tensor's own rows."""
+    """Of each tensor that the operands are made of: for each step the first and last row, in the tensor's own rows."""
     return [
-        (operand, _reader(network.tensors[operand], task, position).needs)
+        (tensor, _reader(network.tensors[tensor], task, position).needs)
         for position, operand in enumerate(network.operands[task])
-        if operand is not None
+        for tensor in operand
     ]
 
 
-def _oldest_rows(network: Network, storage: int) -> list[tuple[int, list[int]]]:
-    """For each reader of a storage: by step, the oldest padded row that this step or a later one reads."""
-    top = network.storages[storage].top
+def _oldest_rows(tensor: Tensor) -> list[tuple[int, list[int]]]:
+    """For each reader of a tensor: by step, the oldest row that this step or a later one reads."""
     rows = []
-    for tensor in network.storages[storage].tensors:
-        for reader in network.tensors[tensor].readers:
-            oldest = [_NEVER] * (len(reader.needs) + 1)
-            for step in range(len(reader.needs) - 1, -1, -1):
-                oldest[step] = min(oldest[step + 1], reader.needs[step][0] + top)
-            rows.append((reader.task, oldest))
+    for reader in tensor.readers:
+        oldest = [_NEVER] * (len(reader.needs) + 1)
+        for step in range(len(reader.needs) - 1, -1, -1):
+            oldest[step] = min(oldest[step + 1], reader.needs[step][0])
+        rows.append((reader.task, oldest))
     return rows
 
 
@@ -224,60 +232,3 @@ def live_profile(sizes: Sequence[int], spans: Sequence[Sequence[Span]]) -> list[
         alive += change[action]
         profile.append((alive, until - action))
     return profile
-
-
-def check(network: Network, plan: Schedule, heights: Sequence[int]) -> str | None:
-    """None where rings of these heights hold every row that the schedule reads; else what is lost, and when.
-
-    Runs the actions over rings that remember which row each slot holds: independent of how heights were found.
-    """
-    slots: list[dict[int, tuple[int, int]]] = [{} for _ in network.storages]
-    made = [0] * len(network.tensors)
-    for tensor, record in enumerate(network.tensors):
-        if record.producer is None:
-            storage = network.storage_of[tensor]
-            made[tensor] = record.rows
-            if network.storages[storage].is_pushed:
-                continue
-            for row in range(record.rows):
-                slots[storage][(row + network.storages[storage].top) % heights[storage]] = (tensor, row)
-    for now, action in enumerate(plan.actions):
-        if action.kind is Kind.CLEAR:
-            for slot in range(heights[action.target]):
-                slots[action.target][slot] = (-1, slot)
-        elif action.kind is Kind.PAD:
-            slots[action.target][action.index % heights[action.target]] = (-1, action.index)
-        else:
-            lost = _replay_step(network, slots, made, heights, action)
-            if lost:
-                return f"action {now}: {lost}"
-    return None
-
-
-def _replay_step(network: Network, slots: list[dict[int, tuple[int, int]]], made: list[int], heights: Sequence[int],
-                 action: Action) -> str | None:  # fmt: skip
-    task = action.target
-    for position, operand in enumerate(network.operands[task]):
-        if operand is None:
-            continue
-        record = network.tensors[operand]
-        storage = network.storage_of[operand]
-        top = network.storages[storage].top
-        low, high = _reader(record, task, position).needs[action.index]
-        if network.storages[storage].is_pushed:
-            if (low, high) != (action.index, action.index):
-                return f"{network.nodes[task].name} step {action.index} wants rows {low} to {high}, and has one"
-            continue
-        for row in range(low, high + 1):
-            held = slots[storage].get((row + top) % heights[storage], (operand, -1))
-            is_right = held == (operand, row) if 0 <= row < record.rows else held[0] == -1  # padding is all alike
-            if not is_right:
-                return f"{network.nodes[task].name} step {action.index} lost row {row} of {record.name}"
-    for tensor in network.results[task]:
-        storage = network.storage_of[tensor]
-        makes = network.bindings[task].steps[action.index].makes
-        for _ in range(min(makes, network.tensors[tensor].rows - made[tensor])):
-            row = made[tensor]
-            slots[storage][(row + network.storages[storage].top) % heights[storage]] = (tensor, row)
-            made[tensor] += 1
-    return None

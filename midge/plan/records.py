@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from midge.ir.graph import Graph, Node
 from midge.kernels.base import Binding, Layout
+from midge.plan.copies import root_value
+from midge.plan.views import Place
 from midge.targets.records import Board
 
 
@@ -165,10 +168,21 @@ class Plan:
     state_buffers: tuple[tuple[int, int], ...] = ()
     """Of each state: what it holds, and what is copied there after the last action."""
 
+    places: Mapping[str, Place] = field(default_factory=dict)
+    """Where values lie in their buffer that are parts of another one."""
+
+    def offset_of(self, name: str, buffer: int) -> int:
+        """Where an input, output or state begins in the arena: values that lie side by side."""
+        holder, place = self.buffers[buffer], self.places.get(root_value(self.graph, name), Place())
+        inside = place.column * holder.pixel_bytes + place.channel * holder.layout.dtype.bytes
+        if place.element is not None:
+            return holder.offset + place.element * holder.layout.dtype.bytes
+        return holder.offset + place.row * holder.stride_bytes + inside
+
     @property
     def state_bytes(self) -> int:
         """RAM that keeps its contents from one inference to the next."""
-        return sum(self.buffers[before].bytes for before, _ in self.state_buffers)
+        return sum(self.graph.type(state.before).bytes for state in self.graph.states)
 
     @property
     def kernels(self) -> tuple[tuple[str, str], ...]:
