@@ -16,6 +16,8 @@ MOST_MACS = 150_000
 SIZES = (1, 1, 2, 3, 4, 5, 7, 8, 9, 13, 16)
 FURTHER = 5000
 """The first seed whose network may have layers of `wild_further.py`."""
+PARTS = 1_000_000
+"""The first seed whose network has layers of `wild_parts.py`: concatenations and slices."""
 CHANNELS = (1, 1, 2, 3, 4, 5, 7, 8, 12, 13, 16, 17, 24, 33)
 
 
@@ -157,6 +159,7 @@ def wild_network(seed: int) -> Graph:
     """
     from wild_further import LAYERS as ALL
     from wild_layers import LAYERS
+    from wild_parts import LAYERS as OF_PARTS
 
     maker = Wild(seed, is_float=seed % 8 == 7)
     images = not maker.chance(0.15)
@@ -166,7 +169,8 @@ def wild_network(seed: int) -> Graph:
     values = [maker.input(shape)]
     if maker.chance(0.15):
         values.append(maker.input(shape if maker.chance(0.5) else (1, maker.whole(*CHANNELS))))
-    kinds, weights = zip(*(ALL if seed >= FURTHER else LAYERS), strict=True)
+    listed = OF_PARTS if seed >= PARTS else ALL if seed >= FURTHER else LAYERS
+    kinds, weights = zip(*listed, strict=True)
     odds = np.array(weights) / sum(weights)
     wanted, tries = int(maker.rng.integers(1, 10)), 0
     while len(maker.builder.nodes) < wanted and tries < 60:

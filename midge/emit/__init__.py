@@ -156,7 +156,7 @@ def rows_view(plan: Plan, index: int, name: str, arena: str, *, read: bool) -> R
     inside = place.channel * buffer.plane_bytes + place.column * size
     if not buffer.layout.planes:
         inside = place.column * buffer.pixel_bytes + place.channel * size
-    is_close = root in plan.places and not place.is_pitched and not buffer.layout.planes
+    is_as_buffer = place.is_pitched or buffer.layout.planes
     return Rows(
         arena=arena,
         type=type_,
@@ -167,7 +167,7 @@ def rows_view(plan: Plan, index: int, name: str, arena: str, *, read: bool) -> R
         padded_rows=type_.rows if is_by_itself else buffer.padded_rows,
         top=0 if is_by_itself else buffer.top + place.row,
         left_bytes=0 if is_by_itself else buffer.left * buffer.pixel_bytes + inside,
-        pixel_bytes=type_.channels * size if is_close else buffer.pixel_bytes,
+        pixel_bytes=buffer.pixel_bytes if is_as_buffer else type_.channels * size,
         plane_bytes=buffer.plane_bytes,
         is_constant_pointer=read,
         is_pushed=buffer.role == "caller",

@@ -124,6 +124,12 @@ class LayerCode:
     body: str
 
 
+ANY_PITCH = 1 << 30
+"""Pixels may lie as far apart as one likes."""
+NEAR_PITCH = 512
+"""A few pixels are within reach of a store's offset."""
+
+
 @dataclass(frozen=True, slots=True)
 class Offer:
     """A faster kernel in place of another one: what it costs, and an estimate of what it brings."""

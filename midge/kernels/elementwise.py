@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from midge.ir.graph import Graph, Node
 from midge.ir.types import DType, TensorType
 from midge.kernels import render
-from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, Reads, row_steps
+from midge.kernels.base import ANY_PITCH, Binding, Constant, Function, Kernel, LayerCode, Layout, Reads, row_steps
 from midge.kernels.floating import float_clamp
 from midge.kernels.loops import Loop, broadcast_strides, index_text, merged_loops
-from midge.kernels.view import TaskView, c_element
+from midge.kernels.view import Rows, TaskView, c_element
 from midge.ops.add import Add
 from midge.ops.base import Rounding, quantized_bounds
 from midge.ops.elementwise import SumParameters
@@ -66,6 +66,8 @@ class ElementwiseRows(Kernel):
     body: str
     """Template of the statements that make one value."""
     dtype: DType
+    reads_pitched = True
+    most_pitch_bytes = ANY_PITCH
 
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
         del core
@@ -84,7 +86,8 @@ class ElementwiseRows(Kernel):
     def emit(self, view: TaskView) -> LayerCode:
         y, found = view.y.type, operands(view.node, view.graph)
         shape = y.shape if y.rows == 1 else y.shape[2:]
-        loops = merged_loops(shape, (*(operand.strides for operand in found), broadcast_strides(shape)))
+        strides = [_apart(operand.strides, rows) for operand, rows in zip(found, view.inputs, strict=True)]
+        loops = merged_loops(shape, (*strides, _apart(broadcast_strides(shape), view.y)))
         names, helpers = self.names(view.node, view.graph)
         places = {role: f"{role}[{index_text(loops, index)}]" for index, role in enumerate(_ROLES[: len(found)])}
         parameters = [(c_element(operand.type.dtype), role) for operand, role in zip(found, places, strict=True)]
@@ -106,6 +109,13 @@ class ElementwiseRows(Kernel):
     @abstractmethod
     def names(self, node: Node, graph: Graph) -> tuple[dict[str, object], tuple[Function, ...]]:
         """What the body's template is filled with, and the helper functions that it calls."""
+
+
+def _apart(strides: tuple[int, ...], rows: Rows | None) -> tuple[int, ...]:
+    """The strides of an array whose pixels may lie further apart than their channels need."""
+    if rows is None or rows.pitch == rows.type.channels:
+        return strides
+    return (*(stride // rows.type.channels * rows.pitch for stride in strides[:-1]), strides[-1])
 
 
 def _pointer(view: TaskView, index: int, role: str, operand: Operand) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from midge.ir.graph import Graph, Node
 from midge.ir.types import DType
 from midge.kernels import render
-from midge.kernels.base import Binding, Function, Kernel, LayerCode, Layout, Reads, Step
+from midge.kernels.base import ANY_PITCH, Binding, Function, Kernel, LayerCode, Layout, Reads, Step
 from midge.kernels.floating import float_clamp
-from midge.kernels.view import TaskView, c_element
+from midge.kernels.view import TaskView, c_element, pitch_key
 from midge.kernels.window import Window
 from midge.ops.average_pool2d import AveragePool2D
 from midge.ops.base import quantized_bounds
@@ -55,6 +55,8 @@ class PoolRows(Kernel):
     """One output row from the rows of its window that exist; padding is left out, not read."""
 
     template: str
+    reads_pitched = True
+    most_pitch_bytes = ANY_PITCH
 
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
         del core
@@ -72,8 +74,8 @@ class PoolRows(Kernel):
                    for step, (low, high) in enumerate(s.needs[0] or (0, 0) for s in window_steps(window)))  # fmt: skip
         padding = "" if full and not (window.padding.left or window.right) else f"p{window.padding.left}"
         kernel = render.function(
-            self.template, f"{self.name}_{window.key}{padding}{key}", window=window, element=element, result=text,
-            is_float=window.y.dtype.is_float, full_rows=full,
+            self.template, f"{self.name}_{window.key}{padding}{pitch_key(view)}{key}", window=window, element=element, result=text,
+            is_float=window.y.dtype.is_float, full_rows=full, x_pitch=view.x.pitch, y_pitch=view.y.pitch,
         )  # fmt: skip
         body = render.render("common/window_rows.c.j2", view=view, window=window, element=element, full=full)
         body += f"    {kernel.name}(rows, count, {view.y.at(1, 0)});\n"

@@ -10,8 +10,8 @@ import numpy as np
 from midge.ir.graph import Graph, Node
 from midge.ir.types import DType, TensorType
 from midge.kernels import render
-from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, Reads, row_steps
-from midge.kernels.view import TaskView, c_element
+from midge.kernels.base import ANY_PITCH, Binding, Constant, Function, Kernel, LayerCode, Layout, Reads, row_steps
+from midge.kernels.view import Rows, TaskView, c_element
 from midge.targets.records import Core
 
 _BYTES = (DType.INT8, DType.UINT8, DType.BOOL)
@@ -23,6 +23,9 @@ class TableRows(Kernel):
     The table holds what the operator's reference says of each of the 256 operands. Other operands must be constants
     of one element.
     """
+
+    reads_pitched = True
+    most_pitch_bytes = ANY_PITCH
 
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
         del core
@@ -50,8 +53,8 @@ class TableRows(Kernel):
         kernel = render.function(
             "common/table.c.j2", f"midge_table_{suffixes}", x_element=x.dtype.c_name, y_element=y.dtype.c_name
         )
-        call = f"{kernel.name}({x.at(1, 0)}, {y.at(1, 0)}, {view.constant('table')}, {y.type.row_elements})"
-        return LayerCode((kernel,), (Constant("table", byte_table(view.node, view.graph)),), f"    {call};\n")
+        body = rows_body(kernel.name, x, y, f"{view.constant('table')}, ")
+        return LayerCode((kernel,), (Constant("table", byte_table(view.node, view.graph)),), body)
 
 
 def byte_table(node: Node, graph: Graph) -> np.ndarray:
@@ -84,6 +87,9 @@ class Expression:
 class MapRows(Kernel):
     """One row a step, each value of the result by a C expression of the operand's."""
 
+    reads_pitched = True
+    most_pitch_bytes = ANY_PITCH
+
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
         del core
         if graph.values[node.inputs[0] or ""].is_constant:
@@ -107,8 +113,15 @@ class MapRows(Kernel):
             "common/map.c.j2", self.name, x_element=c_element(view.x.dtype), y_element=c_element(view.y.dtype),
             value=expression.text, title=type(view.node.op).__name__,
         )  # fmt: skip
-        body = f"    {kernel.name}({view.x.at(1, 0)}, {view.y.at(1, 0)}, {view.y.type.row_elements});\n"
+        body = rows_body(kernel.name, view.x, view.y)
         return LayerCode((*expression.helpers, kernel), (), body)
+
+
+def rows_body(name: str, x: Rows, y: Rows, further: str = "") -> str:
+    """Calls `name(x, y, <further>, count)` for a row; where pixels lie apart, for each pixel."""
+    if not (x.pitch_key or y.pitch_key):
+        return f"    {name}({x.at(1, 0)}, {y.at(1, 0)}, {further}{y.type.row_elements});\n"
+    return render.render("common/pixels.c.j2", name=name, x=x, y=y, further=further, element=c_element)
 
 
 def _varying(node: Node, graph: Graph) -> list[int]:

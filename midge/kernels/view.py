@@ -37,6 +37,16 @@ class Rows:
     is_pushed: bool = False
     """The row that the caller has just pushed is the only one; it may lie at any address."""
 
+    @property
+    def pitch(self) -> int:
+        """Elements from a pixel to the next one, where the layout is not in planes."""
+        return self.pixel_bytes // self.dtype.bytes
+
+    @property
+    def pitch_key(self) -> str:
+        """What the name of a function says of pixels that lie apart."""
+        return "" if self.pitch <= self.type.channels else f"p{self.pitch}"
+
     def at(self, scale: int, offset: int, *, before: int = 0) -> str:
         """Pointer to row `step * scale + offset`, `before` pixels left of its first pixel."""
         return self.at_row(linear(scale, offset + self.top), before=before, top=0)
@@ -104,6 +114,12 @@ class TaskView:
     def y(self) -> Rows:
         """The first result."""
         return self.outputs[0]
+
+
+def pitch_key(view: TaskView) -> str:
+    """What the name of a function says where the first operand's pixels, or the result's, lie apart."""
+    x, y = (rows.pitch_key if rows is not None else "" for rows in (view.inputs[0], view.y))
+    return (x and f"x{x}") + (y and f"y{y}")
 
 
 def c_element(dtype: DType) -> str:

@@ -21,6 +21,8 @@ class AveragePool2DQuad(AveragePool2DAccumulate):
     """One input row a step, added to pairs of 16-bit sums."""
 
     name: ClassVar[str] = "average_pool2d_s8_quad__armv7em"
+    reads_pitched = False
+    most_pitch_bytes = 0
 
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
         reason = super().refuse(node, graph, core)

@@ -6,9 +6,9 @@ from typing import ClassVar
 
 from midge.ir.graph import Graph, Node
 from midge.kernels import render
-from midge.kernels.base import Binding, Kernel, LayerCode, Layout, Reads, Step
+from midge.kernels.base import ANY_PITCH, Binding, Kernel, LayerCode, Layout, Reads, Step
 from midge.kernels.pooling import PoolRows, clamped, pool_window, refuse_pool
-from midge.kernels.view import TaskView, c_element
+from midge.kernels.view import TaskView, c_element, pitch_key
 from midge.ops.average_pool2d import AveragePool2D
 from midge.targets.records import Core
 
@@ -26,6 +26,8 @@ class AveragePool2DAccumulate(Kernel):
 
     name: ClassVar[str] = "average_pool2d_accumulate__portable"
     op = AveragePool2D
+    reads_pitched = True
+    most_pitch_bytes = ANY_PITCH
 
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
         del core
@@ -53,7 +55,8 @@ class AveragePool2DAccumulate(Kernel):
         is_float = window.y.dtype.is_float
         text, helpers, key = clamped(view.node, view.graph, "value")
         kernel = render.function(
-            "average_pool2d/accumulate.c.j2", f"{self.name}_{window.key}{key}", window=window, element=element,
+            "average_pool2d/accumulate.c.j2", f"{self.name}_{window.key}{pitch_key(view)}{key}", window=window,
+            element=element, x_pitch=view.x.pitch, y_pitch=view.y.pitch,
             sum="midge_f32" if is_float else "midge_s32", plain_sum="float" if is_float else "int32_t",
             is_float=is_float, values=window.kh * window.kw, result=text,
         )  # fmt: skip

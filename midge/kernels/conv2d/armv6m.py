@@ -12,7 +12,7 @@ from midge.ir.graph import Graph, Node
 from midge.kernels import bytes_armv6m as bytes_
 from midge.kernels import dots_armv6m as dots
 from midge.kernels import render
-from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, row_steps
+from midge.kernels.base import NEAR_PITCH, Binding, Constant, Function, Kernel, LayerCode, Layout, row_steps
 from midge.kernels.conv2d.portable import conv2d_window, refuse_unless_dense
 from midge.kernels.layouts import EXCESS, EXCESS_PLANES, NATURAL
 from midge.kernels.quantized import channel_scaling
@@ -32,6 +32,7 @@ class Conv2DS8Packed(Kernel):
 
     name: ClassVar[str] = "conv2d_s8_packed__armv6m"
     op = Conv2D
+    most_pitch_bytes = NEAR_PITCH
     layout: ClassVar[Layout] = NATURAL
     """The layout that results are written in."""
 
@@ -64,7 +65,7 @@ class Conv2DS8Packed(Kernel):
         window = conv2d_window(view.node, view.graph)
         form = requantized(view.node, view.graph, self.layout)
         assert form is not None
-        plane = f"p{view.y.plane_bytes}" if self.layout.planes else ""
+        plane = f"p{view.y.plane_bytes}" if self.layout.planes else view.y.pitch_key
         name = f"{view.prefix}_{self.name}_{window.key}{self.weights_key(view)}{form.key}{plane}"
         title = f"Convolution {window.kh}x{window.kw}: {window.x.channels} channels in, {window.y.channels} out."
         kernel, stream = self.write(view, name, dots.shape_of(window), form, title)

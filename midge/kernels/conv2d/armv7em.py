@@ -10,7 +10,7 @@ from typing import ClassVar
 from midge.ir.graph import Graph, Node
 from midge.ir.types import DType
 from midge.kernels import render, requantize_armv7em, requantize_s16, requantize_s16_long
-from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, Offer, row_steps
+from midge.kernels.base import NEAR_PITCH, Binding, Constant, Function, Kernel, LayerCode, Layout, Offer, row_steps
 from midge.kernels.conv2d import wide, wide_code, wide_held
 from midge.kernels.conv2d.paired import paired_offers
 from midge.kernels.conv2d.pairs import PAIRS_KERNELS
@@ -34,6 +34,8 @@ class Conv2DS8Smlad(Conv2DS8):
     name: ClassVar[str] = "conv2d_s8_smlad__armv7em"
     template: ClassVar[str] = "conv2d/armv7em_s8.c.j2"
     run_multiple: ClassVar[int] = 4
+    reads_pitched = False
+    most_pitch_bytes = 0
 
     def helpers(self, scaling: Scaling) -> tuple[Function, ...]:
         return (*super().helpers(scaling), *pair_helpers())
@@ -163,7 +165,7 @@ class Conv2DWide(Kernel):
         assert weights is not None and form is not None
         shape = self.shape(window, view.core)
         shape = replace(shape, loop_bytes=min(shape.loop_bytes, view.most_loop_bytes))
-        plane = f"p{view.y.plane_bytes}" if self.layout.planes else ""
+        plane = f"p{view.y.plane_bytes}" if self.layout.planes else view.y.pitch_key
         starts = "" if form.has_starts else "z"
         name = f"{view.prefix}_{self.name}_{window.key}{form.key}{starts}{plane}"
         title = f"Convolution {window.kh}x{window.kw}: {window.x.channels} channels in, {window.y.channels} out."
@@ -185,6 +187,8 @@ class Conv2DWide(Kernel):
 
 class Conv2DS8Wide(Conv2DWide):
     """int8, on rows that are widened already."""
+
+    most_pitch_bytes = NEAR_PITCH
 
     dtype = DType.INT8
     reads_layout = WIDE

@@ -53,6 +53,8 @@ class Conv2DS8Host(Conv2DS8):
     """Sums of quads of products, for up to 8 pixels by 16 channels at once."""
 
     name: ClassVar[str] = "conv2d_s8_vectors__host"
+    reads_pitched = False
+    most_pitch_bytes = 0
     run_multiple: ClassVar[int] = vectors.QUAD
 
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
@@ -74,6 +76,8 @@ class Conv2DF32Host(Conv2DF32):
     """Up to 8 pixels by 16 channels at once, each sum in the order of the portable kernel."""
 
     name: ClassVar[str] = "conv2d_f32_vectors__host"
+    reads_pitched = False
+    most_pitch_bytes = 0
 
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
         return super().refuse(node, graph, core) or refuse_groups(node, graph)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from midge.ir.graph import Graph, Node
 from midge.kernels import render, requantize_armv7em
 from midge.kernels.assembly import Assembly
-from midge.kernels.base import Binding, Function, Kernel, LayerCode, Layout, Offer, row_steps
+from midge.kernels.base import NEAR_PITCH, Binding, Function, Kernel, LayerCode, Layout, Offer, row_steps
 from midge.kernels.conv2d import wide, wide_code, wide_held
 from midge.kernels.conv2d.portable import conv2d_window, refuse_unless_dense
 from midge.kernels.conv2d.widened import GROUP, row_bytes, widen_function, widened_zero
@@ -38,6 +38,7 @@ class Conv2DS8Paired(Kernel):
     """
 
     op = Conv2D
+    most_pitch_bytes = NEAR_PITCH
 
     def __init__(self, variant: str, layout: Layout, *, widens: bool) -> None:
         self.name = f"conv2d_s8_paired{'_bytes' if widens else ''}{variant}__armv7em"
@@ -76,7 +77,7 @@ class Conv2DS8Paired(Kernel):
         assert weights is not None and form is not None
         shape = _shape(window, view.core)
         shape = replace(shape, loop_bytes=min(shape.loop_bytes, view.most_loop_bytes))
-        plane = f"p{view.y.plane_bytes}" if self.layout.planes else ""
+        plane = f"p{view.y.plane_bytes}" if self.layout.planes else view.y.pitch_key
         starts = "" if form.has_starts else "z"
         name = f"{view.prefix}_{self.code_name}_{window.key}{form.key}{starts}{plane}"
         title = f"Two channels of a convolution {window.kh}x{window.kw}: {window.x.channels} channels in."

@@ -11,11 +11,11 @@ import numpy as np
 from midge.ir.graph import Graph, Node
 from midge.ir.types import DType
 from midge.kernels import offset_weights, render
-from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, row_steps
+from midge.kernels.base import ANY_PITCH, Binding, Constant, Function, Kernel, LayerCode, Layout, row_steps
 from midge.kernels.floating import float_bias, float_clamp
 from midge.kernels.quantized import channel_scaling
 from midge.kernels.quantized_s16 import Scaling, wide_scaling
-from midge.kernels.view import TaskView, c_element
+from midge.kernels.view import TaskView, c_element, pitch_key
 from midge.kernels.window import Window
 from midge.ops.conv2d import Conv2D
 from midge.targets.records import Core
@@ -47,6 +47,8 @@ class Conv2DS8(Kernel):
 
     name: ClassVar[str] = "conv2d_s8_direct__portable"
     op = Conv2D
+    reads_pitched = True
+    most_pitch_bytes = ANY_PITCH
     template: ClassVar[str] = "conv2d/portable.c.j2"
     dtype: ClassVar[DType] = DType.INT8
     weights: ClassVar[DType] = DType.INT8
@@ -74,9 +76,9 @@ class Conv2DS8(Kernel):
         assert weights is not None
         scaling = self.scaling(view.node, view.graph, weights)
         stored, offset = offset_weights.as_bytes(weights)
-        names = {**self.names(window, weights, scaling), "weight": offset_weights.read("w[i]", offset),
+        names = {**self.names(window, weights, scaling, view), "weight": offset_weights.read("w[i]", offset),
                  "widened": functools.partial(offset_weights.widened, offset=offset)}  # fmt: skip
-        key = f"{scaling.key}{offset_weights.key(offset)}"
+        key = f"{pitch_key(view)}{scaling.key}{offset_weights.key(offset)}"
         kernel = render.function(self.template, f"{self.name}_{window.key}{key}", **names)
         packed = pack_runs(stored, names["runs"], self.run_multiple, -offset)
         return LayerCode(
@@ -93,11 +95,11 @@ class Conv2DS8(Kernel):
     def helpers(self, scaling: Scaling) -> tuple[Function, ...]:
         return scaling.helpers
 
-    def names(self, window: Window, weights: np.ndarray, scaling: Scaling) -> dict[str, Any]:
+    def names(self, window: Window, weights: np.ndarray, scaling: Scaling, view: TaskView) -> dict[str, Any]:
         """What the template is filled with."""
         group_inputs = weights.shape[3]
         groups = window.x.channels // group_inputs
-        joined = groups == 1 and window.dilation_w == 1
+        joined = groups == 1 and window.dilation_w == 1 and view.x.pitch == window.x.channels
         run = window.kw * group_inputs if joined else group_inputs
         return {
             "window": window,
@@ -109,6 +111,8 @@ class Conv2DS8(Kernel):
             "padded_run": -(-run // self.run_multiple) * self.run_multiple,
             "scaling": scaling,
             "element": c_element(self.dtype),
+            "x_pitch": view.x.pitch,
+            "y_pitch": view.y.pitch,
         }
 
 
@@ -144,6 +148,8 @@ class Conv2DF32(Kernel):
 
     name: ClassVar[str] = "conv2d_f32_direct__portable"
     op = Conv2D
+    reads_pitched = True
+    most_pitch_bytes = ANY_PITCH
 
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
         del core
@@ -164,14 +170,16 @@ class Conv2DF32(Kernel):
         weights = view.graph.constant(view.node.inputs[1])
         assert weights is not None
         groups = window.x.channels // weights.shape[3]
-        joined = groups == 1 and window.dilation_w == 1
+        joined = groups == 1 and window.dilation_w == 1 and view.x.pitch == window.x.channels
         runs = 1 if joined else window.kw
         names: Mapping[str, Any] = {
             "window": window, "groups": groups, "group_inputs": weights.shape[3],
             "group_outputs": window.y.channels // groups, "runs": runs, "run": window.kw * weights.shape[3] // runs,
             "clamp": float_clamp(view.node.op.activation),  # type: ignore[attr-defined]
+            "x_pitch": view.x.pitch, "y_pitch": view.y.pitch,
         }  # fmt: skip
-        kernel = render.function("conv2d/portable_f32.c.j2", f"{self.name}_{window.key}{names['clamp'].key}", **names)
+        key = f"{window.key}{pitch_key(view)}{names['clamp'].key}"
+        kernel = render.function("conv2d/portable_f32.c.j2", f"{self.name}_{key}", **names)
         bias = float_bias(view.node, view.graph, window.y.channels)
         return LayerCode(
             (*names["clamp"].helpers, kernel),

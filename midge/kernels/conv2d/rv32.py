@@ -7,7 +7,7 @@ import numpy as np
 from midge.ir.graph import Graph, Node
 from midge.kernels import dots_rv32 as dots
 from midge.kernels import render
-from midge.kernels.base import Binding, Constant, Kernel, LayerCode, Layout, Offer, row_steps
+from midge.kernels.base import NEAR_PITCH, Binding, Constant, Kernel, LayerCode, Layout, Offer, row_steps
 from midge.kernels.conv2d.portable import conv2d_window, refuse_unless_dense
 from midge.kernels.layouts import NATURAL, PLANES
 from midge.kernels.packing_rv32 import Weights, as_bytes
@@ -30,6 +30,7 @@ class Conv2DS8Bytes(Kernel):
     """In assembly: up to four pixels by four channels; a weight is a byte, and no sum is too wide."""
 
     op = Conv2D
+    most_pitch_bytes = NEAR_PITCH
 
     def __init__(self, variant: str, layout: Layout) -> None:
         self.name = f"conv2d_s8_bytes{variant}__rv32"
@@ -109,8 +110,8 @@ def _flat(node: Node, graph: Graph) -> np.ndarray:
 
 
 def plane_key(form: Requantization, view: TaskView) -> str:
-    """What the code depends on where results go to planes."""
-    return f"p{view.y.plane_bytes}" if form.layout.planes else ""
+    """What the code depends on where results go to planes, or to pixels that lie apart."""
+    return f"p{view.y.plane_bytes}" if form.layout.planes else view.y.pitch_key
 
 
 _LAYOUTS = {"_to_planes": PLANES, "": NATURAL}

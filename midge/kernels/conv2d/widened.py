@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from midge.ir.graph import Graph, Node
 from midge.kernels.assembly import Assembly
-from midge.kernels.base import Binding, Function, Kernel, LayerCode, Offer
+from midge.kernels.base import NEAR_PITCH, Binding, Function, Kernel, LayerCode, Offer
 from midge.kernels.conv2d.portable import conv2d_window
 from midge.kernels.layouts import NATURAL, WIDE
 from midge.kernels.view import TaskView
@@ -30,6 +30,7 @@ class Conv2DS8Widened(Kernel):
     """A kernel for widened rows, on rows that its steps widen."""
 
     op = Conv2D
+    most_pitch_bytes = NEAR_PITCH
 
     def __init__(self, name: str, inner: Kernel) -> None:
         self.name = name

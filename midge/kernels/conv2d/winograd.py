@@ -7,7 +7,7 @@ from dataclasses import replace
 from midge.ir.graph import Graph, Node
 from midge.kernels import render, requantize_armv7em
 from midge.kernels.assembly import core_loop_bytes
-from midge.kernels.base import Binding, Constant, Kernel, LayerCode, Layout, Offer, Step, row_steps
+from midge.kernels.base import NEAR_PITCH, Binding, Constant, Kernel, LayerCode, Layout, Offer, Step, row_steps
 from midge.kernels.conv2d import wide, winograd_bytes, winograd_code, winograd_cost, winograd_form
 from midge.kernels.conv2d.portable import conv2d_window, refuse_unless_dense
 from midge.kernels.conv2d.winograd_form import Shape
@@ -28,6 +28,7 @@ class Conv2DS8Winograd(Kernel):
     """
 
     op = Conv2D
+    most_pitch_bytes = NEAR_PITCH
 
     def __init__(self, variant: str, layout: Layout, *, planar: bool, from_bytes: bool = False) -> None:
         form = f"{'2x2' if planar else '1x2'}{'_bytes' if from_bytes else ''}"
@@ -83,7 +84,7 @@ class Conv2DS8Winograd(Kernel):
         form = self.requantized(view.node, view.graph)
         assert weights is not None and form is not None
         shape = self.shape(window, core_loop_bytes(view.core))
-        plane = f"p{view.y.plane_bytes}" if self.layout.planes else ""
+        plane = f"p{view.y.plane_bytes}" if self.layout.planes else view.y.pitch_key
         name = f"{view.prefix}_{self.name}_{window.key}{form.key}{plane}"
         title = f"Convolution {window.kh}x{window.kw}: {window.x.channels} channels in, {window.y.channels} out."
         writer = winograd_bytes if self.from_bytes else winograd_code

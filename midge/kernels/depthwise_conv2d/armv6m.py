@@ -9,7 +9,7 @@ import numpy as np
 
 from midge.ir.graph import Graph, Node
 from midge.kernels import render
-from midge.kernels.base import Binding, Constant, Kernel, LayerCode, Layout, row_steps
+from midge.kernels.base import NEAR_PITCH, Binding, Constant, Kernel, LayerCode, Layout, row_steps
 from midge.kernels.depthwise_conv2d import columns
 from midge.kernels.depthwise_conv2d.portable import DepthwiseConv2DS8, depthwise_window
 from midge.kernels.layouts import EXCESS, EXCESS_PLANES, NATURAL
@@ -27,6 +27,7 @@ class DepthwiseConv2DS8Columns(Kernel):
 
     name: ClassVar[str] = "depthwise_conv2d_s8_columns__armv6m"
     op = DepthwiseConv2D
+    most_pitch_bytes = NEAR_PITCH
     layout: ClassVar[Layout] = NATURAL
     """The layout that results are written in."""
 
@@ -53,7 +54,7 @@ class DepthwiseConv2DS8Columns(Kernel):
         form = requantized(view.node, view.graph, self.layout)
         assert weights is not None and form is not None
         shape = columns.shape_of(window, view.x.plane_bytes)
-        name = f"{view.prefix}_{self.name}_{window.key}p{shape.plane_bytes}{form.key}"
+        name = f"{view.prefix}_{self.name}_{window.key}p{shape.plane_bytes}{view.y.pitch_key}{form.key}"
         title = (
             f"Depthwise convolution {window.kh}x{window.kw}: {shape.columns} pixels of {shape.channels} channels out."
         )

@@ -10,7 +10,7 @@ from typing import ClassVar
 from midge.ir.graph import Graph, Node
 from midge.kernels import render, requantize_armv7em, requantize_s16
 from midge.kernels.assembly import is_dual_issue
-from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, row_steps
+from midge.kernels.base import NEAR_PITCH, Binding, Constant, Function, Kernel, LayerCode, Layout, row_steps
 from midge.kernels.depthwise_conv2d import channels, planes, shared, shared_code, wide_planes
 from midge.kernels.depthwise_conv2d.portable import DepthwiseConv2DS8, DepthwiseConv2DS16, depthwise_window
 from midge.kernels.layouts import CENTRED, NATURAL, NATURAL_S16, PLANES, PLANES_S16, WIDE, WIDE_PLANES
@@ -28,6 +28,8 @@ class DepthwiseConv2DS8Quad(DepthwiseConv2DS8):
     """One word brings a tap of four channels; channels past a multiple of four go one by one."""
 
     name: ClassVar[str] = "depthwise_conv2d_s8_quad__armv7em"
+    reads_pitched = False
+    most_pitch_bytes = 0
     template: ClassVar[str] = "depthwise_conv2d/armv7em_s8.c.j2"
 
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
@@ -49,6 +51,7 @@ class DepthwiseConv2DS8Planes(Kernel):
 
     name: ClassVar[str] = "depthwise_conv2d_s8_planes__armv7em"
     op = DepthwiseConv2D
+    most_pitch_bytes = NEAR_PITCH
     layout: ClassVar[Layout] = NATURAL
     """The layout that results are written in."""
 
@@ -85,7 +88,7 @@ class DepthwiseConv2DS8Planes(Kernel):
         if view.peers and _shared_member(view.node, view.graph, self) is not None:
             return _emit_shared(view, self)
         shape = planes.shape_of(window, view.x.plane_bytes)
-        name = f"{view.prefix}_{self.name}_{window.key}p{shape.plane_bytes}{form.key}"
+        name = f"{view.prefix}_{self.name}_{window.key}p{shape.plane_bytes}{view.y.pitch_key}{form.key}"
         title = f"Depthwise convolution 3x3: {shape.columns} pixels of {shape.channels} channels out."
         kernel = planes.function(name, shape, form, view.y, title)
         helpers, body = window.layer("conv2d/layer.c.j2", view, call=name, element="int8_t", constants=["weights"])
@@ -159,7 +162,7 @@ class DepthwiseConv2DWidePlanes(Kernel):
         weights, form = view.graph.constant(view.node.inputs[1]), self.form(view.node, view.graph)
         assert weights is not None and form is not None
         shape = wide_planes.shape_of(window, view.x.plane_bytes, form, pairs_loads=is_dual_issue(view.core))
-        name = f"{view.prefix}_{self.name}_{window.key}p{shape.plane_bytes}{form.key}"
+        name = f"{view.prefix}_{self.name}_{window.key}p{shape.plane_bytes}{view.y.pitch_key}{form.key}"
         size = f"{window.kh}x{window.kw}"
         title = f"Depthwise convolution {size}: {shape.columns} pixels of {window.y.channels} channels out."
         kernel = wide_planes.function(name, shape, form, view.y, title)
@@ -170,6 +173,8 @@ class DepthwiseConv2DWidePlanes(Kernel):
 
 class DepthwiseConv2DS8WidePlanes(DepthwiseConv2DWidePlanes):
     """int8, widened."""
+
+    most_pitch_bytes = NEAR_PITCH
 
     reads_layout = WIDE_PLANES
     fraction_bits = wide_planes.FRACTION_BITS

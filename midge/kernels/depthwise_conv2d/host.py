@@ -32,6 +32,8 @@ class DepthwiseConv2DS8Host(DepthwiseConv2DS8):
     """All taps of a vector of channels in one sum."""
 
     name: ClassVar[str] = "depthwise_conv2d_s8_vectors__host"
+    reads_pitched = False
+    most_pitch_bytes = 0
 
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
         return super().refuse(node, graph, core) or refuse_taps(node, graph)
@@ -55,6 +57,8 @@ class DepthwiseConv2DF32Host(DepthwiseConv2DF32):
     """All taps of a vector of channels in one sum; each channel's in the order of the portable kernel."""
 
     name: ClassVar[str] = "depthwise_conv2d_f32_vectors__host"
+    reads_pitched = False
+    most_pitch_bytes = 0
 
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
         return super().refuse(node, graph, core) or refuse_taps(node, graph)

@@ -9,11 +9,11 @@ import numpy as np
 from midge.ir.graph import Graph, Node
 from midge.ir.types import DType
 from midge.kernels import offset_weights, render
-from midge.kernels.base import Binding, Constant, Function, Kernel, LayerCode, Layout, row_steps
+from midge.kernels.base import ANY_PITCH, Binding, Constant, Function, Kernel, LayerCode, Layout, row_steps
 from midge.kernels.floating import float_bias, float_clamp
 from midge.kernels.quantized import channel_scaling
 from midge.kernels.quantized_s16 import Scaling, wide_scaling
-from midge.kernels.view import TaskView, c_element
+from midge.kernels.view import TaskView, c_element, pitch_key
 from midge.kernels.window import Window
 from midge.ops.depthwise_conv2d import DepthwiseConv2D
 from midge.targets.records import Core
@@ -34,6 +34,8 @@ class DepthwiseConv2DS8(Kernel):
 
     name: ClassVar[str] = "depthwise_conv2d_s8_direct__portable"
     op = DepthwiseConv2D
+    reads_pitched = True
+    most_pitch_bytes = ANY_PITCH
     template: ClassVar[str] = "depthwise_conv2d/portable.c.j2"
     dtype: ClassVar[DType] = DType.INT8
     weights: ClassVar[DType] = DType.INT8
@@ -64,8 +66,10 @@ class DepthwiseConv2DS8(Kernel):
             "weight": offset_weights.read(f"w[j * {window.y.channels}]", offset),
             "element": c_element(self.dtype),
             "multiplier": window.y.channels // window.x.channels,
+            "x_pitch": view.x.pitch,
+            "y_pitch": view.y.pitch,
         }
-        key = f"{scaling.key}{offset_weights.key(offset)}"
+        key = f"{pitch_key(view)}{scaling.key}{offset_weights.key(offset)}"
         kernel = render.function(self.template, f"{self.name}_{window.key}{key}", **names)
         return LayerCode(
             (*self.helpers(scaling), kernel),
@@ -106,6 +110,8 @@ class DepthwiseConv2DF32(Kernel):
 
     name: ClassVar[str] = "depthwise_conv2d_f32_direct__portable"
     op = DepthwiseConv2D
+    reads_pitched = True
+    most_pitch_bytes = ANY_PITCH
 
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
         del core
@@ -127,8 +133,9 @@ class DepthwiseConv2DF32(Kernel):
         assert weights is not None and isinstance(op, DepthwiseConv2D)
         clamp = float_clamp(op.activation)
         kernel = render.function(
-            "depthwise_conv2d/portable_f32.c.j2", f"{self.name}_{window.key}{clamp.key}",
-            window=window, clamp=clamp, multiplier=window.y.channels // window.x.channels,
+            "depthwise_conv2d/portable_f32.c.j2", f"{self.name}_{window.key}{pitch_key(view)}{clamp.key}",
+            window=window, clamp=clamp, multiplier=window.y.channels // window.x.channels, x_pitch=view.x.pitch,
+            y_pitch=view.y.pitch,
         )  # fmt: skip
         bias = float_bias(view.node, view.graph, window.y.channels)
         return LayerCode(

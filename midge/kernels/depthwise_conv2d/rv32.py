@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from midge.ir.graph import Graph, Node
 from midge.kernels import render
-from midge.kernels.base import Binding, Constant, Kernel, LayerCode, row_steps
+from midge.kernels.base import NEAR_PITCH, Binding, Constant, Kernel, LayerCode, row_steps
 from midge.kernels.depthwise_conv2d import columns_rv32 as columns
 from midge.kernels.depthwise_conv2d.portable import DepthwiseConv2DS8, depthwise_window
 from midge.kernels.layouts import NATURAL, PLANES
@@ -22,6 +22,7 @@ class DepthwiseConv2DS8Columns(Kernel):
 
     name: ClassVar[str] = "depthwise_conv2d_s8_columns__rv32"
     op = DepthwiseConv2D
+    most_pitch_bytes = NEAR_PITCH
 
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
         reason = DepthwiseConv2DS8().refuse(node, graph, core)
@@ -47,7 +48,7 @@ class DepthwiseConv2DS8Columns(Kernel):
         assert weights is not None and form is not None
         shape = columns.shape_of(window, view.x.plane_bytes)
         start = "" if form.starts.any() else "s0"
-        name = f"{view.prefix}_{self.name}_{window.key}p{shape.plane_bytes}{form.key}{start}"
+        name = f"{view.prefix}_{self.name}_{window.key}p{shape.plane_bytes}{view.y.pitch_key}{form.key}{start}"
         title = (
             f"Depthwise convolution {window.kh}x{window.kw}: {shape.columns} pixels of {shape.channels} channels out."
         )
