@@ -21,8 +21,8 @@ from midge.plan import Kind, PlanOptions, bind_with_copies, plan
 from midge.plan.arena import ALIGN_BYTES, Request, pack
 from midge.plan.choose import bind_kernels
 from midge.plan.order import schedule
-from midge.plan.replay import check
 from midge.plan.pushed import refuse_rows
+from midge.plan.replay import check
 from midge.plan.storage import Network, build_network
 from midge.targets import core_board, find_board
 

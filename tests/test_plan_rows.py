@@ -18,8 +18,8 @@ from midge.ops.add import Add
 from midge.ops.base import Activation
 from midge.plan import PlanOptions, bind_with_copies, plan
 from midge.plan.order import schedule
-from midge.plan.replay import check
 from midge.plan.pushed import refuse_rows
+from midge.plan.replay import check
 from midge.plan.storage import build_network
 from midge.targets import core_board
 

@@ -134,7 +134,9 @@ def flattened(maker: Wild, x: str, values: Sequence[str]) -> str | None:
     if seen is None or more is None or maker.shape_of(more)[3] != shape[3]:
         return seen
     size = maker.shape_of(more)
-    rest = maker.layer(Reshape((1, size[1] * size[2], size[3])), [more], maker.like(more, (1, size[1] * size[2], size[3])))
+    rest = maker.layer(
+        Reshape((1, size[1] * size[2], size[3])), [more], maker.like(more, (1, size[1] * size[2], size[3]))
+    )
     if rest is None or maker.type_of(rest).quantization != maker.type_of(seen).quantization:
         return seen
     return concatenated(maker, [seen, rest], 1)

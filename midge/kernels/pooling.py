@@ -74,7 +74,8 @@ class PoolRows(Kernel):
                    for step, (low, high) in enumerate(s.needs[0] or (0, 0) for s in window_steps(window)))  # fmt: skip
         padding = "" if full and not (window.padding.left or window.right) else f"p{window.padding.left}"
         kernel = render.function(
-            self.template, f"{self.name}_{window.key}{padding}{pitch_key(view)}{key}", window=window, element=element, result=text,
+            self.template, f"{self.name}_{window.key}{padding}{pitch_key(view)}{key}", window=window,
+            element=element, result=text,
             is_float=window.y.dtype.is_float, full_rows=full, x_pitch=view.x.pitch, y_pitch=view.y.pitch,
         )  # fmt: skip
         body = render.render("common/window_rows.c.j2", view=view, window=window, element=element, full=full)

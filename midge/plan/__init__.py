@@ -16,13 +16,14 @@ from midge.plan.choose import LegalBindings, bind_kernels, legal_bindings
 from midge.plan.copies import insert_copies, root_value
 from midge.plan.costs import Costs, shipped_costs
 from midge.plan.estimate import EstimatedCosts
+from midge.plan.leave import moves_of, price_of_moves, settled
 from midge.plan.memory import MemorySearch
 from midge.plan.order import Schedule
 from midge.plan.pushed import is_read_by_rows, refuse_rows, with_copied_input
 from midge.plan.records import Action, Buffer, Expected, Kind, Plan, PlanOptions, Task
 from midge.plan.rings import best_order, memory_requests
-from midge.plan.score import judge
-from midge.plan.spend import choose_kernels
+from midge.plan.score import RAM_WORTH, judge
+from midge.plan.spend import WORTH, choose_kernels
 from midge.plan.storage import Network, Storage, build_network
 from midge.plan.views import Place
 from midge.targets.records import Board, Core
@@ -78,8 +79,14 @@ def _priced(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[st
                 chosen, options = shared, sharing
     kernels, expected = chosen or (pinned, None)
     graph, bindings = bind_with_copies(graph, board.core, kernels, by_rows=by_rows)
-    network = build_network(graph, bindings, pushed=graph.inputs if by_rows else ())
-    return replace(place(graph, board, options, network, best_order(network).order), expected=expected)
+    moves = moves_of(graph, bindings, graph.inputs if by_rows else (), board.core, costs or EstimatedCosts(board.core))
+    cycles = max(1.0, (expected.cycles if expected is not None else math.inf) - sum(moves.cycles.values()))
+    room = board.ram.bytes if options.ram_bytes is None else min(options.ram_bytes, board.ram.bytes)
+    network, found = settled(moves, None, price_of_moves(room, cycles, WORTH[options.optimize].ram))
+    if expected is not None:
+        made = sum(moves.cycles.get(node.name, 0) for node in network.nodes)
+        expected = replace(expected, cycles=cycles + made)
+    return replace(place(graph, board, options, network, found.order), expected=expected)
 
 
 def _searched(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[str, Kernel], costs: Costs | None,
@@ -101,7 +108,10 @@ def _searched(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[
         network = build_network(graph, bindings, pushed=pushed)
         return place(graph, board, options, network, best_order(network).order)
     expected = Expected(trial.cycles, trial.flash_bytes, options.flash_bytes is not None)
-    made = place(trial.graph, board, options, trial.network, trial.found.order)
+    moves = moves_of(*bind(trial.assigned.kernels), pushed, board.core, costs)
+    ram_worth = RAM_WORTH if options.optimize == "ram" else 0.0
+    network, found = settled(moves, trial.found, price_of_moves(room, trial.cycles, ram_worth))
+    made = place(moves.graph, board, options, network, found.order)
     return replace(made, expected=expected, any_plan_bytes=least_bytes(graph, board.core, pushed))
 
 

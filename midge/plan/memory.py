@@ -239,9 +239,10 @@ class MemorySearch:
         key = _key(kernels)
         if key not in self._built:
             graph, bindings = self.bind(kernels)
+            network = build_network(graph, bindings, pushed=self.pushed)
             cycles = flash_bytes = 1.0
             code_bytes: dict[Hashable, float] = {}
-            for node in graph.nodes:
+            for node in network.nodes:
                 if node.name in kernels:
                     own = self._candidate(node.name, kernels)
                     cycles, flash_bytes = cycles + own.cycles, flash_bytes + own.weight_bytes
@@ -249,7 +250,6 @@ class MemorySearch:
                 elif node.name in bindings:
                     cost = self._copy_cost(node, graph, bindings[node.name].kernel)
                     cycles, flash_bytes = cycles + cost.cycles, flash_bytes + cost.code_bytes
-            network = build_network(graph, bindings, pushed=self.pushed)
             self._built[key] = graph, network, cycles, flash_bytes + sum(code_bytes.values())
         return self._built[key]
 

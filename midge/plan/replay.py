@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from midge.plan.order import Schedule
 from midge.plan.records import Action, Kind
-from midge.plan.storage import Network, Tensor
-
-_PADDING = -1
+from midge.plan.storage import Network, Reader, Tensor
+from midge.plan.views import Place
 
 
 def check(network: Network, plan: Schedule, heights: Sequence[int]) -> str | None:
@@ -35,30 +36,34 @@ def check(network: Network, plan: Schedule, heights: Sequence[int]) -> str | Non
 
 
 class _Ring:
-    """What lies in a storage. A slot holds rows of several tensors where these lie beside each other."""
+    """What lies in a storage: for each slot, which row of which tensor each value is of, and where there is padding."""
 
     def __init__(self, network: Network, storage: int, height: int) -> None:
         self.network, self.record, self.height = network, network.storages[storage], height
-        self.slots: dict[int, dict[int, int]] = {}
-        """For each slot the rows in it, by tensor."""
+        tensors = [network.tensors[tensor] for tensor in self.record.tensors]
+        self.shape = (
+            max(tensor.place.column + tensor.columns for tensor in tensors),
+            max(tensor.place.channel + tensor.channels for tensor in tensors),
+        )
+        self.slots: dict[int, np.ndarray] = {}
+        """int64 [columns, channels, (tensor, row)]."""
         self.padding: dict[int, bool] = {}
         """Slots that hold nothing but padding."""
+        self.own: set[tuple[int, int]] = set()
+        """Rows of tensors whose rows have another length than the storage's: they lie in no ring."""
 
     def slot(self, tensor: Tensor, row: int) -> int:
         return (row + tensor.place.row + self.record.top) % self.height
 
     def write(self, index: int, row: int) -> None:
-        """A row of a tensor comes in the place of what lay there: of rows of other tensors that overlap it too."""
+        """A row of a tensor comes in the place of what lay there, be it of other tensors."""
         tensor = self.network.tensors[index]
-        if tensor.place.element is not None:  # rows of its own in memory that is no ring
-            self.slots.setdefault(-1 - index, {})[row] = row
+        if tensor.place.element is not None:
+            self.own.add((index, row))
             return
         slot = self.slot(tensor, row)
-        others = self.slots.setdefault(slot, {})
-        for other in list(others):
-            if self._overlap(tensor, self.network.tensors[other]):
-                del others[other]
-        others[index] = row
+        held = self.slots.setdefault(slot, np.full((*self.shape, 2), -1, np.int64))
+        held[self.extent(tensor.place, tensor.columns, tensor.channels)] = (index, row)
         self.padding[slot] = False
 
     def clear(self) -> None:
@@ -66,27 +71,32 @@ class _Ring:
         self.padding = dict.fromkeys(range(self.height), True)
 
     def pad(self, row: int) -> None:
-        self.slots[row % self.height] = {}
+        self.slots.pop(row % self.height, None)
         self.padding[row % self.height] = True
 
-    def holds(self, index: int, row: int) -> bool:
-        """True where a row of a tensor is there; rows of padding are all alike."""
+    def holds(self, index: int, row: int, reader: Reader) -> bool:
+        """True where all that is read of a row of a tensor is there; rows of padding are all alike."""
         tensor = self.network.tensors[index]
         if tensor.place.element is not None:
-            return row in self.slots.get(-1 - index, {})
+            return (index, row) in self.own
         slot = self.slot(tensor, row)
-        if 0 <= row < tensor.rows:
-            return self.slots.get(slot, {}).get(index, _PADDING) == row
-        return self.padding.get(slot, False)
+        if not 0 <= row < tensor.rows:
+            return self.padding.get(slot, False)
+        if slot not in self.slots:
+            return False
+        columns, channels = self.extent(tensor.place, tensor.columns, tensor.channels)
+        held = self.slots[slot][_both(columns, reader.columns), _both(channels, reader.channels)]
+        return bool((held == (index, row)).all())
 
-    def _overlap(self, a: Tensor, b: Tensor) -> bool:
-        return all(first_a < end_b and first_b < end_a for (first_a, end_a), (first_b, end_b) in zip(
-            self._extent(a), self._extent(b), strict=True))  # fmt: skip
+    @staticmethod
+    def extent(place: Place, columns: int, channels: int) -> tuple[slice, slice]:
+        """Columns and channels of the storage."""
+        return slice(place.column, place.column + columns), slice(place.channel, place.channel + channels)
 
-    def _extent(self, tensor: Tensor) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Columns and channels of the storage that a tensor lies in."""
-        place = tensor.place
-        return (place.column, place.column + tensor.columns), (place.channel, place.channel + tensor.channels)
+
+def _both(span: slice, other: tuple[int, int] | None) -> slice:
+    """What two spans share."""
+    return span if other is None else slice(max(span.start, other[0]), min(span.stop, other[1]))
 
 
 def _replay_step(network: Network, rings: Sequence[_Ring], made: list[int], action: Action) -> str | None:
@@ -102,7 +112,7 @@ def _replay_step(network: Network, rings: Sequence[_Ring], made: list[int], acti
                     return f"{network.nodes[task].name} step {action.index} wants rows {low} to {high}, and has one"
                 continue
             for row in range(low, high + 1):
-                if not rings[storage].holds(tensor, row):
+                if not rings[storage].holds(tensor, row, reader):
                     return f"{network.nodes[task].name} step {action.index} lost row {row} of {record.name}"
     for tensor in network.results[task]:
         makes = network.bindings[task].steps[action.index].makes

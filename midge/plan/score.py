@@ -10,7 +10,7 @@ RAM_WORTH = 0.5
 """Hundredths of the cycles that a hundredth more RAM must save, where RAM comes first."""
 FLASH_WORTH = 0.25
 """The same of flash, where RAM comes first or a budget of RAM is tight: code for speed soon outweighs the weights."""
-_BESIDE_BYTES = 256
+BESIDE_BYTES = 256
 """Stack and static data, about: so that a few bytes of a tiny network count for no more than they are."""
 
 
@@ -33,7 +33,7 @@ def judge(room_bytes: int, flash_room_bytes: float, *, ram_first: bool) -> Judge
 
     def score(peak_bytes: int, cycles: float, flash_bytes: float) -> Score:
         excess = max(0, peak_bytes - room_bytes) + max(0.0, flash_bytes - flash_room_bytes)
-        ram = ram_worth * math.log(peak_bytes + _BESIDE_BYTES)
+        ram = ram_worth * math.log(peak_bytes + BESIDE_BYTES)
         return Score(excess, ram + math.log(cycles) + FLASH_WORTH * math.log(flash_bytes))
 
     return score

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from midge.errors import InternalError
 from midge.ir.graph import Graph, Node
-from midge.ir.types import DType
+from midge.ir.types import DType, TensorType
 from midge.kernels.base import Binding, Layout, Reads
 from midge.ops.reshape import Reshape
 from midge.plan.copies import flat_values, root_value
@@ -22,14 +22,19 @@ class Reader:
     task: int
     position: int
     needs: tuple[tuple[int, int], ...]
+    value: str
+    """What it reads of the tensor: the tensor itself, a slice of it, or what it is a part of."""
+    columns: tuple[int, int] | None = None
+    channels: tuple[int, int] | None = None
+    """Where that lies in the storage, from the first one to the one after the last; None for the tensor itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
     """A value with its reshaped views: made by one task (None: a graph input), read by several.
 
-    Values that concatenations and slices make in place (`views.py`) are none: who reads them reads the tensors that they
-    are made of.
+    Values that concatenations and slices make in place (`views.py`) are none: who reads them reads the tensors that
+    they are made of.
     """
 
     name: str
@@ -43,7 +48,7 @@ class Tensor:
     """Read after the last action: an output, or what a state will hold."""
     is_state: bool
     """What a state holds: its memory is its own for ever."""
-    place: Place = Place()
+    place: Place
     """Where it lies in its storage."""
 
 
@@ -154,7 +159,8 @@ def _tensors(graph: Graph, roots: Sequence[str], nodes: Sequence[Node], bindings
             same_rows = (view.rows, view.row_elements) == (type_.rows, type_.row_elements)
             for piece in pieces.get(root, ()):
                 seen = piece if same_rows else replace(piece, start=None)
-                readers[piece.tensor].append(Reader(task, position, _needs(bindings[task], position, seen, view.rows)))
+                needs = _needs(bindings[task], position, seen, view.rows)
+                readers[piece.tensor].append(_reader(task, position, needs, root, piece.tensor, type_, views))
     read_last = {piece.tensor for name in graph.sinks for piece in pieces.get(root_value(graph, name), ())}
     befores = {state.before for state in graph.states}
     return tuple(
@@ -163,6 +169,15 @@ def _tensors(graph: Graph, roots: Sequence[str], nodes: Sequence[Node], bindings
                name in befores, views.place(name))
         for name in roots
     )  # fmt: skip
+
+
+def _reader(task: int, position: int, needs: tuple[tuple[int, int], ...], value: str, tensor: str, type_: TensorType,
+            views: Views) -> Reader:  # fmt: skip
+    place = views.place(value)
+    if value == tensor or place.element is not None:
+        return Reader(task, position, needs, value)
+    columns, channels = (place.column, place.column + type_.columns), (place.channel, place.channel + type_.channels)
+    return Reader(task, position, needs, value, columns, channels)
 
 
 def _needs(binding: Binding, position: int, piece: Piece, rows: int) -> tuple[tuple[int, int], ...]:
@@ -196,18 +211,33 @@ class _Sharing:
         for task, binding in enumerate(self.bindings):
             for position in binding.in_place:
                 if self._refuse(task, position) is None:
-                    (source,), result = self.operands[task][position], self.results[task][0]
-                    joined = self.group_of[source] + self.group_of[result]
-                    for tensor in self.group_of[source]:
-                        self.places[tensor] = self.places[result]
-                    for tensor in joined:
-                        self.group_of[tensor] = joined
+                    self._join(task, position)
                     break
         groups: list[list[int]] = []
         for group in self.group_of:
             if not any(group is known for known in groups):
                 groups.append(group)
         return groups, self.places
+
+    def _join(self, task: int, position: int) -> None:
+        (source,), result = self.operands[task][position], self.results[task][0]
+        joined = self.group_of[source] + self.group_of[result]
+        if self._is_viewed(result):
+            for tensor in self.group_of[source]:
+                self.places[tensor] = self.places[result]
+        else:
+            self.places[result] = self._place_read(task, position, source)
+        for tensor in joined:
+            self.group_of[tensor] = joined
+
+    def _reader(self, task: int, position: int, source: int) -> Reader:
+        readers = self.tensors[source].readers
+        return next(reader for reader in readers if (reader.task, reader.position) == (task, position))
+
+    def _place_read(self, task: int, position: int, source: int) -> Place:
+        """Where that lies which a task reads of a tensor."""
+        value = self._reader(task, position, source).value
+        return self.places[source] if value == self.tensors[source].name else self.views.place(value)
 
     def _refuse(self, task: int, position: int) -> str | None:
         """None where a task may write its result over an operand; else the reason why not."""
@@ -217,48 +247,79 @@ class _Sharing:
         source = operand[0]
         if self.tensors[source].name in self.pushed:
             return "the operand is the caller's"
+        reader = self._reader(task, position, source)
+        is_slice = reader.value != self.tensors[source].name
         return (
-            _refuse_overwriting(self.tensors, self.bindings, task, position, source, result)
-            or self._refuse_parts(task, source, result)
+            (self._refuse_slice(reader, source) if is_slice else _refuse_readers(self.tensors[source]))
+            or self._refuse_shape(task, position, reader.value, result)
+            or self._refuse_parts(task, position, source, result)
             or _refuse_padding(
                 [self.tensors[t] for t in (*self.group_of[source], *self.group_of[result])], self.bindings, self.flat
             )
         )
 
-    def _refuse_parts(self, task: int, source: int, result: int) -> str | None:
+    def _refuse_slice(self, own: Reader, source: int) -> str | None:
+        """Why what is read of a vector can't be overwritten while others read the rest."""
+        vector = self.tensors[source]
+        if vector.rows > 1 or vector.is_output or vector.is_state or own.value not in self.views.slices:
+            return f"{vector.name} is no vector, or kept"
+        mine = self._extent(own.value)
+        others = [self._extent(reader.value) for reader in vector.readers if reader is not own]
+        is_apart = all(end <= mine[0] or mine[1] <= first for first, end in others)
+        return None if is_apart else f"{own.value} is read again"
+
+    def _extent(self, value: str) -> tuple[int, int]:
+        """The first element of a base that a value lies in, and the one after its last; of a base of one row."""
+        base, type_ = self.graph.type(self.views.base(value)), self.graph.type(value)
+        place = self.views.place(value)
+        last = place.first(base) + (type_.columns - 1) * (base.channels if place.is_pitched else type_.channels)
+        return place.first(base), last + type_.channels
+
+    def _refuse_shape(self, task: int, position: int, value: str, result: int) -> str | None:
+        """Why the result's rows do not fit into the operand's."""
+        a, b, reads = self.graph.type(value), self.tensors[result], self.bindings[task].reads[position]
+        same = (a.rows, a.row_elements * a.dtype.bytes) == (b.rows, b.row_bytes)
+        if not same or reads is None or reads.layout != self.bindings[task].writes[0]:
+            return f"{value} and {b.name} have rows of different shape"
+        return None
+
+    def _refuse_parts(self, task: int, position: int, source: int, result: int) -> str | None:
         """The same where one of the two lies within another value, or others in it."""
-        if self._is_viewed(source):
-            return f"{self.tensors[source].name} has parts or is one"
-        if not self._is_viewed(result):
+        if not self._is_viewed(source) and not self._is_viewed(result):
             return None
-        chain = [self.tensors[tensor] for tensor in self.group_of[source]]
-        if any(one.producer is None or one.name in self.flat for one in chain):
-            return f"{chain[0].name} lies by itself"
-        if not self.places[result].is_pitched or self.bindings[task].writes[0].planes:
-            return None
-        producers = [self.bindings[one.producer].kernel for one in chain if one.producer is not None]
-        base = self.graph.type(self.views.base(self.tensors[result].name))
-        pitch_bytes = base.channels * self.bindings[task].writes[0].dtype.bytes
-        can_write = all(kernel.most_pitch_bytes >= pitch_bytes for kernel in producers)
-        can_read = all(self.bindings[reader.task].kernel.reads_pitched for one in chain for reader in one.readers)
-        return None if can_write and can_read else "its pixels would lie apart"
+        if self._is_viewed(source) and self._is_viewed(result):
+            return "both have parts or are some"
+        place = self.places[result] if self._is_viewed(result) else self._place_read(task, position, source)
+        chain = self.group_of[source] if self._is_viewed(result) else [result]
+        for one in (self.tensors[tensor] for tensor in chain):
+            if one.producer is None or one.name in self.flat:
+                return f"{one.name} lies by itself"
+            reads = [self.bindings[reader.task].reads[reader.position] for reader in one.readers]
+            if any(read is not None and read.is_padded for read in reads):
+                return f"{one.name} wants padding"
+            base = self.graph.type(self._base(source if self._is_viewed(source) else result))
+            kernels = [self.bindings[reader.task].kernel for reader in one.readers]
+            pitch_bytes = base.channels * self.bindings[task].writes[0].dtype.bytes
+            is_close = not place.is_pitched or self.bindings[task].writes[0].planes
+            can_write = self.bindings[one.producer].kernel.most_pitch_bytes >= pitch_bytes
+            if not is_close and not (can_write and all(kernel.reads_pitched for kernel in kernels)):
+                return f"pixels of {one.name} would lie apart"
+        return None
+
+    def _base(self, tensor: int) -> str:
+        """The value that all others of a tensor's group lie in."""
+        bases = (self.views.base(self.tensors[one].name) for one in self.group_of[tensor])
+        return next((base for base in bases if base in self.viewed), self.tensors[tensor].name)
 
     def _is_viewed(self, tensor: int) -> bool:
-        return any(self.views.base(self.tensors[one].name) in self.viewed for one in self.group_of[tensor])
+        return self._base(tensor) in self.viewed
 
 
-def _refuse_overwriting(tensors: Sequence[Tensor], bindings: Sequence[Binding], task: int, position: int, source: int,
-                        result: int) -> str | None:  # fmt: skip
-    """None where a task may write its result over an operand; else the reason why not."""
-    a, b = tensors[source], tensors[result]
-    if a.is_state:
-        return f"{a.name} is what a state holds"
-    if len(a.readers) != 1 or a.is_output:
-        return f"{a.name} is read again"
-    reads = bindings[task].reads[position]
-    if (a.rows, a.row_bytes) != (b.rows, b.row_bytes) or reads is None or reads.layout != bindings[task].writes[0]:
-        return f"{a.name} and {b.name} have rows of different shape"
-    return None
+def _refuse_readers(source: Tensor) -> str | None:
+    """Why a tensor can't be overwritten by one of its readers."""
+    if source.is_state:
+        return f"{source.name} is what a state holds"
+    return f"{source.name} is read again" if len(source.readers) != 1 or source.is_output else None
 
 
 def _refuse_padding(group: Sequence[Tensor], bindings: Sequence[Binding], flat: frozenset[str]) -> str | None:
@@ -277,9 +338,9 @@ def _storage(graph: Graph, group: Sequence[int], bindings: Sequence[Binding], re
         for reader in tensors[tensor].readers
         if (found := bindings[reader.task].reads[reader.position]) is not None
     ]
-    bases = {views.base(tensors[tensor].name) for tensor in group}
-    viewed = [base for base in bases if base in views.made_of]
-    name = viewed[0] if viewed else tensors[group[-1]].name
+    wholes = {base for base, _ in views.bases.values()}
+    name = next((base for tensor in group if (base := views.base(tensors[tensor].name)) in wholes), None)
+    name = name or tensors[group[-1]].name
     type_ = graph.type(name)
     layout = _layout(group, bindings, results, tensors, reads, type_.dtype)
     element_bytes = layout.dtype.bytes

@@ -1,9 +1,10 @@
 """Concatenations and slices that move nothing: values that lie within another value's memory.
 
-A part of a result of a concatenation is written where the result has it, and who reads a slice reads it where the whole
-has it. Such a node needs no kernel: it is left out of the plan, as a reshape is. Parts may be rows, columns or channels.
-Where a value's pixels then lie further apart than its own channels, it is *pitched*, and all kernels that write or read it
-must be able to do that. `find_views` says which nodes can be left out; docs/decisions/0005-parts-in-place.md has the rules.
+A part of a result of a concatenation is written where the result has it, and who reads a slice reads it where the
+whole has it. Such a node needs no kernel: it is left out of the plan, as a reshape is. Parts may be rows, columns or
+channels. Where a value's pixels then lie further apart than its own channels, it is *pitched*, and all kernels that
+write or read it must be able to do that. `find_views` says which nodes can be left out; the rules are in
+docs/decisions/0005-parts-in-place.md.
 """
 
 from __future__ import annotations
@@ -234,6 +235,9 @@ class _Links:
                 return f"{node} wants padding round {name}, which lies flat"
             if (reads.left or reads.right) and value.type.columns != whole.columns:
                 return f"{node} wants padding beside some columns of {name}"
+            is_narrow = value.type.channels != whole.channels and not (place.is_pitched or reads.layout.planes)
+            if (reads.left or reads.right) and is_narrow:
+                return f"{node} wants padding beside {name}, whose only pixel is narrower than the padding's"
             if (reads.top or reads.bottom) and value.type.rows != whole.rows:
                 return f"{node} wants padding above or below some rows of {name}"
             if place.is_pitched and not reads.layout.planes and not binding.kernel.reads_pitched:
@@ -243,9 +247,9 @@ class _Links:
     def _refuse_place(self, name: str, place: Place, whole: TensorType, layout: Layout) -> str | None:
         """Why a value can't be written, or addressed, at its place."""
         value = self.values[name]
-        if place.is_pitched and not layout.planes and value.producer is not None and name not in self.virtual:
-            if value.producer.kernel.most_pitch_bytes < whole.channels * layout.dtype.bytes:
-                return f"{name} is written with its pixels side by side"
+        producer = None if name in self.virtual or layout.planes or not place.is_pitched else value.producer
+        if producer is not None and producer.kernel.most_pitch_bytes < whole.channels * layout.dtype.bytes:
+            return f"{name} is written with its pixels side by side"
         if value.is_flat and not _is_run(place, value.type, whole):
             return f"{name} has to lie flat"
         return None if _is_aligned(place, value.type, whole, layout) else f"{name} would not begin at a word"
@@ -328,8 +332,8 @@ def part_places(node: Node, graph: Graph) -> list[Place | None]:
         return [None] * len(types)
     if y.columns == 1:
         return [Place(channel=start) for start in before]
-    is_whole = [size % y.channels == 0 and type_.channels == y.channels for size, type_ in zip(sizes, types, strict=True)]
-    return [Place(column=start // y.channels) if all(is_whole) else None for start in before]
+    has_pixels = all(type_.channels == y.channels for type_ in types)
+    return [Place(column=start // y.channels) if has_pixels else None for start in before]
 
 
 @lru_cache(maxsize=512)
