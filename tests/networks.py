@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 
 from midge.ir.graph import Graph, GraphBuilder
@@ -9,10 +12,12 @@ from midge.ir.types import DType, Quantization, TensorType
 from midge.ops.add import Add
 from midge.ops.average_pool2d import AveragePool2D
 from midge.ops.base import Activation, Op, Padding, Rounding
+from midge.ops.concatenation import Concatenation
 from midge.ops.conv2d import Conv2D
 from midge.ops.depthwise_conv2d import DepthwiseConv2D
 from midge.ops.fully_connected import FullyConnected
 from midge.ops.max_pool2d import MaxPool2D
+from midge.ops.rearrange import rearrangement
 from midge.ops.reshape import Reshape
 
 
@@ -26,19 +31,23 @@ class NetworkMaker:
         self.builder.inputs.append(self.input)
 
     def conv(self, x: str, channels: int, kernel: tuple[int, int], *, stride: int = 1, dilation: int = 1,
-             same: bool = True, activation: Activation = Activation.RELU) -> str:  # fmt: skip
+             same: bool = True, activation: Activation = Activation.RELU, like: str | None = None) -> str:  # fmt: skip
+        """`like`: the result has this value's quantisation."""
         shape = self.builder.values[x].type.shape
         padding = _padding(shape, kernel, stride, dilation, same)
         op = Conv2D(stride, stride, dilation, dilation, padding, activation, Rounding.DOUBLE)
         weights = self._weights((channels, *kernel, shape[3]), 0, channels)
-        return self._layer(op, [x, *weights], self._window(shape, kernel, stride, dilation, padding, channels))
+        window = self._window(shape, kernel, stride, dilation, padding, channels)
+        return self._layer(op, [x, *weights], window, self._quantization(like))
 
-    def depthwise(self, x: str, kernel: tuple[int, int], *, stride: int = 1, same: bool = True) -> str:
+    def depthwise(self, x: str, kernel: tuple[int, int], *, stride: int = 1, same: bool = True,
+                  like: str | None = None) -> str:  # fmt: skip
         shape = self.builder.values[x].type.shape
         padding = _padding(shape, kernel, stride, 1, same)
         op = DepthwiseConv2D(stride, stride, 1, 1, padding, Activation.RELU, Rounding.DOUBLE, depth_multiplier=1)
         weights = self._weights((1, *kernel, shape[3]), 3, shape[3])
-        return self._layer(op, [x, *weights], self._window(shape, kernel, stride, 1, padding, shape[3]))
+        window = self._window(shape, kernel, stride, 1, padding, shape[3])
+        return self._layer(op, [x, *weights], window, self._quantization(like))
 
     def add(self, a: str, b: str) -> str:
         return self._layer(Add(Activation.NONE), [a, b], self.builder.values[a].type.shape)
@@ -50,6 +59,23 @@ class NetworkMaker:
         op = kind(*kernel, stride, stride, padding, Activation.NONE)
         window = self._window(shape, kernel, stride, 1, padding, shape[3])
         return self._layer(op, [x], window, self.builder.values[x].type.quantization)
+
+    def concat(self, parts: Sequence[str], axis: int) -> str:
+        """Parts with one quantisation."""
+        shape = list(self.builder.values[parts[0]].type.shape)
+        shape[axis] = sum(self.builder.values[part].type.shape[axis] for part in parts)
+        op = Concatenation(axis, Activation.NONE)
+        return self._layer(op, list(parts), tuple(shape), self._quantization(parts[0]))
+
+    def part(self, x: str, axis: int, first: int, count: int) -> str:
+        """Indices `first` and on, along an axis."""
+        shape = self.builder.values[x].type.shape
+        op = rearrangement(np.arange(math.prod(shape)).reshape(shape).take(range(first, first + count), axis))
+        assert op is not None
+        return self._layer(op, [x], op.shape, self._quantization(x))
+
+    def _quantization(self, like: str | None) -> Quantization | None:
+        return None if like is None else self.builder.values[like].type.quantization
 
     def dense(self, x: str, outputs: int) -> str:
         type_ = self.builder.values[x].type
@@ -136,3 +162,28 @@ def _random_layer(maker: NetworkMaker, rng: np.random.Generator, x: str) -> str:
     if kind == "dilated":
         return maker.conv(x, int(rng.integers(1, 6)), kernel, dilation=2)
     return maker.conv(x, int(rng.integers(1, 9)), kernel, stride=stride, same=kind == "conv")
+
+
+def random_network_of_parts(seed: int) -> Graph:
+    """2 to 6 layers, most of them concatenations of branches or slices: along rows, columns or channels, some nested."""
+    rng = np.random.default_rng(seed)
+    maker = NetworkMaker(seed, int(rng.integers(3, 10)), int(rng.integers(1, 6)), 4 * int(rng.integers(1, 3)))
+    x = maker.conv(maker.input, 8, (1, 1))
+    for _ in range(int(rng.integers(2, 7))):
+        kind = rng.choice(["branches", "branches", "split", "grow", "layer"])
+        shape = maker.builder.values[x].type.shape
+        axis = int(rng.choice([1, 2, 3, 3, 3]))
+        if kind == "layer" or math.prod(shape) > 3000:
+            x = _random_layer(maker, rng, x)
+        elif kind == "split" and shape[axis] > 1:
+            at = 4 if axis == 3 and shape[3] > 4 else int(rng.integers(1, shape[axis]))
+            pair = [maker.part(x, axis, 0, at), maker.part(x, axis, at, shape[axis] - at)]
+            pair[0] = maker.depthwise(pair[0], (1, 1), like=x)
+            x = maker.concat(pair[:: int(rng.choice([1, -1]))], axis) if rng.random() < 0.6 else pair[-1]
+        else:
+            first = x if kind == "grow" else maker.conv(x, shape[3], (1, 1))
+            channels = 4 * int(rng.integers(1, 4)) if axis == 3 else shape[3]
+            inner = maker.conv(x, int(rng.integers(1, 5)), (1, 1)) if rng.random() < 0.4 else x
+            second = maker.conv(inner, channels, (min(3, shape[1]), min(3, shape[2])), like=first)
+            x = maker.concat([first, second], axis)
+    return maker.finish(x if x != maker.input else maker.conv(x, 1, (1, 1)))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import NetworkMaker, random_network
-from wild_networks import wild_network
+from networks import NetworkMaker, random_network, random_network_of_parts
+from wild_networks import PARTS, wild_network
 
 from midge.errors import UnsupportedError
 from midge.ir.graph import Graph
@@ -33,10 +34,13 @@ def network_of(graph: Graph) -> Network:
     return build_network(*bind_with_copies(graph, BOARD.core, {}))
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10_000), st.integers(0, 2**16))
-def test_rings_are_sufficient_and_minimal(seed: int, chosen: int) -> None:
-    network = network_of(random_network(seed))
+MAKERS = st.sampled_from([random_network, random_network_of_parts])
+
+
+@settings(max_examples=120, deadline=None)
+@given(MAKERS, st.integers(0, 10_000), st.integers(0, 2**16))
+def test_rings_are_sufficient_and_minimal(maker: Callable[[int], Graph], seed: int, chosen: int) -> None:
+    network = network_of(maker(seed))
     candidates = [i for i, tensor in enumerate(network.tensors) if tensor.producer is not None]
     whole = frozenset(tensor for bit, tensor in enumerate(candidates) if chosen >> bit & 1)
     found = schedule(network, whole)
@@ -51,7 +55,7 @@ def test_rings_are_sufficient_and_minimal(seed: int, chosen: int) -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10_000))
 def test_rings_are_sufficient_for_wild_networks(seed: int) -> None:
-    network = network_of(run_passes(wild_network(seed), BOARD))
+    network = network_of(run_passes(wild_network(seed + PARTS * (seed % 2)), BOARD))
     found = schedule(network, frozenset())
     assert check(network, found, [life.height for life in found.lives]) is None
 
@@ -68,14 +72,15 @@ def test_padding_is_there_before_a_window_that_reads_nothing_else() -> None:
     assert [action.kind for action in found.actions[:3]] == [Kind.CLEAR, Kind.RUN, Kind.RUN]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
-    st.integers(0, 10_000), st.sampled_from(["cortex-m0plus", "cortex-m3", "cortex-m4"]),
+    MAKERS, st.integers(0, 10_000), st.sampled_from(["cortex-m0plus", "cortex-m3", "cortex-m4"]),
     st.sampled_from(["latency", "ram"]), st.sampled_from([None, 1]),
 )  # fmt: skip
-def test_no_two_live_buffers_overlap(seed: int, core: str, optimize: str, ram_bytes: int | None) -> None:
+def test_no_two_live_buffers_overlap(maker: Callable[[int], Graph], seed: int, core: str, optimize: str,
+                                     ram_bytes: int | None) -> None:  # fmt: skip
     """Working memory of single steps too; a budget that nothing meets makes the search go as far as it can."""
-    made = plan(random_network(seed), core_board(core), PlanOptions(optimize, ram_bytes))
+    made = plan(maker(seed), core_board(core), PlanOptions(optimize, ram_bytes))
     for a, b in itertools.combinations(made.buffers, 2):
         if any(first <= end and start <= last for first, last in a.spans for start, end in b.spans):
             assert a.offset + a.bytes <= b.offset or b.offset + b.bytes <= a.offset, f"{a.name} and {b.name}"

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from wild_networks import Wild
+from wild_networks import MOST_ELEMENTS, Wild
 from wild_weighted import conv, depthwise
 
 from midge.ir.graph import State
@@ -107,15 +107,15 @@ def kept_rows(maker: Wild, x: str, values: Sequence[str]) -> str | None:
     if len(shape) != 4 or maker.is_float:
         return None
     kept = maker.whole(1, 2, 3, 4)
+    if (shape[1] + kept) * math.prod(shape[2:]) > MOST_ELEMENTS:
+        return None
     before = maker.value(maker.like(x, (1, kept, *shape[2:])))
-    joined = concatenated(maker, [before, x], 1) or ""
-    if not joined:
-        return None
-    positions = np.arange(math.prod(maker.shape_of(joined))).reshape(maker.shape_of(joined))
-    op = rearrangement(positions[:, -kept:])
-    after = op and maker.layer(op, [joined], maker.type_of(before))
-    if after is None:
-        return None
+    joined = concatenated(maker, [before, x], 1)
+    assert joined is not None
+    op = rearrangement(np.arange(math.prod(maker.shape_of(joined))).reshape(maker.shape_of(joined))[:, -kept:])
+    assert op is not None
+    after = maker.layer(op, [joined], maker.type_of(before))
+    assert after is not None
     initial = np.full(maker.shape_of(before), maker.type_of(x).zero_point, np.int8)
     initial.setflags(write=False)
     maker.builder.states.append(State(before, after, initial))

@@ -19,7 +19,7 @@ from midge.plan.score import BESIDE_BYTES
 from midge.plan.storage import Network, build_network
 from midge.targets.records import Core
 
-_MOST_TRIED = 16
+_MOST_TRIED = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +56,17 @@ def settled(moves: Moves, first: Ordered | None, worth: Callable[[int, float], t
     if not moves.cycles:
         return network, best
     kept = frozenset(moves.cycles)
-    without = moves.network(kept)
-    plain = _ordered_like(without, network, best)
-    if best.peak_bytes <= plain.peak_bytes:
+    fewer = moves.network(kept)
+    found = _ordered_like(fewer, network, best)
+    if best.peak_bytes <= found.peak_bytes:
         return network, best
-    kept = frozenset()
     for name in list(moves.cycles)[:_MOST_TRIED]:
-        tried = kept | {name}
-        other = moves.network(tried)
-        found = _ordered_like(other, network, best)
-        if _price(moves, found, tried, worth) < _price(moves, best, kept, worth):
-            kept, network, best = tried, other, found
-    if _price(moves, plain, frozenset(moves.cycles), worth) < _price(moves, best, kept, worth):
-        return without, plain
+        other = moves.network(kept - {name})
+        tried = _ordered_like(other, fewer, found)
+        if _price(moves, tried, kept - {name}, worth) < _price(moves, found, kept, worth):
+            kept, fewer, found = kept - {name}, other, tried
+    if _price(moves, found, kept, worth) < _price(moves, best, frozenset(), worth):
+        return fewer, found
     return network, best
 
 

@@ -61,6 +61,9 @@ class _Simulation:
         self.height = [1] * count
         self.newest = [0] * count
         """The last padded row that came into each storage."""
+        self.has_parts = [_has_parts(network, storage) for storage in range(count)]
+        self.apart: list[set[int]] = [set() for _ in range(count)]
+        """Of storages with parts: how many rows lie between two that would overlap in one slot."""
         self.opened: list[int | None] = [None] * count
         """The action since which each storage holds something."""
         self.begun = [False] * count
@@ -85,7 +88,7 @@ class _Simulation:
         for index, storage in enumerate(self.network.storages):
             records = [self.network.tensors[tensor] for tensor in storage.tensors]
             kept = any(record.is_output or record.is_state for record in records)
-            height = 0 if storage.is_pushed else storage.rows if storage.is_flat else self.height[index]
+            height = 0 if storage.is_pushed else storage.rows if storage.is_flat else self._least_height(index)
             opened = self.opened[index]
             if opened is not None:
                 self.spans[index].append((opened, end if kept else max(opened, self.last[index])))
@@ -124,7 +127,8 @@ class _Simulation:
         self._act(Action(Kind.RUN, task, index))
         now = len(self.actions) - 1
         makes = binding.steps[index].makes
-        for tensor in network.results[task]:
+        made = {tensor: self.made[tensor] for tensor in network.results[task]}
+        for tensor in made:
             self.made[tensor] = min(self.made[tensor] + makes, network.tensors[tensor].rows)
         for operand, need in needs:
             if need[0] <= need[1]:
@@ -139,7 +143,8 @@ class _Simulation:
             self.last[storage] = now
             if makes:
                 first_row = network.storages[storage].top + network.tensors[tensor].place.row
-                self._grow(storage, first_row + self.made[tensor] - 1)
+                for row in range(first_row + made[tensor], first_row + self.made[tensor]):
+                    self._grow(storage, row, tensor)
                 # Rows of one step have slots of their own, even those that nobody reads.
                 self.height[storage] = max(self.height[storage], makes)
 
@@ -180,15 +185,53 @@ class _Simulation:
     def _act(self, action: Action) -> None:
         self.actions.append(action)
 
-    def _grow(self, storage: int, row: int) -> None:
-        """A new (padded) row must leave alone every row that is there, and that a step still to come will read."""
-        self.newest[storage] = newest = max(self.newest[storage], row)
-        record, oldest = self.network.storages[storage], row
+    def _grow(self, storage: int, row: int, tensor: int | None = None) -> None:
+        """A new (padded) row, of a tensor or of padding, must leave alone each one that is there and will be read."""
+        record = self.network.storages[storage]
         if record.is_flat:
             return
-        for tensor in record.tensors:
-            oldest = min(oldest, record.top + self.network.tensors[tensor].place.row + self._oldest(tensor))
+        if self.has_parts[storage]:
+            self._keep_apart(storage, row, tensor)
+            return
+        self.newest[storage] = newest = max(self.newest[storage], row)
+        oldest = row
+        for other in record.tensors:
+            oldest = min(oldest, record.top + self.network.tensors[other].place.row + self._oldest(other))
         self.height[storage] = max(self.height[storage], newest - oldest + 1)
+
+    def _keep_apart(self, storage: int, row: int, tensor: int | None) -> None:
+        record = self.network.storages[storage]
+        for other in record.tensors:
+            one = self.network.tensors[other]
+            if tensor is not None and not _lie_in_line(self.network.tensors[tensor], one):
+                continue
+            is_last = one.place.row + one.rows == record.rows and self.made[other] == one.rows
+            end = self.made[other] + (self.padded[storage] if is_last else 0)
+            at = row - record.top - one.place.row
+            for reader, (task, oldest) in zip(one.readers, self.oldest[other], strict=True):
+                last = max((need[1] for need in reader.needs), default=-1)
+                kept = range(oldest[self.next_step[task]], min(end, last + 1))
+                if tensor is None:  # rows of padding are all alike
+                    kept = range(max(kept.start, 0), min(kept.stop, one.rows))
+                self.apart[storage].update(abs(at - other_row) for other_row in kept)
+
+    def _least_height(self, storage: int) -> int:
+        """Slots for all rows that are there together; rows of parts below each other need not be neighbours."""
+        height = self.height[storage]
+        while any(rows and rows % height == 0 for rows in self.apart[storage]):
+            height += 1
+        return height
+
+
+def _has_parts(network: Network, storage: int) -> bool:
+    """True where tensors lie beside or below each other."""
+    return len({network.tensors[tensor].place for tensor in network.storages[storage].tensors}) > 1
+
+
+def _lie_in_line(a: Tensor, b: Tensor) -> bool:
+    """True where rows of two tensors in one slot would overlap."""
+    columns = a.place.column < b.place.column + b.columns and b.place.column < a.place.column + a.columns
+    return columns and a.place.channel < b.place.channel + b.channels and b.place.channel < a.place.channel + a.channels
 
 
 def _reader(tensor: Tensor, task: int, position: int) -> Reader:
