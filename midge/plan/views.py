@@ -212,12 +212,25 @@ class _Links:
         if is_flat and not layout.is_natural:
             return f"{base} has to lie flat"
         for name, place in members:
+            if self._is_torn(name):
+                return f"{name} is no run of elements"
             reason = self._refuse_reading(name, place, whole, is_flat=is_flat) or self._refuse_place(
                 name, place, whole, layout
             )
             if reason is not None:
                 return reason
         return self._refuse_states([name for name, _ in members])
+
+    def _is_torn(self, name: str) -> bool:
+        """True where a value is no run of one that is a run of elements itself."""
+        place, inside = Place(), name
+        while inside in self.outer:
+            outer, own = self.outer[inside]
+            if own.element is not None and not _is_run(place, self.values[name].type, self.values[inside].type):
+                return True
+            place = _composed(place, self.values[inside].type, own, self.values[outer].type)
+            inside = outer
+        return False
 
     def _layouts(self, name: str) -> Iterator[Layout]:
         value = self.values[name]

@@ -9,7 +9,7 @@ import numpy as np
 from midge.ir.graph import Graph, Node
 from midge.ir.types import DType
 from midge.kernels import render
-from midge.kernels.base import Binding, Constant, Kernel, LayerCode, Layout, Reads, Step
+from midge.kernels.base import ANY_PITCH, Binding, Constant, Kernel, LayerCode, Layout, Reads, Step
 from midge.kernels.view import TaskView, c_element
 from midge.ops.resize_bilinear import FRACTION_BITS, ResizeBilinear
 from midge.targets.records import Core
@@ -20,6 +20,8 @@ class ResizeRows(Kernel):
 
     name: ClassVar[str] = "resize_bilinear_rows__portable"
     op = ResizeBilinear
+    reads_pitched = True
+    most_pitch_bytes = ANY_PITCH
 
     def refuse(self, node: Node, graph: Graph, core: Core) -> str | None:
         del core
@@ -41,7 +43,7 @@ class ResizeRows(Kernel):
         kernel = render.specialised(
             "resize_bilinear/rows.c.j2", self.name, width=op.width, channels=x.channels, element=c_element(x.dtype),
             is_float=is_float, is_byte=x.dtype is DType.UINT8, one=1 << FRACTION_BITS,
-            half=1 << (2 * FRACTION_BITS - 1), whole=1 << (2 * FRACTION_BITS),
+            half=1 << (2 * FRACTION_BITS - 1), whole=1 << (2 * FRACTION_BITS), x_pitch=view.x.pitch, y_pitch=view.y.pitch,
         )  # fmt: skip
         constants = [
             Constant("down", rows.weight.astype(weight)),
