@@ -165,7 +165,7 @@ def _random_layer(maker: NetworkMaker, rng: np.random.Generator, x: str) -> str:
 
 
 def random_network_of_parts(seed: int) -> Graph:
-    """2 to 6 layers, most of them branches that are concatenated, or slices: of rows, columns or channels, some nested."""
+    """2 to 6 layers, most of them concatenated branches, or slices: of rows, columns or channels, some nested."""
     rng = np.random.default_rng(seed)
     maker = NetworkMaker(seed, int(rng.integers(3, 10)), int(rng.integers(1, 6)), 4 * int(rng.integers(1, 3)))
     x = maker.conv(maker.input, 8, (1, 1))

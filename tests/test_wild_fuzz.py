@@ -8,7 +8,7 @@ import pytest
 import wild_fuzz
 from networks import NetworkMaker
 from wild_layers import LAYERS
-from wild_networks import FURTHER, wild_network
+from wild_networks import FURTHER, PARTS, wild_network
 
 from midge.ir.interpret import run_graph
 from midge.ir.text import print_graph
@@ -16,7 +16,7 @@ from midge.kernels.add.line import Line
 from midge.ops import CASES
 
 
-@pytest.mark.parametrize("seed", [*range(8), *range(FURTHER, FURTHER + 4)])
+@pytest.mark.parametrize("seed", [*range(8), *range(FURTHER, FURTHER + 4), *range(PARTS, PARTS + 6)])
 def test_some(seed: int) -> None:
     """Of cores, goals and ways of input each has its turn; all orders of networks, float32 among them."""
     graph = wild_network(seed)
@@ -25,7 +25,9 @@ def test_some(seed: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", [*range(2000, 2200, 20), *range(FURTHER, FURTHER + 200, 20)])
+@pytest.mark.parametrize(
+    "first", [*range(2000, 2200, 20), *range(FURTHER, FURTHER + 200, 20), *range(PARTS, PARTS + 300, 20)]
+)
 def test_twenty_more(first: int, capsys: pytest.CaptureFixture[str]) -> None:
     failed = wild_fuzz.main([str(first), str(first + 20), "--litert"])
     assert failed == 0, capsys.readouterr().out
