@@ -20,6 +20,7 @@ from midge.ops.conv2d import Conv2D
 from midge.passes import run_passes
 from midge.plan import Kind, PlanOptions, bind_with_copies, plan
 from midge.plan.arena import ALIGN_BYTES, Request, pack
+from midge.plan.bound import least_bytes
 from midge.plan.choose import bind_kernels
 from midge.plan.order import schedule
 from midge.plan.pushed import refuse_rows
@@ -86,6 +87,20 @@ def test_no_two_live_buffers_overlap(maker: Callable[[int], Graph], seed: int, c
             assert a.offset + a.bytes <= b.offset or b.offset + b.bytes <= a.offset, f"{a.name} and {b.name}"
     assert all(buffer.offset + buffer.bytes <= made.arena_bytes for buffer in made.buffers)
     assert made.lower_bound_bytes <= made.arena_bytes
+    graph = maker(seed)
+    assert least_bytes(graph, made.board.core, graph.inputs if made.input_rows else ()) <= made.arena_bytes
+
+
+def test_bounds_that_are_met() -> None:
+    """The whole input before the first step; two outputs after the last one; a step with what a state holds."""
+    maker = NetworkMaker(4, 16, 8, 4)
+    frame = maker.finish(maker.pool(maker.conv(maker.input, 2, (1, 1)), (2, 2), 2, average=False))
+    assert least_bytes(frame, BOARD.core, ()) == 16 * 8 * 4
+    assert least_bytes(frame, BOARD.core, frame.inputs) < 16 * 8 * 4
+    maker = NetworkMaker(5, 1, 1, 8)
+    pair = maker.finish(maker.dense(maker.input, 24), maker.dense(maker.input, 40))
+    assert least_bytes(pair, BOARD.core, ()) == 24 + 40
+    assert plan(pair, BOARD, PlanOptions("ram")).arena_bytes <= 24 + 40 + 8
 
 
 def test_a_chain_runs_in_rings() -> None:
