@@ -105,7 +105,20 @@ def compile_model(model: Model, board: Board, options: Options, directory: Path,
 
 def _compile_within(model: Model, graph: Graph, board: Board, options: Options, directory: Path, costs: Costs | None
                     ) -> Compiled:  # fmt: skip
-    """The fastest image within the budgets, stack and all. Raises DoesNotFitError where none was found.
+    """The fastest image within the budgets, stack and all. Raises DoesNotFitError where none was found."""
+
+    def smallest(memory: Memory, needed: int) -> int | None:
+        return _smallest_budget(model, graph, board, options, costs, memory, needed)
+
+    compiled = _compile_near(model, graph, board, options, directory, costs)
+    check_flash(compiled.image.flash.total, "code and constants", compiled.plan, options, smallest)
+    check_ram(ram_needed(compiled.image), "activations, static data and stack", compiled.plan, options, smallest)
+    return compiled
+
+
+def _compile_near(model: Model, graph: Graph, board: Board, options: Options, directory: Path, costs: Costs | None
+                  ) -> Compiled:  # fmt: skip
+    """The fastest image within the budgets, or the one that comes closest.
 
     What static data and stack take shows only in the machine code, so the budget of the plan is corrected by it.
     """
@@ -118,11 +131,52 @@ def _compile_within(model: Model, graph: Graph, board: Board, options: Options, 
         if budget is None or ram_needed(compiled.image) <= (options.ram_bytes or 0) or found <= beside_bytes:
             break
         beside_bytes = found
-    check_flash(compiled.image.flash.total, "code and constants", compiled.plan, options)
-    check_ram(ram_needed(compiled.image), "activations, static data and stack", compiled.plan, options)
     return compiled
 
 
+Memory = Literal["ram", "flash"]
+Smallest = Callable[[Memory, int], int | None]
+"""The smallest budget that works, by what the image that came closest takes; None where the board has less."""
+
+
+def _smallest_budget(model: Model, graph: Graph, board: Board, options: Options, costs: Costs | None, memory: Memory,
+                     needed: int) -> int | None:  # fmt: skip
+    """A budget that works, where one byte less does not: found by compiling, beginning with what is needed now.
+
+    A tighter budget may lead to a smaller plan, so it isn't enough to see what the last one takes.
+    """
+    room = board.ram.bytes if memory == "ram" else board.flash.bytes
+
+    def used(budget: int) -> int | None:
+        """What an image within a budget takes; None where there is none."""
+        wanted = replace(options, ram_bytes=budget) if memory == "ram" else replace(options, flash_bytes=budget)
+        with tempfile.TemporaryDirectory(prefix="midge-budget-") as folder:
+            try:
+                image = _compile_near(model, graph, board, wanted, Path(folder), costs).image
+            except DoesNotFitError:
+                return None
+        size = ram_needed(image) if memory == "ram" else image.flash.total
+        return size if size <= budget else None
+
+    fails, works, takes = (options.ram_bytes if memory == "ram" else options.flash_bytes) or 0, needed, used(needed)
+    while takes is None and works <= room:
+        fails, works = works, works + max(works // 50, 1)
+        takes = used(works)
+    if takes is None or works > room:
+        return None
+    for _ in range(_MOST_PROBES):
+        tried = works - 1 if takes == works else takes if takes > fails else (fails + works) // 2
+        if tried <= fails:
+            break
+        found = used(tried)
+        if found is None:
+            fails = tried
+        else:
+            works, takes = tried, found
+    return works
+
+
+_MOST_PROBES = 16
 _MOST_CORRECTIONS = 4
 
 
@@ -266,7 +320,7 @@ def require_emulated(board: Board, backend: str) -> None:
         raise UnsupportedError(f"board {board.name}", "Unicorn has no such core", cure="Use --backend qemu")
 
 
-def check_flash(needed: int, what: str, plan: Plan, options: Options) -> None:
+def check_flash(needed: int, what: str, plan: Plan, options: Options, smallest: Smallest | None = None) -> None:
     """Raise DoesNotFitError where the network's flash is over the budget or the board's flash."""
     limit, owner = _limit(options.flash_bytes, plan.board.flash.bytes, plan.board, "--flash")
     if needed <= limit:
@@ -276,11 +330,11 @@ def check_flash(needed: int, what: str, plan: Plan, options: Options) -> None:
     listed = ", ".join(f"{short_name(name)} {size:,} B" for name, size in largest)
     raise DoesNotFitError(
         plan.graph.name, f"{what} take {needed:,} bytes of flash, {needed - limit:,} more than {owner}",
-        f"at most {limit:,}", f"{_smallest('--flash', needed, owner)}Largest constants: {listed}",
+        f"at most {limit:,}", f"{_smallest('flash', needed, owner, smallest)}Largest constants: {listed}",
     )  # fmt: skip
 
 
-def check_ram(needed: int, what: str, plan: Plan, options: Options) -> None:
+def check_ram(needed: int, what: str, plan: Plan, options: Options, smallest: Smallest | None = None) -> None:
     """Raise DoesNotFitError where the network's RAM is over the budget or the board's RAM."""
     limit, owner = _limit(options.ram_bytes, plan.board.ram.bytes, plan.board, "--ram")
     if needed <= limit:
@@ -288,13 +342,18 @@ def check_ram(needed: int, what: str, plan: Plan, options: Options) -> None:
     listed = ", ".join(f"{short_name(buffer.name)} {buffer.bytes:,} B" for buffer in plan.largest_buffers(3))
     raise DoesNotFitError(
         plan.graph.name, f"{what} take {needed:,} bytes of RAM, {needed - limit:,} more than {owner}",
-        f"at most {limit:,}", f"{_smallest('--ram', needed, owner)}Largest buffers at the peak: {listed}",
+        f"at most {limit:,}", f"{_smallest('ram', needed, owner, smallest)}Largest buffers at the peak: {listed}",
     )  # fmt: skip
 
 
-def _smallest(option: str, needed: int, owner: str) -> str:
-    """The budget that works: what the plan with the least memory takes, which was tried last."""
-    return f"The smallest budget that works: {option} {needed}. " if owner == f"{option} allows" else ""
+def _smallest(memory: Memory, needed: int, owner: str, smallest: Smallest | None) -> str:
+    """The budget that works, where it was a budget that does not."""
+    if owner != f"--{memory} allows":
+        return ""
+    found = needed if smallest is None else smallest(memory, needed)
+    if found is None:
+        return f"No budget works: --{memory} would have to be more than the board has. "
+    return f"The smallest budget that works: --{memory} {found}. "
 
 
 def _limit(budget: int | None, memory: int, board: Board, option: str) -> tuple[int, str]:
