@@ -166,6 +166,18 @@ def test_models_that_do_not_fit(tmp_path: Path) -> None:
     assert files_below(tmp_path) == []
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m0plus", "rv32imc"])
+@pytest.mark.parametrize("model", ["ad01_int8", "kws_ref_model", "vww_96_int8", "pretrainedResnet_quant"])
+@pytest.mark.parametrize("option", ["--ram", "--flash"])
+def test_the_smallest_budget_works_and_one_byte_less_does_not(option: str, model: str, core: str, mlperf_tiny: Path
+                                                              ) -> None:  # fmt: skip
+    command = ("compile", mlperf_tiny / f"{model}.tflite", "--core", core, option)
+    (smallest,) = re.findall(rf"smallest budget that works: {option} (\d+)", refuse(3, "allows", *command, "200").err)
+    assert midge(*command, smallest).status == 0
+    refuse(3, f"{option} {smallest}.", *command, str(int(smallest) - 1))
+
+
 def test_a_model_larger_than_the_flash(mlperf_tiny: Path, tmp_path: Path) -> None:
     outcome = refuse(3, "more than bbc-microbit-v1 has", "compile", mlperf_tiny / "ad01_int8.tflite", "--board",
                      "bbc-microbit-v1", "-o", tmp_path / "out")  # fmt: skip
