@@ -37,7 +37,7 @@ def schedule(network: Network, whole: frozenset[int]) -> Schedule:
     """Pull the outputs' rows through the network; tensors in `whole` are completed before their first row is read.
 
     The heights are minimal for this order of actions: a ring with one row less would lose a row that a later
-    step reads (`check` shows it).
+    step reads (`replay.check` shows it).
     """
     return _Simulation(network, whole).run()
 
@@ -71,6 +71,11 @@ class _Simulation:
         self.spans: list[list[Span]] = [[] for _ in range(count)]
         self.scratch: list[list[Span]] = [[] for _ in network.bindings]
         self.oldest = [_oldest_rows(tensor) for tensor in network.tensors]
+        self.first = [
+            network.storages[network.storage_of[index]].top + tensor.place.row
+            for index, tensor in enumerate(network.tensors)
+        ]
+        """The padded row that each tensor's first one is."""
         self.needs = [_operand_needs(network, task) for task in range(len(network.bindings))]
 
     def run(self) -> Schedule:
@@ -142,9 +147,8 @@ class _Simulation:
             storage = network.storage_of[tensor]
             self.last[storage] = now
             if makes:
-                first_row = network.storages[storage].top + network.tensors[tensor].place.row
-                for row in range(first_row + made[tensor], first_row + self.made[tensor]):
-                    self._grow(storage, row, tensor)
+                for row in range(made[tensor], self.made[tensor]):
+                    self._grow(storage, self.first[tensor] + row, tensor)
                 # Rows of one step have slots of their own, even those that nobody reads.
                 self.height[storage] = max(self.height[storage], makes)
 
@@ -196,7 +200,7 @@ class _Simulation:
         self.newest[storage] = newest = max(self.newest[storage], row)
         oldest = row
         for other in record.tensors:
-            oldest = min(oldest, record.top + self.network.tensors[other].place.row + self._oldest(other))
+            oldest = min(oldest, self.first[other] + self._oldest(other))
         self.height[storage] = max(self.height[storage], newest - oldest + 1)
 
     def _keep_apart(self, storage: int, row: int, tensor: int | None) -> None:
@@ -207,7 +211,7 @@ class _Simulation:
                 continue
             is_last = one.place.row + one.rows == record.rows and self.made[other] == one.rows
             end = self.made[other] + (self.padded[storage] if is_last else 0)
-            at = row - record.top - one.place.row
+            at = row - self.first[other]
             for reader, (task, oldest) in zip(one.readers, self.oldest[other], strict=True):
                 last = max((need[1] for need in reader.needs), default=-1)
                 kept = range(oldest[self.next_step[task]], min(end, last + 1))
