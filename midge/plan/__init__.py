@@ -22,17 +22,17 @@ from midge.plan.order import Schedule
 from midge.plan.pushed import is_read_by_rows, refuse_rows, with_copied_input
 from midge.plan.records import Action, Buffer, Expected, Kind, Plan, PlanOptions, Task
 from midge.plan.rings import best_order, memory_requests
-from midge.plan.score import RAM_WORTH, judge
+from midge.plan.score import RAM_WORTH, Score, judge
 from midge.plan.spend import WORTH, choose_kernels
 from midge.plan.storage import Network, Storage, build_network
 from midge.plan.views import Place
 from midge.targets.records import Board, Core
 
-__all__ = ["ALIGN_BYTES", "Action", "Buffer", "Kind", "Plan", "PlanOptions", "Task", "plan"]
+__all__ = ["ALIGN_BYTES", "SHARED_CYCLES", "Action", "Buffer", "Kind", "Plan", "PlanOptions", "Task", "plan"]
 
 _MOST_ROUNDS = 5
-_SHARED_CYCLES = 1.3
-"""What functions for layers of all sizes take, where functions of their own, by which tables are made, take 1."""
+SHARED_CYCLES = 1.15
+"""What functions for layers of all sizes take, where functions of their own, by which most tables are made, take 1."""
 _PARTS_FOR_SCRATCH = (1, 1 / 8, 1 / 32, 0)
 """Of the RAM, what one layer's faster kernel may have as scratch memory: less where a plan with more has no room."""
 
@@ -72,10 +72,10 @@ def _priced(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[st
     chosen = None
     if costs is not None:
         chosen = choose_kernels(graph, board, options, costs, pinned, most_scratch_bytes=most_scratch_bytes)
-        if chosen is not None and chosen[1].is_limited and not options.shares_code:
+        if chosen is not None and chosen[1].is_limited and _may_share(options):
             sharing = replace(options, sharing=True)
             shared = choose_kernels(graph, board, sharing, costs, pinned, most_scratch_bytes=most_scratch_bytes)
-            if shared is not None and _SHARED_CYCLES * shared[1].cycles < chosen[1].cycles:
+            if shared is not None and SHARED_CYCLES * shared[1].cycles < chosen[1].cycles:
                 chosen, options = shared, sharing
     kernels, expected = chosen or (pinned, None)
     graph, bindings = bind_with_copies(graph, board.core, kernels, by_rows=by_rows)
@@ -102,17 +102,40 @@ def _searched(graph: Graph, board: Board, options: PlanOptions, pinned: Mapping[
     scoring = judge(room, flash_room, ram_first=options.optimize == "ram")
     pushed = graph.inputs if by_rows else ()
     costs = costs or EstimatedCosts(board.core)
-    trial = MemorySearch(graph, board.core, costs, bind, pinned, pushed, scoring, shares_code=options.shares_code).run()
-    if trial is None:
+    is_open = _may_share(options) and options.flash_bytes is not None
+    tried = [options, replace(options, sharing=True)] if is_open else [options]
+    found_by = {
+        own.shares_code: MemorySearch(
+            graph, board.core, costs, bind, pinned, pushed, scoring, shares_code=own.shares_code
+        ).run()
+        for own in tried
+    }
+
+    def score(own: PlanOptions) -> Score:
+        trial = found_by[own.shares_code]
+        assert trial is not None
+        cycles = trial.cycles * (SHARED_CYCLES if own.shares_code else 1)
+        return scoring(trial.found.peak_bytes, cycles, trial.flash_bytes)
+
+    tried = [own for own in tried if found_by[own.shares_code] is not None]
+    if not tried:
         graph, bindings = bind(pinned)
         network = build_network(graph, bindings, pushed=pushed)
         return place(graph, board, options, network, best_order(network).order)
+    options = min(tried, key=score)
+    trial = found_by[options.shares_code]
+    assert trial is not None
     expected = Expected(trial.cycles, trial.flash_bytes, options.flash_bytes is not None)
     moves = moves_of(*bind(trial.assigned.kernels), pushed, board.core, costs)
     ram_worth = RAM_WORTH if options.optimize == "ram" else 0.0
     network, found = settled(moves, trial.found, price_of_moves(room, trial.cycles, ram_worth))
     made = place(moves.graph, board, options, network, found.order)
     return replace(made, expected=expected, any_plan_bytes=least_bytes(graph, board.core, pushed))
+
+
+def _may_share(options: PlanOptions) -> bool:
+    """True where latency comes first, and it is left open whether layers share functions."""
+    return options.sharing is None and not options.shares_code
 
 
 def takes_rows(graph: Graph, options: PlanOptions) -> bool:

@@ -43,7 +43,8 @@ class ResizeRows(Kernel):
         kernel = render.specialised(
             "resize_bilinear/rows.c.j2", self.name, width=op.width, channels=x.channels, element=c_element(x.dtype),
             is_float=is_float, is_byte=x.dtype is DType.UINT8, one=1 << FRACTION_BITS,
-            half=1 << (2 * FRACTION_BITS - 1), whole=1 << (2 * FRACTION_BITS), x_pitch=view.x.pitch, y_pitch=view.y.pitch,
+            half=1 << (2 * FRACTION_BITS - 1), whole=1 << (2 * FRACTION_BITS),
+            x_pitch=view.x.pitch, y_pitch=view.y.pitch,
         )  # fmt: skip
         constants = [
             Constant("down", rows.weight.astype(weight)),
