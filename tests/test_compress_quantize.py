@@ -16,6 +16,7 @@ from midge.api.quantizing import quantized_inputs
 from midge.compress.ranges import METHODS, Histogram, Range, range_of
 from midge.errors import UsageError
 from midge.ir.interpret import run_graph
+from midge.ir.text import print_graph
 
 SHAPE = (1, 8, 8, 3)
 
@@ -56,6 +57,18 @@ def test_written_files_compute_the_same_integers(float_model: Path, tmp_path: Pa
         (back,) = run_graph(again, inputs)
         assert np.abs(back.astype(int) - ours.astype(int)).max() <= 1
     assert run_midge("verify", tmp_path / "q.tflite", "--core", "cortex-m4", "--samples", "2", "--json").status == 0
+
+
+def test_samples_of_double_precision_do(float_model: Path, tmp_path: Path) -> None:
+    """NumPy's own type: in a file, and in a folder."""
+    samples = np.concatenate([sample for (sample,) in _samples(4)])
+    (tmp_path / "one_by_one").mkdir()
+    for number, sample in enumerate(samples.astype(np.float64)):
+        np.save(tmp_path / "one_by_one" / f"{number}.npy", sample[None])
+    np.savez(tmp_path / "all.npz", x=samples.astype(np.float64))
+    expected = midge.quantize(float_model, _samples(4)).graph
+    for data in (tmp_path / "all.npz", tmp_path / "one_by_one"):
+        assert print_graph(midge.quantize(float_model, data).graph) == print_graph(expected)
 
 
 def test_larger_images_are_made_of_integers(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 import midge
 from midge.errors import ModelError, UnsupportedError, UsageError
 from midge.ir.interpret import run_graph
+from midge.load.keras import hdf5
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 os.environ.setdefault("KERAS_BACKEND", "torch")
@@ -297,6 +298,18 @@ def test_keras_layers_without_records_are_all_named() -> None:
     model = keras.Model(x, layers.UnitNormalization()(layers.Resizing(3, 3, "bicubic")(x)))
     with pytest.raises(UnsupportedError, match=r"2 parts .*keras\.Resizing.*keras\.UnitNormalization"):
         midge.load(model)
+
+
+@pytest.mark.parametrize("suffix", ["h5", "keras"])
+def test_hdf5_that_has_no_end_is_refused(suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What damaged files do to the library, and a good file that is read as before."""
+    path = tmp_path / f"model.{suffix}"
+    keras.Sequential([keras.Input((4,)), layers.Dense(3)]).save(path)
+    assert midge.load(path).inputs
+    monkeypatch.setattr(hdf5, "_VISIT", "while True: pass")
+    monkeypatch.setattr(hdf5, "_SECONDS", 0.2)
+    with pytest.raises(ModelError, match="not read to its end"):
+        midge.load(path)
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the MLPerf Tiny models are not beside the repository")

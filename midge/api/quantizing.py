@@ -215,11 +215,14 @@ def _are_below(found: np.ndarray, classes: int) -> bool:
 
 
 def load_calibration(path: Path, model: Model) -> tuple[Inputs, ...]:
-    """Samples of a .npz or .npy file (stacked), or of a folder whose .npy and .npz files are one sample each."""
+    """Samples of a .npz or .npy file (stacked), or of a folder whose .npy and .npz files are one sample each.
+
+    float64 is taken as float32.
+    """
     ports = [(name, model.graph.type(name)) for name in model.graph.inputs]
     if not path.is_dir():
-        return sampling.load_samples(path, ports)
+        return sampling.load_samples(path, ports, rounds=True)
     files = sorted(file for file in path.iterdir() if file.suffix.lower() in (".npy", ".npz"))
     if not files:
         raise UsageError(str(path), "no .npy or .npz files in the folder", "one for each sample")
-    return tuple(sampling.load_inputs(file, ports) for file in files)
+    return tuple(sampling.load_inputs(file, ports, rounds=True) for file in files)

@@ -85,9 +85,9 @@ def match_inputs(source: np.ndarray | Sequence[np.ndarray] | Mapping[str, np.nda
                  for array, (name, type_) in zip(chosen, ports, strict=True))  # fmt: skip
 
 
-def load_inputs(path: Path, ports: Ports) -> Inputs:
+def load_inputs(path: Path, ports: Ports, *, rounds: bool = False) -> Inputs:
     """One sample from a `.npy` file (networks with one input) or `.npz` file (arrays named as inputs, or in order)."""
-    arrays = read_arrays(path)
+    arrays = read_arrays(path, rounds=rounds)
     if isinstance(arrays, np.ndarray):
         if len(ports) != 1:
             raise UsageError(str(path), "holds one array", f"an .npz file with {len(ports)} arrays: {_names(ports)}")
@@ -96,12 +96,12 @@ def load_inputs(path: Path, ports: Ports) -> Inputs:
     return tuple(check_input(array, name, type_, str(path)) for array, (name, type_) in zip(chosen, ports, strict=True))
 
 
-def load_samples(path: Path, ports: Ports) -> tuple[Inputs, ...]:
+def load_samples(path: Path, ports: Ports, *, rounds: bool = False) -> tuple[Inputs, ...]:
     """Samples from the arrays of a file, stacked along a first dimension.
 
     Networks with one input: the array `x`, or the first one. With several: arrays named as the inputs.
     """
-    return _split(read_arrays(path), ports, str(path))
+    return _split(read_arrays(path, rounds=rounds), ports, str(path))
 
 
 def as_samples(
@@ -146,8 +146,11 @@ def _stack(array: np.ndarray, name: str, type_: TensorType, where: str) -> list[
     return [check_input(sample, name, type_, where) for sample in samples]
 
 
-def read_arrays(path: Path) -> np.ndarray | Mapping[str, np.ndarray]:
-    """The array of a `.npy` file, or all arrays of a `.npz` file. Pickled objects are refused."""
+def read_arrays(path: Path, *, rounds: bool = False) -> np.ndarray | Mapping[str, np.ndarray]:
+    """The array of a `.npy` file, or all arrays of a `.npz` file. Pickled objects are refused.
+
+    `rounds`: float64 becomes float32, for samples of which only ranges and likeness count.
+    """
     if not path.exists():
         raise UsageError(str(path), "no such file", "a NumPy file, .npy or .npz")
     if path.is_dir():
@@ -155,12 +158,18 @@ def read_arrays(path: Path) -> np.ndarray | Mapping[str, np.ndarray]:
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
-            return loaded
+            return single_precision(loaded) if rounds else loaded
         with loaded:
-            return {name: loaded[name] for name in loaded.files}
+            arrays = {name: loaded[name] for name in loaded.files}
+            return {name: single_precision(array) for name, array in arrays.items()} if rounds else arrays
     except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
         expected = "an array saved by np.save or np.savez"
         raise UsageError(str(path), "cannot be read as a NumPy file", expected) from error
+
+
+def single_precision(array: np.ndarray) -> np.ndarray:
+    """float64, which NumPy makes where nobody asks for less, as float32; anything else as it is."""
+    return array.astype(np.float32) if array.dtype == np.float64 else array
 
 
 def _choose(arrays: Mapping[str, np.ndarray], ports: Ports, where: str) -> tuple[np.ndarray, ...]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from midge.errors import MidgeError, ModelError
+from midge.load.keras.hdf5 import require_readable
 
 _MOST_TIMES = 16
 """Bytes of weights, in float32, over the file's own: nobody compresses weights by more."""
@@ -24,6 +25,7 @@ def read(path: Path) -> Any:
     try:
         with warnings.catch_warnings(), SafeModeScope(True):
             warnings.simplefilter("ignore")
+            require_readable(path)
             _check_weights(path)
             return keras.saving.load_model(str(path), _custom_objects(), compile=False, safe_mode=True)
     except MidgeError:
