@@ -187,8 +187,13 @@ def ram_needed(image: Image) -> int:
 
 def _compile_in_flash(model: Model, graph: Graph, board: Board, options: Options, wanted: PlanOptions, directory: Path,
                       costs: Costs | None) -> Compiled:  # fmt: skip
-    """The fastest image within the flash; where that decides its speed, also one whose layers share functions."""
+    """The fastest image within the flash.
+
+    Where flash decides the speed, layers share functions in a second one, and in a third flash comes before latency.
+    """
     kinds = [wanted] if wanted.shares_code else [replace(wanted, sharing=shared) for shared in (False, True)]
+    if options.flash_bytes is not None and wanted.optimize == "latency":
+        kinds.append(replace(wanted, optimize="flash"))
     best: Compiled | None = None
     last: Compiled | None = None
     for kind in kinds:

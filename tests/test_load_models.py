@@ -86,7 +86,8 @@ def test_unit_models_agree_with_litert_or_are_refused(shared: Path):
         except UnsupportedError:
             continue
         # LiteRT refuses indices that lie outside of their tables.
-        inputs = tuple(array % 8 if array.dtype == np.int32 else array
+        most = 2 if "gather_nd" in path.name else 8
+        inputs = tuple(array % most if array.dtype == np.int32 else array
                        for array in random_inputs(graph, np.random.default_rng(0)))  # fmt: skip
         for a, b in zip(run_litert(path.read_bytes(), inputs), run_graph(graph, inputs), strict=True):
             assert_equal(a, b, path.name)

@@ -226,7 +226,7 @@ def test_ram_that_is_left_goes_to_faster_kernels() -> None:
     fastest, needed = kernels(PlanOptions()), plan(graph, board, PlanOptions()).arena_bytes
     assert kernels(PlanOptions(ram_bytes=needed)) == fastest
     assert kernels(PlanOptions(ram_bytes=needed - 1)) != fastest
-    assert kernels(PlanOptions(optimize="ram")) != fastest
+    assert plan(graph, board, PlanOptions(optimize="ram")).arena_bytes <= needed
 
 
 @settings(max_examples=25, deadline=None)

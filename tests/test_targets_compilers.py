@@ -14,6 +14,7 @@ from midge.targets import cores
 # Macros of the Arm C Language Extensions (of RISC-V's C API) that code of each core is compiled under; None: undefined.
 MACROS: dict[str, dict[str, str | None]] = {
     "cortex-m0": {"__ARM_ARCH": "6", "__ARM_FEATURE_DSP": None, "__ARM_PCS_VFP": None},
+    "cortex-m0-small-multiply": {"__ARM_ARCH": "6", "__ARM_FEATURE_DSP": None, "__ARM_PCS_VFP": None},
     "cortex-m0plus": {"__ARM_ARCH": "6", "__ARM_FEATURE_DSP": None, "__ARM_PCS_VFP": None},
     "cortex-m3": {"__ARM_ARCH": "7", "__ARM_FEATURE_DSP": None, "__ARM_PCS_VFP": None},
     "cortex-m4": {"__ARM_ARCH": "7", "__ARM_FEATURE_DSP": "1", "__ARM_PCS_VFP": "1"},

@@ -12,15 +12,21 @@ from midge.errors import UnsupportedError
 from midge.ir.graph import Graph, Node
 from midge.ir.types import DType, Quantization, TensorType
 from midge.ops.base import Padding
+from midge.ops.conv2d import Conv2D
+from midge.ops.depthwise_conv2d import DepthwiseConv2D
+from midge.ops.fully_connected import FullyConnected
 from midge.ops.mean import Mean
 from midge.ops.pad import Pad
 from midge.ops.rearrange import Rearrange
 from midge.ops.reduce import Reduce
 from midge.ops.svdf import Svdf
 from midge.ops.take import Take
+from midge.ops.transposed_conv2d import TransposedConv2D
 from midge.ops.windows import Window
 from midge.write.tflite_further import FURTHER, Further
 from midge.write.tflite_options import ELEMENT_TYPES, SAME, VALID, VERSION, VERSIONS, same_padding, written
+
+_WEIGHTED = (Conv2D, DepthwiseConv2D, FullyConnected, TransposedConv2D)
 
 
 def write_tflite(graph: Graph) -> bytes:
@@ -111,13 +117,13 @@ class _Writer:
 
     def _node(self, node: Node) -> None:
         op, padding = node.op, VALID
+        if isinstance(op, _WEIGHTED) and _has_wide_weights(self.graph, node):
+            raise UnsupportedError(node.name, "weights of 16 bits have no equal in .tflite files")
         if op.name in FURTHER:
             self._further(node, FURTHER[op.name](self.graph, node))
             return
         inputs = [self.index[name] for name in node.inputs if name in self.index]
         outputs = [self.index[name] for name in node.outputs]
-        if len(node.inputs) == 3 and _has_wide_weights(self.graph, node):
-            raise UnsupportedError(node.name, "weights of 16 bits have no equal in .tflite files")
         if "conv2d" in op.name and node.inputs[2] is None:  # LiteRT refuses convolutions without a bias
             x, output = self.graph.type(node.inputs[0] or ""), self.graph.output_types(node)[0]
             dtype = {DType.FLOAT32: np.float32, DType.INT16: np.int64}.get(x.dtype, np.int32)

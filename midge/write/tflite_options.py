@@ -45,7 +45,7 @@ _TOTALS = {
     reduce.Function.MAX: "REDUCE_MAX", reduce.Function.MIN: "REDUCE_MIN", reduce.Function.PROD: "REDUCE_PROD",
     reduce.Function.SUM: "SUM",
 }  # fmt: skip
-_NOT_THERE = (map.Function.ERF, map.Function.RECIPROCAL, map.Function.TRUNC)
+_NOT_THERE = (map.Function.ATAN, map.Function.ERF, map.Function.RECIPROCAL, map.Function.TRUNC)
 _FIELDS = {
     "stride_h": "StrideH", "stride_w": "StrideW", "dilation_h": "DilationHFactor", "dilation_w": "DilationWFactor",
     "kernel_h": "FilterHeight", "kernel_w": "FilterWidth", "depth_multiplier": "DepthMultiplier", "beta": "Beta",

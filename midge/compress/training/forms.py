@@ -229,7 +229,8 @@ _COMPARISONS: dict[compare.Function, Callable[[Tensor, Tensor], Tensor]] = {
     compare.Function.NOT_EQUAL: torch.ne, compare.Function.OR: torch.logical_or,
 }  # fmt: skip
 _MAPS: dict[map.Function, Callable[[Tensor], Tensor]] = {
-    map.Function.ABS: torch.abs, map.Function.CEIL: torch.ceil, map.Function.COS: torch.cos,
+    map.Function.ABS: torch.abs, map.Function.ATAN: torch.atan, map.Function.CEIL: torch.ceil,
+    map.Function.COS: torch.cos,
     map.Function.ELU: functional.elu, map.Function.ERF: torch.erf, map.Function.EXP: torch.exp,
     map.Function.FLOOR: torch.floor, map.Function.GELU: functional.gelu,
     map.Function.GELU_TANH: lambda x: functional.gelu(x, approximate="tanh"),
