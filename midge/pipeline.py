@@ -262,6 +262,7 @@ def _built(model: Model, made: Plan, options: Options, directory: Path) -> Compi
     """
     sources = make_sources(made, model, options)
     check_flash(sources.weight_bytes, "constants alone", made, replace(options, flash_bytes=None))
+    check_ram(made.arena_bytes, "activations alone", made, replace(options, ram_bytes=None))
     image = build(sources, made.board, directory, cc=options.cc, optimize=options.optimize)
     return Compiled(model, made.board, options, made, sources, image)
 
@@ -369,8 +370,18 @@ def check_ram(needed: int, what: str, plan: Plan, options: Options, smallest: Sm
     listed = ", ".join(f"{short_name(buffer.name)} {buffer.bytes:,} B" for buffer in plan.largest_buffers(3))
     raise DoesNotFitError(
         plan.graph.name, f"{what} take {needed:,} bytes of RAM, {needed - limit:,} more than {owner}",
-        f"at most {limit:,}", f"{_smallest('ram', needed, owner, smallest)}Largest buffers at the peak: {listed}",
+        f"at most {limit:,}",
+        f"{_smallest('ram', needed, owner, smallest)}{_less_ram(options)}Largest buffers at the peak: {listed}",
     )  # fmt: skip
+
+
+def _less_ram(options: Options) -> str:
+    """What asks for less, where that was not tried."""
+    return (
+        ""
+        if options.optimize == "ram"
+        else "Use --optimize ram, which takes the least (`midge inspect` says how much). "
+    )
 
 
 def _smallest(memory: Memory, needed: int, owner: str, smallest: Smallest | None) -> str:

@@ -238,3 +238,9 @@ def test_control_c_ends_with_a_line(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert out == "" and err.splitlines()[-1] == "midge: interrupted" and "Traceback" not in err
     assert files_below(tmp_path) == []
+
+
+def test_a_board_that_is_too_small_says_what_would_help(mlperf_tiny: Path, tmp_path: Path) -> None:
+    outcome = refuse(3, "more than bbc-microbit-v1 has", "compile", mlperf_tiny / "vww_96_int8.tflite", "--board",
+                     "bbc-microbit-v1", "-o", tmp_path / "out")  # fmt: skip
+    assert "vww_96_int8: activations alone" in outcome.err and "Use --optimize ram" in outcome.err
